@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+"""Score a pool of untranscribed utterances: larger scores = label first."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from espnet_egl import __version__, options
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = options.make_parser("al_score", __doc__ or "")
+    parser.add_argument("--output_dir", required=True, help="Where the tables go")
+    parser.add_argument("--ngpu", type=int, default=0, choices=(0, 1), help="0 uses the CPU")
+    parser.add_argument("--seed", type=int, default=0, help="Random seed")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    parser.add_argument("--num_workers", type=int, default=1, help="Processes that read ahead")
+
+    group = parser.add_argument_group("Input data related")
+    group.add_argument(
+        "--data_path_and_name_and_type",
+        type=options.data_triplet,
+        action="append",
+        required=True,
+        help="e.g. dump/raw/pool/wav.scp,speech,sound; the type 'sound' takes every format "
+        "of libsndfile, every sampling rate and Kaldi's pipes",
+    )
+    group.add_argument("--key_file", required=True, help="The utterances to score")
+    group.add_argument("--segments", help="Kaldi's segments, if the pool has them")
+    group.add_argument("--utt2dur", help="Durations for types that do not tell, in seconds")
+    group.add_argument(
+        "--allow_pipes",
+        type=options.str2bool,
+        default=True,
+        help="Run commands in wav.scp; false for lists from others",
+    )
+
+    group = parser.add_argument_group("The model configuration related")
+    group.add_argument("--asr_train_config", required=True, help="config.yaml of the training")
+    group.add_argument("--asr_model_file", required=True, help="The checkpoint")
+    group.add_argument("--inference_config", help="Options of espnet2.bin.asr_inference in yaml")
+    group.add_argument(
+        "--inference_args", default="", help="More of these options, e.g. '--beam_size 30'"
+    )
+    group.add_argument(
+        "--strict_checkpoint",
+        type=options.str2bool,
+        default=True,
+        help="Refuse a checkpoint whose keys are not exactly the model's",
+    )
+
+    group = parser.add_argument_group("Hypotheses related")
+    group.add_argument("--hyp_source", default="beam", help="Where hypotheses come from")
+    group.add_argument("--nbest", type=int, default=100, help="Hypotheses an utterance at most")
+    group.add_argument(
+        "--posterior",
+        default="auto",
+        choices=("auto", "ctc", "attention", "joint", "transducer"),
+        help="Whose P(transcript | audio) weighs the hypotheses; auto: transducer's, "
+        "attention decoder's, or CTC's, the first the model has",
+    )
+    group.add_argument(
+        "--write_nbest", type=int, default=5, help="Hypotheses kept in nbest.tsv for annotators"
+    )
+
+    group = parser.add_argument_group("Acquisition methods related")
+    group.add_argument(
+        "--methods", nargs="+", default=["egl", "confidence", "random"], help="What to compute"
+    )
+    group.add_argument(
+        "--egl_weights",
+        default="raw",
+        choices=("raw", "renormalized"),
+        help="P(y|x) as it is, or divided by the mass of the list",
+    )
+    group.add_argument(
+        "--egl_params",
+        default="all",
+        help="The gradient's parameters: all, encoder, decoder, head, or a regular expression",
+    )
+    group.add_argument(
+        "--method_conf",
+        type=options.yaml_dict,
+        default={},
+        help="Options of methods of other packages in yaml, e.g. '{my_method: {alpha: 2}}'",
+    )
+    return parser
+
+
+def method_conf(args: argparse.Namespace, method: str) -> dict[str, Any]:
+    """The options of one method: ``--<method>_<option>``, then ``--method_conf``."""
+    prefix = f"{method}_"
+    conf = {k.removeprefix(prefix): v for k, v in vars(args).items() if k.startswith(prefix)}
+    if method == "random":
+        conf["seed"] = args.seed
+    return {**conf, **args.method_conf.get(method, {})}
+
+
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What determines the scores, for the manifest."""
+    import torch
+
+    from espnet_egl import compat
+    from espnet_egl.files import file_hash
+
+    free = {"output_dir", "config", "log_level", "num_workers", "ngpu"}
+    files = {"key_file", "segments", "asr_train_config", "asr_model_file", "inference_config"}
+    found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
+    for name in files:
+        path = getattr(args, name)
+        found[f"{name}_sha256"] = None if path is None else file_hash(path)
+    versions = {"espnet": compat.ESPNET_VERSION, "torch": torch.__version__}
+    return {**found, **versions, "espnet_egl": __version__}
+
+
+def score(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from pathlib import Path
+
+    from espnet_egl.acquisition import acquisition_methods
+    from espnet_egl.data.kaldi import read_table
+    from espnet_egl.data.pool import Pool
+    from espnet_egl.errors import ConfigError
+    from espnet_egl.files import claim_directory
+    from espnet_egl.hypotheses import hypothesis_sources
+    from espnet_egl.recognizer import Recognizer
+    from espnet_egl.scoring import score_pool
+
+    if args.nbest < 1:
+        raise ConfigError(f"--nbest must be at least 1, not {args.nbest}")
+    methods = {
+        name: acquisition_methods.build(name, method_conf(args, name)) for name in args.methods
+    }
+    source = hypothesis_sources.build(args.hyp_source, {"posterior": args.posterior})
+    keys = list(read_table(args.key_file))
+    recognizer = Recognizer.load(
+        args.asr_train_config,
+        args.asr_model_file,
+        args.inference_config,
+        args.inference_args,
+        nbest=args.nbest,
+        device="cuda" if args.ngpu else "cpu",
+        dtype=args.dtype,
+        strict=args.strict_checkpoint,
+    )
+    claim_directory(
+        args.output_dir,
+        settings(args),
+        "Choose another --al_tag or --al_round, or remove the directory.",
+    )
+    if (Path(args.output_dir) / "scores.tsv").exists():
+        logging.info(f"{args.output_dir} is finished already")
+        return
+    durations = read_table(args.utt2dur) if args.utt2dur else {}
+    pool = Pool(
+        args.data_path_and_name_and_type,
+        keys,
+        recognizer.rate,
+        segments=args.segments,
+        utt2dur={uid: float(value) for uid, value in durations.items()},
+        preprocess=recognizer.preprocess(),
+        allow_pipes=args.allow_pipes,
+    )
+    summary = score_pool(
+        pool, recognizer, source, methods, args.output_dir, args.write_nbest, args.num_workers
+    )
+    logging.info(
+        f"Scored {summary.scored} utterances ({summary.seconds:.1f} s of audio) in "
+        f"{summary.elapsed:.1f} s; skipped {dict(summary.skipped)}"
+    )
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    options.run(get_parser(), score, cmd)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Every difference between ESPnet releases, and nowhere else.
+
+Supported: 202511 (Python 3.11) and 202611 (Python 3.12 and later).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+import types
+from typing import Any
+
+import torch
+
+ESPNET_VERSION = importlib.metadata.version("espnet")
+
+
+def _legacy(module: str) -> Any:
+    """A module of ``espnet``, which 202611 moved to ``espnet2.legacy``."""
+    try:
+        return importlib.import_module(f"espnet2.legacy.{module}")
+    except ModuleNotFoundError:
+        return importlib.import_module(f"espnet.{module}")
+
+
+TooShortUttError: type[Exception] = _legacy(
+    "nets.pytorch_backend.transformer.subsampling"
+).TooShortUttError
+
+
+class _TorchaudioRNNTLoss(torch.nn.Module):
+    """warprnnt_pytorch's RNNTLoss computed by torchaudio: mean of -log P over the batch."""
+
+    def __init__(self, blank: int = 0, fastemit_lambda: float = 0.0, reduction: str = "mean"):
+        super().__init__()
+        if fastemit_lambda:
+            raise NotImplementedError("FastEmit needs the package warprnnt_pytorch")
+        self.blank = blank
+        self.reduction = reduction
+
+    def forward(
+        self,
+        acts: torch.Tensor,
+        labels: torch.Tensor,
+        act_lens: torch.Tensor,
+        label_lens: torch.Tensor,
+    ) -> torch.Tensor:
+        return rnnt_loss(acts, labels, act_lens, label_lens, self.blank, self.reduction)
+
+
+def rnnt_loss(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    logit_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
+    blank: int,
+    reduction: str = "none",
+) -> torch.Tensor:
+    """-log P(target | audio) of a transducer.
+
+    Args:
+        logits: (B, T, L + 1, V), not normalised.
+        targets: (B, L).
+        logit_lengths: (B,) frames.
+        target_lengths: (B,) tokens.
+        blank: Id of the blank.
+        reduction: ``none``, ``sum`` or ``mean`` over the batch.
+    """
+    import torchaudio
+
+    return torchaudio.functional.rnnt_loss(
+        logits.float(),
+        targets.int(),
+        logit_lengths.int(),
+        target_lengths.int(),
+        blank=blank,
+        reduction=reduction,
+    )
+
+
+def provide_rnnt_loss() -> None:
+    """Let transducers load where warprnnt_pytorch, a compiled extra of ESPnet, is missing.
+
+    ESPnet's model imports ``warprnnt_pytorch.RNNTLoss`` when it is built. Where that
+    package is not installed, a module of that name backed by torchaudio takes its place.
+    """
+    try:
+        importlib.import_module("warprnnt_pytorch")
+    except ModuleNotFoundError:
+        module = types.ModuleType("warprnnt_pytorch")
+        setattr(module, "RNNTLoss", _TorchaudioRNNTLoss)
+        sys.modules["warprnnt_pytorch"] = module

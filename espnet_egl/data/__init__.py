@@ -1,0 +1,1 @@
+"""Reading the pool: Kaldi files, audio, and ESPnet's data types."""

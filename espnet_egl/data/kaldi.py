@@ -1,0 +1,137 @@
+"""Kaldi's table files (``id value`` lines) and data directories."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from espnet_egl.errors import DataError
+from espnet_egl.files import write_lines
+
+
+def read_table(path: str | Path) -> dict[str, str]:
+    """Read ``id value`` lines; a value may be empty or hold spaces.
+
+    Returns:
+        id -> value, in the order of the file.
+
+    Raises:
+        DataError: The file is missing, not UTF-8, or has a line without an id or an id
+            twice; the message names the line.
+    """
+    table: dict[str, str] = {}
+    for number, line in _lines(path):
+        parts = line.split(maxsplit=1)
+        if not parts:
+            raise DataError(f"{path}:{number}: empty line; every line is '<id> <value>'")
+        uid = parts[0]
+        if uid in table:
+            raise DataError(f"{path}:{number}: '{uid}' stands twice; keep one of its lines")
+        table[uid] = parts[1].strip() if len(parts) == 2 else ""
+    return table
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    try:
+        with Path(path).open(encoding="utf-8") as f:
+            yield from enumerate(f, 1)
+    except OSError as e:
+        raise DataError(f"{path}: cannot be read ({e.strerror})") from e
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path}: not UTF-8 ({e}); convert it, for example with iconv") from e
+
+
+def read_segments(path: str | Path) -> dict[str, tuple[str, float, float]]:
+    """Read ``segments``: id -> (recording id, start, end) in seconds.
+
+    Raises:
+        DataError: As :func:`read_table`, or a line is not ``id recording start end`` with
+            0 <= start < end; the message names it.
+    """
+    segments = {}
+    for uid, value in read_table(path).items():
+        try:
+            recording, start_text, end_text = value.split()
+            start, end = float(start_text), float(end_text)
+        except ValueError:
+            raise DataError(
+                f"{path}: '{uid} {value}' is not '<id> <recording> <start> <end>' in seconds"
+            ) from None
+        if not 0 <= start < end:
+            raise DataError(f"{path}: '{uid}' runs from {start} to {end} s; need 0 <= start < end")
+        segments[uid] = (recording, start, end)
+    return segments
+
+
+def write_table(path: str | Path, table: dict[str, str]) -> None:
+    """Write ``id value`` lines sorted as ``LC_ALL=C sort`` does."""
+    write_lines(path, (f"{uid} {table[uid]}".rstrip() for uid in sorted(table)))
+
+
+def subset_data_dir(
+    source: str | Path, target: str | Path, uids: Iterable[str], durations: dict[str, float]
+) -> None:
+    """Write the data directory ``target`` with the utterances ``uids`` of ``source``.
+
+    Every table of ``source`` keyed by utterance comes along, but for ``text``: what is
+    selected has no transcript yet. Missing speakers become one speaker per utterance.
+
+    Args:
+        source: A Kaldi data directory with wav.scp or feats.scp, perhaps segments.
+        target: The directory to write.
+        uids: Utterance ids, all in ``source``.
+        durations: Utterance id -> seconds, for ``utt2dur``.
+
+    Raises:
+        DataError: ``source`` is no data directory or lacks one of the utterances.
+    """
+    source, target = Path(source), Path(target)
+    wanted = set(uids)
+    target.mkdir(parents=True, exist_ok=True)
+    utterances = _utterance_file(source)
+    table = read_table(source / utterances)
+    if missing := wanted - table.keys():
+        raise DataError(
+            f"{source / utterances} lacks {len(missing)} selected utterances, for example "
+            f"'{min(missing)}': it changed since the pool was scored; score it again"
+        )
+    for path in _utterance_tables(source, utterances):
+        chosen = {uid: value for uid, value in read_table(path).items() if uid in wanted}
+        write_table(target / path.name, chosen)
+    if utterances == "segments":
+        recordings = {value.split()[0] for uid, value in table.items() if uid in wanted}
+        for name in ("wav.scp", "reco2file_and_channel", "reco2dur"):
+            if (source / name).exists():
+                rows = read_table(source / name)
+                write_table(target / name, {r: rows[r] for r in rows if r in recordings})
+    for name in ("feats_type", "audio_format", "feats_dim", "frame_shift"):
+        if (source / name).exists():
+            write_lines(target / name, [(source / name).read_text(encoding="utf-8").strip()])
+    if not (target / "utt2spk").exists():
+        write_table(target / "utt2spk", {uid: uid for uid in wanted})
+    _write_spk2utt(target)
+    write_table(target / "utt2dur", {uid: f"{durations[uid]:.3f}" for uid in wanted})
+
+
+def _utterance_file(directory: Path) -> str:
+    """The file whose keys are the directory's utterances."""
+    for name in ("segments", "wav.scp", "feats.scp"):
+        if (directory / name).exists():
+            return name
+    raise DataError(f"{directory} has neither segments, wav.scp nor feats.scp")
+
+
+def _utterance_tables(source: Path, utterances: str) -> list[Path]:
+    tables = [source / utterances]
+    if utterances != "segments" and (source / "feats.scp").exists():
+        tables.append(source / "feats.scp")
+    maps = (p for p in sorted(source.glob("utt2*")) if p.is_file() and p.name != "utt2dur")
+    return list(dict.fromkeys([*tables, *maps]))
+
+
+def _write_spk2utt(directory: Path) -> None:
+    speakers: dict[str, list[str]] = defaultdict(list)
+    for uid, speaker in read_table(directory / "utt2spk").items():
+        speakers[speaker].append(uid)
+    write_table(directory / "spk2utt", {s: " ".join(sorted(u)) for s, u in speakers.items()})

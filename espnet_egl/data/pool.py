@@ -1,0 +1,121 @@
+"""The pool: every utterance by id, a broken one reported instead of raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from espnet_egl.data.audio import read_audio
+from espnet_egl.data.kaldi import read_segments, read_table
+from espnet_egl.errors import ConfigError, DataError, UtteranceError
+from espnet_egl.types import Skipped, Utterance
+
+Preprocess = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+
+class Pool(torch.utils.data.Dataset):
+    """The utterances of a key file, read as ESPnet reads them.
+
+    Args:
+        data: (path, name, type) as in ``--data_path_and_name_and_type``; exactly one is
+            named ``speech``. The type ``sound`` takes files and pipes of any sampling rate
+            and format of libsndfile; every other type is read by ESPnet's own dataset.
+        keys: Utterance ids to read, in this order.
+        rate: The sampling rate of the model.
+        segments: Kaldi's ``segments`` for recordings of the type ``sound``.
+        utt2dur: Utterance id -> seconds, used for types that do not tell.
+        preprocess: ESPnet's preprocessing for inference.
+        allow_pipes: Whether commands in wav.scp are run.
+
+    Raises:
+        ConfigError: ``data`` does not name ``speech`` once.
+        DataError: A file is missing or malformed, or a key has no audio.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[tuple[str, str, str]],
+        keys: Sequence[str],
+        rate: int,
+        segments: str | Path | None = None,
+        utt2dur: dict[str, float] | None = None,
+        preprocess: Preprocess | None = None,
+        allow_pipes: bool = True,
+    ):
+        if [name for _, name, _ in data] != ["speech"]:
+            raise ConfigError(
+                "--data_path_and_name_and_type must name 'speech' and nothing else, e.g. "
+                f"dump/raw/pool/wav.scp,speech,sound; got {list(data)}"
+            )
+        self.path, _, self.type = data[0]
+        self.keys = list(keys)
+        self.rate = rate
+        self.utt2dur = utt2dur or {}
+        self.preprocess = preprocess
+        self.allow_pipes = allow_pipes
+        self._read = self._sound_reader(segments) if self.type == "sound" else self._espnet_reader()
+
+    def _sound_reader(self, segments: str | Path | None) -> Callable[[str], tuple[Any, float]]:
+        recordings = read_table(self.path)
+        cuts = {} if segments is None else read_segments(segments)
+        wanted = set(self.keys)
+        if missing := wanted - (cuts or recordings).keys():
+            raise DataError(
+                f"{segments or self.path} lacks {len(missing)} of the keys, e.g. '{min(missing)}'"
+            )
+
+        def read(uid: str) -> tuple[np.ndarray, float]:
+            recording, start, end = cuts.get(uid, (uid, 0.0, None))
+            if recording not in recordings:
+                raise UtteranceError(
+                    "missing_recording", f"{segments}: '{recording}' is not in {self.path}"
+                )
+            return read_audio(recordings[recording], self.rate, start, end, self.allow_pipes)
+
+        return read
+
+    def _espnet_reader(self) -> Callable[[str], tuple[Any, float]]:
+        from espnet2.train.dataset import ESPnetDataset
+
+        if not Path(self.path).exists():
+            raise DataError(f"{self.path}: cannot be read (no such file)")
+        dataset = ESPnetDataset([(self.path, "speech", self.type)], preprocess=None)
+
+        def read(uid: str) -> tuple[np.ndarray, float]:
+            try:
+                speech = dataset[uid][1]["speech"]
+            except Exception as e:  # whatever ESPnet's many readers raise for one bad entry
+                raise UtteranceError(
+                    "unreadable_audio", f"{self.path} ({self.type}): {type(e).__name__}: {e}"
+                ) from e
+            if len(speech) == 0:
+                raise UtteranceError("empty_audio", f"{self.path}: no samples or frames")
+            if not np.isfinite(speech).all():
+                raise UtteranceError("not_finite_audio", f"{self.path}: NaN or infinite values")
+            # Features are taken to come every 10 ms where nothing tells the duration.
+            guess = len(speech) / (self.rate if speech.ndim == 1 else 100)
+            return speech, self.utt2dur.get(uid, guess)
+
+        return read
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> Utterance | Skipped:
+        uid = self.keys[index]
+        try:
+            speech, seconds = self._read(uid)
+        except UtteranceError as e:
+            return Skipped(uid, e.reason, e.detail)
+        if self.preprocess is not None:
+            speech = self.preprocess(uid, {"speech": speech})["speech"]
+        return Utterance(uid, speech, seconds)
+
+
+def read_ahead(pool: Pool, num_workers: int) -> Iterator[Utterance | Skipped]:
+    """Every item of ``pool`` in order, read ahead by ``num_workers`` processes."""
+    return iter(torch.utils.data.DataLoader(pool, batch_size=None, num_workers=num_workers))

@@ -1,0 +1,56 @@
+"""From a selection to the tasks of annotators."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+from espnet_egl.data.kaldi import read_segments, read_table
+from espnet_egl.errors import DataError
+from espnet_egl.exchange import Task
+
+
+def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> list[Task]:
+    """The selected clips in the order of their rank.
+
+    Args:
+        select_dir: What stage 21 left.
+        nbest_file: ``nbest.tsv`` of stage 20, for more drafts than the best hypothesis.
+
+    Raises:
+        DataError: A file is missing or lacks a selected utterance.
+    """
+    select_dir = Path(select_dir)
+    rows = _read_rows(select_dir / "selection.tsv")
+    drafts = defaultdict(list, {row["utterance"]: [row["best_hypothesis"]] for row in rows})
+    if nbest_file is not None:
+        selected, drafts = set(drafts), defaultdict(list)
+        for row in _read_rows(Path(nbest_file)):
+            if row["utterance"] in selected:
+                drafts[row["utterance"]].append(row["text"])
+    scp = next((p for n in ("wav.scp", "feats.scp") if (p := select_dir / n).exists()), None)
+    if scp is None:
+        raise DataError(f"{select_dir} has neither wav.scp nor feats.scp; run stage 21 again")
+    recordings = read_table(scp)
+    segments = select_dir / "segments"
+    cuts = read_segments(segments) if segments.exists() else {}
+    tasks = []
+    for row in rows:
+        uid = row["utterance"]
+        recording, start, end = cuts.get(uid, (uid, 0.0, None))
+        if recording not in recordings:
+            raise DataError(f"{scp} lacks '{recording}' of the selection; run stage 21 again")
+        audio = recordings[recording]
+        if not audio.endswith("|"):
+            audio = str(Path(audio).absolute())
+        tasks.append(Task(uid, audio, start, end, float(row["seconds"]), tuple(drafts[uid])))
+    return tasks
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as f:
+            return list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run the stage before this one") from None

@@ -1,0 +1,31 @@
+"""A table that a spreadsheet opens: one line a clip, the best hypothesis as a draft."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_egl.exchange import AbsExporter, Task
+from espnet_egl.tables import one_line, write_rows
+
+COLUMNS = ("utterance", "audio", "start", "end", "seconds", "draft", "transcript", "mark")
+
+
+class TSV(AbsExporter):
+    """Annotators fill in ``transcript``, or ``mark``: not_speech, cannot_understand."""
+
+    def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
+        path = output_dir / "transcribe.tsv"
+        write_rows(path, COLUMNS, map(_row, tasks))
+        return path
+
+
+def _row(task: Task) -> list[str]:
+    start, end = ("", "") if task.end is None else (f"{task.start:.3f}", f"{task.end:.3f}")
+    draft = _inert(one_line(task.drafts[0])) if task.drafts else ""
+    return [task.uid, one_line(task.audio), start, end, f"{task.seconds:.3f}", draft, "", ""]
+
+
+def _inert(text: str) -> str:
+    """A spreadsheet takes a leading = + - @ for a formula; a space makes it text."""
+    return f" {text}" if text[:1] in {"=", "+", "-", "@"} else text

@@ -1,0 +1,74 @@
+"""Small files written so that a killed job leaves either the old one or the new one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from espnet_egl.errors import ManifestError
+
+
+@contextmanager
+def atomic_open(path: str | Path) -> Iterator[TextIO]:
+    """Open ``path`` for writing text; it appears, whole, only when the block ends well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_lines(path: str | Path, lines: Iterable[str]) -> None:
+    """Write ``lines`` (without line ends) to ``path`` at once."""
+    with atomic_open(path) as f:
+        f.writelines(f"{line}\n" for line in lines)
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def claim_directory(directory: str | Path, settings: dict[str, Any], advice: str) -> None:
+    """Write down, before a run starts, what the results of ``directory`` are made with.
+
+    Args:
+        directory: Where the results go; made if it is missing.
+        settings: What determines the results: options, hashes, versions (JSON values).
+        advice: What to do if the directory holds results of other settings.
+
+    Raises:
+        ManifestError: It holds results made with other settings; the message names them.
+    """
+    path = Path(directory) / "manifest.json"
+    settings = json.loads(json.dumps(settings))
+    if not path.exists():
+        write_lines(path, [json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)])
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    differences = [
+        f"  {key}: {found.get(key)!r} there, {settings.get(key)!r} now"
+        for key in sorted({*found, *settings})
+        if found.get(key) != settings.get(key)
+    ]
+    if differences:
+        raise ManifestError(
+            f"{directory} holds results made with other settings:\n"
+            + "\n".join(differences)
+            + f"\n{advice}"
+        )

@@ -1,0 +1,1 @@
+"""Gradient lengths: the literal definition, the shared forward pass, and the trainer hook."""

@@ -1,0 +1,191 @@
+"""The hook into ESPnet's training: every utterance's gradient length at its transcript.
+
+ESPnet's task builds the model, the batches, the device, the frozen parameters, the adapters
+and the distributed set-up as in training; where the optimizer would step, the gradient
+length is written down instead. Fed with true transcripts, the largest lengths are the
+likely transcription errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from espnet2.tasks.asr import ASRTask
+from espnet2.torch_utils.device_funcs import to_device
+from espnet2.train.trainer import Trainer
+
+from espnet_egl import compat
+from espnet_egl.errors import ConfigError
+from espnet_egl.gradients.parameters import select_parameters
+from espnet_egl.gradients.reference import squared_norm
+from espnet_egl.recognizer import load_checkpoint, scoring_mode
+from espnet_egl.scoring import progress
+from espnet_egl.tables import SKIPPED_COLUMNS, one_line, write_rows
+
+COLUMNS = ("utterance", "gradient_length", "loss", "tokens")
+
+Row = tuple[str, float, float, int]
+Skip = tuple[str, str, str]
+
+
+class GradientLengthTrainer(Trainer):
+    """One pass over the training set that steps nothing and leaves ``gradient_length.tsv``."""
+
+    @classmethod
+    def run(  # type: ignore[no-untyped-def]
+        cls, model, train_iter_factory, trainer_options, distributed_option, **_
+    ) -> None:
+        """Take ESPnet's place for a run: no epochs, no validation, no checkpoints."""
+        device = "cuda" if trainer_options.ngpu > 0 else "cpu"
+        load_checkpoint(model, trainer_options.init_param, device)
+        parameters = select_parameters(model, trainer_options.egl_params)
+        iterator = train_iter_factory.build_iter(1, shuffle=False)
+        rows, skipped = measure(model, iterator, parameters, device)
+        if distributed_option.distributed:
+            rows, skipped = _gather(rows), _gather(skipped)
+            if distributed_option.dist_rank != 0:
+                return
+        write_result(Path(trainer_options.output_dir), rows, skipped)
+
+    @classmethod
+    def build_options(cls, args: argparse.Namespace) -> Any:
+        """ESPnet's trainer options and ours."""
+        trainer_options = super().build_options(args)
+        trainer_options.egl_params = args.egl_params
+        trainer_options.init_param = args.egl_init_param
+        return trainer_options
+
+
+def measure(
+    model: Any,
+    iterator: Iterable[tuple[list[str], dict[str, torch.Tensor]]],
+    parameters: dict[str, torch.nn.Parameter],
+    device: str,
+) -> tuple[list[Row], list[Skip]]:
+    """Gradient length of every utterance of ESPnet's batches.
+
+    Args:
+        model: ESPnet's model.
+        iterator: Yields utterance ids and a padded batch.
+        parameters: Name -> parameter.
+        device: Where the model is.
+
+    Returns:
+        Rows of COLUMNS, and what could not be measured with the reason.
+    """
+    rows: list[Row] = []
+    skipped: list[Skip] = []
+    total = len(iterator) if hasattr(iterator, "__len__") else None
+    for uids, batch in progress(iterator, total, unit="batch"):
+        batch = to_device(batch, device)
+        for uid, single in zip(uids, split_batch(batch), strict=True):
+            try:
+                length, loss = _gradient_length(model, single, parameters)
+            except compat.TooShortUttError as e:
+                skipped.append((uid, "too_short", one_line(str(e.args[0]))))
+                continue
+            if loss == 0.0 or not math.isfinite(length):
+                # zero_infinity turned an impossible alignment into no loss, or it is not finite.
+                skipped.append((uid, "no_alignment", f"loss {loss}: more tokens than frames?"))
+                continue
+            rows.append((uid, length, loss, int(single["text_lengths"][0])))
+    return rows, skipped
+
+
+def split_batch(batch: dict[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    """A padded batch -> its utterances as batches of one, without their padding."""
+    names = [name for name in batch if f"{name}_lengths" in batch]
+    for index in range(len(batch[names[0]])):
+        single = {}
+        for name in names:
+            lengths = batch[f"{name}_lengths"][index : index + 1]
+            single[name] = batch[name][index : index + 1, : int(lengths[0])]
+            single[f"{name}_lengths"] = lengths
+        yield single
+
+
+def _gradient_length(
+    model: Any, single: dict[str, torch.Tensor], parameters: dict[str, torch.nn.Parameter]
+) -> tuple[float, float]:
+    with scoring_mode(model):
+        loss, _, _ = model(**single)
+        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return float(squared_norm(gradients)), float(loss.detach())
+
+
+def _gather(items: list[Any]) -> list[Any]:
+    """Items of all processes, on every process."""
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
+
+
+def write_result(output_dir: Path, rows: Sequence[Row], skipped: Sequence[Skip]) -> None:
+    """Write ``gradient_length.tsv``, largest first, and ``skipped.tsv``."""
+    # A distributed sampler may hand an utterance to two processes to fill its last batch.
+    unique = {row[0]: row for row in rows}
+    ordered = sorted(unique.values(), key=lambda row: (-row[1], row[0]))
+    write_rows(
+        output_dir / "gradient_length.tsv",
+        COLUMNS,
+        ([uid, f"{length:.8g}", f"{loss:.6g}", str(n)] for uid, length, loss, n in ordered),
+    )
+    write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, sorted(set(skipped)))
+    logging.info(
+        f"{len(ordered)} utterances measured, {len(skipped)} skipped: "
+        f"{output_dir / 'gradient_length.tsv'}"
+    )
+
+
+class GradientLengthTask(ASRTask):
+    """ESPnet's ASR task with :class:`GradientLengthTrainer` in its trainer's place."""
+
+    trainer = GradientLengthTrainer
+
+    @classmethod
+    def get_parser(cls) -> argparse.ArgumentParser:
+        """ESPnet's options of asr_train and ours."""
+        parser = super().get_parser()
+        parser.add_argument(
+            "--egl_params",
+            default="all",
+            help="The gradient's parameters: all, encoder, decoder, head, or a regular expression",
+        )
+        return parser
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Any:
+        """No augmentation: the utterance as it is."""
+        return super().build_preprocess_fn(args, False)
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        """Set aside what only training needs, then run ESPnet's own set-up.
+
+        Raises:
+            ConfigError: No model is given, or the training's own directory would be written to.
+        """
+        if len(args.init_param) != 1 or not Path(args.init_param[0]).is_file():
+            raise ConfigError(
+                "--init_param must name one checkpoint, e.g. exp/asr_x/valid.loss.best.pth; "
+                f"got {args.init_param}"
+            )
+        if args.config and Path(args.output_dir).resolve() == Path(args.config).resolve().parent:
+            raise ConfigError(
+                f"--output_dir {args.output_dir} is the training's own; give a directory inside it"
+            )
+        # Ours loads nothing but tensors, and refuses a checkpoint that does not fit.
+        args.egl_init_param, args.init_param = args.init_param[0], []
+        args.use_tensorboard = args.use_wandb = False
+        args.num_att_plot = 0
+        args.resume = False
+        args.num_iters_per_epoch = None
+        args.multiple_iterator = False
+        compat.provide_rnnt_loss()
+        super().main_worker(args)

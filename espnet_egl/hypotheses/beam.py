@@ -1,0 +1,24 @@
+"""N-best transcripts from ESPnet's own beam search."""
+
+from __future__ import annotations
+
+from espnet_egl.hypotheses import AbsHypothesisSource
+from espnet_egl.hypotheses.rescoring import rescore
+from espnet_egl.recognizer import Encoded, Recognizer
+from espnet_egl.types import NBest
+
+
+class BeamSearchSource(AbsHypothesisSource):
+    """The search the recipe decodes with: its beam, CTC weight and language model.
+
+    A language model only helps to find hypotheses: P(y | x) is the recogniser's own.
+
+    Args:
+        posterior: Whose probability, see :meth:`Recognizer.log_likelihoods`.
+    """
+
+    def __init__(self, posterior: str = "auto"):
+        self.posterior = posterior
+
+    def __call__(self, recognizer: Recognizer, uid: str, encoded: Encoded) -> NBest:
+        return rescore(recognizer, encoded, recognizer.search(encoded), self.posterior)

@@ -1,0 +1,145 @@
+"""Command lines in ESPnet's manner: ``--config`` yaml below, the command line above.
+
+Imports nothing heavy, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from espnet2.utils.config_argparse import ArgumentParser as ESPnetArgumentParser
+from espnet2.utils.types import str2bool
+
+from espnet_egl.errors import ConfigError, EGLError
+
+COMMANDS = ("al_prepare", "al_score", "al_merge", "al_select", "al_export")
+
+
+class ArgumentParser(ESPnetArgumentParser):
+    """ESPnet's parser, with ``--config`` files shared by all stages and checked values.
+
+    A file has a section for every command that needs options, e.g.::
+
+        al_score:
+            nbest: 100
+        al_select:
+            budget: 20%
+
+    Unknown sections, unknown keys and values of the wrong type are errors.
+    """
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse's, after the defaults were taken from ``--config``."""
+        args = list(sys.argv[1:] if args is None else args)
+        known, _ = argparse.ArgumentParser.parse_known_args(
+            _config_only(), args, argparse.Namespace()
+        )
+        if known.config is not None:
+            self.set_defaults(**self._read_config(known.config))
+        return argparse.ArgumentParser.parse_known_args(self, args, namespace)
+
+    def _read_config(self, path: str) -> dict[str, Any]:
+        try:
+            sections = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+            self.error(f"--config {path}: {e}")
+        command = self.prog.removesuffix(".py")
+        if not isinstance(sections, dict):
+            self.error(f"--config {path}: must hold sections: {', '.join(COMMANDS)}")
+        if unknown := sections.keys() - set(COMMANDS):
+            self.error(
+                f"--config {path}: unknown section '{min(map(str, unknown))}'; "
+                f"sections are {', '.join(COMMANDS)}"
+            )
+        options = sections.get(command) or {}
+        if not isinstance(options, dict):
+            self.error(f"--config {path}: section {command} must hold 'option: value' lines")
+        return {key: self._checked(path, key, value) for key, value in options.items()}
+
+    def _checked(self, path: str, key: str, value: Any) -> Any:
+        action = next((a for a in self._actions if a.dest == key and key != "config"), None)
+        if action is None:
+            self.error(f"--config {path}: unknown option '{key}' in section {self.prog}")
+        # What was satisfied here need not stand on the command line.
+        action.required = False
+        try:
+            if isinstance(value, list):
+                return [self._get_value(action, str(v)) for v in value]
+            if isinstance(value, dict) or value is None:
+                return value if action.type is None else self._get_value(action, yaml.dump(value))
+            value = self._get_value(action, str(value))
+            self._check_value(action, value)
+        except argparse.ArgumentError as e:
+            self.error(f"--config {path}: {key}: {e.message}")
+        return [value] if action.nargs in ("+", "*") else value
+
+
+def _config_only() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    return parser
+
+
+def make_parser(command: str, description: str) -> ArgumentParser:
+    """A parser with the options every command has."""
+    parser = ArgumentParser(
+        prog=command,
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--log_level",
+        default="INFO",
+        choices=("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG"),
+        help="The verbose level of logging",
+    )
+    return parser
+
+
+def yaml_dict(text: str) -> dict[str, Any]:
+    """An option's value written as a yaml mapping, e.g. ``{my_method: {alpha: 2}}``."""
+    value = yaml.safe_load(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"not a yaml mapping: {text}")
+    return value
+
+
+def data_triplet(text: str) -> tuple[str, str, str]:
+    """``path,name,type`` as in ``--data_path_and_name_and_type``."""
+    parts = text.split(",")
+    if len(parts) != 3:
+        raise argparse.ArgumentTypeError(f"'{text}' is not <path>,<name>,<type>")
+    return parts[0].strip(), parts[1].strip(), parts[2].strip()
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    function: Callable[[argparse.Namespace], None],
+    cmd: Sequence[str] | None,
+) -> None:
+    """Parse, set up the log, echo the command as ESPnet does, and run.
+
+    Errors a user can mend end the program with their message and no traceback.
+    """
+    args = parser.parse_args(cmd)
+    logging.basicConfig(
+        level=args.log_level,
+        format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s",
+    )
+    print(" ".join(sys.argv if cmd is None else [parser.prog, *cmd]), file=sys.stderr)
+    try:
+        function(args)
+    except EGLError as e:
+        if not isinstance(e, ConfigError):
+            logging.debug("", exc_info=True)
+        print(f"{parser.prog}: error: {e}", file=sys.stderr)
+        raise SystemExit(1) from e
+
+
+__all__ = ["ArgumentParser", "data_triplet", "make_parser", "run", "str2bool", "yaml_dict"]

@@ -1,0 +1,1 @@
+"""From scores to the utterances that are worth a budget."""

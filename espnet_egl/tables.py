@@ -1,0 +1,110 @@
+"""The score table and its companions: tab-separated, sorted by utterance id."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from espnet_egl.errors import DataError
+from espnet_egl.files import atomic_open
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from espnet_egl.types import ScoredUtterance
+
+BASE_COLUMNS = (
+    "utterance",
+    "seconds",
+    "frames",
+    "hypotheses",
+    "mass",
+    "confidence",
+    "best_hypothesis",
+)
+SKIPPED_COLUMNS = ("utterance", "reason", "detail")
+NBEST_COLUMNS = ("utterance", "rank", "log_prob", "text")
+
+
+def score_column(method: str) -> str:
+    """The column of the score table that holds a method's score."""
+    return f"score_{method}"
+
+
+def one_line(text: str) -> str:
+    """``text`` with every run of white space made one space: safe in a table's cell."""
+    return " ".join(text.split())
+
+
+def score_row(scored: ScoredUtterance, methods: Sequence[str]) -> list[str]:
+    """The cells of one utterance: BASE_COLUMNS, then a score for every method."""
+    from espnet_egl.acquisition.confidence import confidence
+
+    best = scored.nbest.hypotheses[0]
+    return [
+        scored.uid,
+        f"{scored.seconds:.3f}",
+        str(scored.frames),
+        str(len(scored.nbest.hypotheses)),
+        f"{scored.nbest.mass:.6g}",
+        f"{confidence(best):.6f}",
+        one_line(best.text),
+        *(f"{scored.scores[method]:.8g}" for method in methods),
+    ]
+
+
+def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table at once."""
+    with atomic_open(path) as f:
+        f.write("\t".join(columns) + "\n")
+        f.writelines("\t".join(row) + "\n" for row in rows)
+
+
+def read_scores(path: str | Path) -> pd.DataFrame:
+    """Read a score table.
+
+    Returns:
+        One row an utterance, in the file's order; ``best_hypothesis`` may be empty.
+
+    Raises:
+        DataError: It is missing, malformed, or holds a score that is not a finite number.
+    """
+    import pandas as pd
+
+    text = dict.fromkeys(("utterance", "best_hypothesis"), str)
+    try:
+        table = pd.read_csv(
+            path,
+            sep="\t",
+            quoting=csv.QUOTE_NONE,
+            keep_default_na=False,
+            dtype=text,
+            encoding="utf-8",
+        )
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such score table; score the pool first (stage 20)") from None
+    except (ValueError, UnicodeDecodeError) as e:
+        raise DataError(f"{path}: not a score table: {e}") from e
+    if missing := [c for c in BASE_COLUMNS if c not in table.columns]:
+        raise DataError(f"{path}: not a score table: column {missing[0]} is missing")
+    for column in table.columns:
+        if column in text:
+            continue
+        values = pd.to_numeric(table[column], errors="coerce")
+        bad = [i for i, v in enumerate(values) if not math.isfinite(v)]
+        if bad:
+            raise DataError(
+                f"{path}:{bad[0] + 2}: {column} of '{table['utterance'][bad[0]]}' is "
+                f"{table[column][bad[0]]!r}, not a finite number"
+            )
+        table[column] = values
+    return table
+
+
+def methods_of(table: pd.DataFrame) -> list[str]:
+    """The acquisition methods whose scores a table holds."""
+    prefix = score_column("")
+    return [c.removeprefix(prefix) for c in table.columns if c.startswith(prefix)]

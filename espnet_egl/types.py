@@ -1,0 +1,93 @@
+"""The words of the project as types (see docs/architecture.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One clip of the pool, ready for the model.
+
+    Attributes:
+        uid: Utterance id.
+        speech: Waveform (samples,) in [-1, 1], or features (frames, dims).
+        seconds: Duration of the audio.
+    """
+
+    uid: str
+    speech: np.ndarray
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A clip that is not scored, and why.
+
+    Attributes:
+        uid: Utterance id.
+        reason: A short lower-case word, e.g. ``empty_audio``.
+        detail: What happened, for a person to read.
+    """
+
+    uid: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A candidate transcript.
+
+    Attributes:
+        tokens: Token ids without blank, sos and eos; may be empty.
+        log_prob: log P(tokens | audio), natural logarithm, at most 0; exact, not the
+            search's score.
+        text: The transcript as a person reads it.
+    """
+
+    tokens: tuple[int, ...]
+    log_prob: float
+    text: str
+
+
+@dataclass(frozen=True)
+class NBest:
+    """The hypotheses of one utterance, most probable first, without duplicates."""
+
+    hypotheses: tuple[Hypothesis, ...]
+
+    @property
+    def probs(self) -> list[float]:
+        """P(y | x) of every hypothesis, in [0, 1]."""
+        from math import exp
+
+        return [exp(h.log_prob) for h in self.hypotheses]
+
+    @property
+    def mass(self) -> float:
+        """The share of the whole posterior that the list holds, in [0, 1]."""
+        return sum(self.probs)
+
+
+@dataclass(frozen=True)
+class ScoredUtterance:
+    """A row of the score table.
+
+    Attributes:
+        uid: Utterance id.
+        seconds: Duration of the audio.
+        frames: Number of encoder frames.
+        nbest: The hypotheses.
+        scores: Column name -> value, one for every requested acquisition method.
+    """
+
+    uid: str
+    seconds: float
+    frames: int
+    nbest: NBest
+    scores: dict[str, float] = field(default_factory=dict)

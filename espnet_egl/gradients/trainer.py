@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from espnet_egl import compat
 from espnet_egl.errors import ConfigError
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import squared_norm
-from espnet_egl.recognizer import load_checkpoint, scoring_mode
+from espnet_egl.loading import load_checkpoint
+from espnet_egl.recognizer import scoring_mode
 from espnet_egl.scoring import progress
 from espnet_egl.tables import SKIPPED_COLUMNS, one_line, write_rows
 
@@ -81,7 +82,7 @@ def measure(
     """
     rows: list[Row] = []
     skipped: list[Skip] = []
-    total = len(iterator) if hasattr(iterator, "__len__") else None
+    total = len(iterator) if isinstance(iterator, Sized) else None
     for uids, batch in progress(iterator, total, unit="batch"):
         batch = to_device(batch, device)
         for uid, single in zip(uids, split_batch(batch), strict=True):

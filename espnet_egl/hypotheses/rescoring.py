@@ -7,6 +7,7 @@ several times, once for every way to place blanks.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ def has_ctc_alignment(tokens: Sequence[int], frames: int) -> bool:
     Where it cannot, ``zero_infinity`` would turn the infinite loss into zero loss and
     gradient.
     """
-    repeats = sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
+    repeats = sum(a == b for a, b in itertools.pairwise(tokens))
     return len(tokens) + repeats <= frames
 
 

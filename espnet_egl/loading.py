@@ -1,0 +1,166 @@
+"""Loading a recogniser from the files of a recipe, and refusing what does not fit."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from espnet_egl import compat
+from espnet_egl.errors import CheckpointError, ConfigError, UnsupportedModelError
+from espnet_egl.recognizer import Recognizer
+
+logger = logging.getLogger(__name__)
+
+
+def load_recognizer(
+    train_config: str | Path,
+    model_file: str | Path,
+    inference_config: str | Path | None = None,
+    inference_args: str = "",
+    nbest: int = 1,
+    device: str = "cpu",
+    dtype: str = "float32",
+    strict: bool = True,
+) -> Recognizer:
+    """Load a model and the search ESPnet would decode it with.
+
+    Args:
+        train_config: ``config.yaml`` that ESPnet's training left.
+        model_file: The checkpoint, e.g. ``valid.loss.ave.pth``.
+        inference_config: Options of ``espnet2.bin.asr_inference`` in a yaml file.
+        inference_args: More of these options as on a command line; they win.
+        nbest: Length of the N-best lists.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ...
+        dtype: ``float32`` or ``float64``.
+        strict: Refuse a checkpoint whose keys are not exactly the model's.
+
+    Raises:
+        ConfigError: A file is missing, or ESPnet cannot make the model or the search.
+        CheckpointError: The checkpoint does not fit the configuration.
+    """
+    for path in (train_config, model_file, inference_config):
+        if path is not None and not Path(path).is_file():
+            raise ConfigError(f"{path}: no such file; train the model first (stage 11)")
+    compat.provide_rnnt_loss()
+    options = _inference_options(inference_config, inference_args)
+    options.update(asr_train_config=str(train_config), device=device, dtype=dtype, nbest=nbest)
+    lm_file = options.pop("lm_file", None)
+    speech2text = _build(options)
+    load_checkpoint(speech2text.asr_model, model_file, device, strict)
+    if lm_file is not None:
+        load_checkpoint(_language_model(speech2text), lm_file, device, strict, prefix="lm.")
+    return Recognizer(speech2text)
+
+
+def load_checkpoint(
+    model: torch.nn.Module,
+    path: str | Path,
+    device: str = "cpu",
+    strict: bool = True,
+    prefix: str = "",
+) -> None:
+    """Load weights without unpickling anything but tensors, and check that they fit.
+
+    ESPnet loads with ``strict=False``: a wrong checkpoint would go unnoticed.
+
+    Args:
+        model: Where they go.
+        path: The checkpoint; also DeepSpeed's and Lightning's wrapping.
+        device: Where tensors are loaded to.
+        strict: Refuse missing and unexpected keys; otherwise only warn.
+        prefix: Taken off the keys, e.g. ``lm.``.
+
+    Raises:
+        CheckpointError: It cannot be read, or does not fit.
+    """
+    try:
+        states = torch.load(path, map_location=device, weights_only=True)
+        for wrapper in ("module", "state_dict", "model"):
+            if isinstance(states.get(wrapper), dict):
+                states = states[wrapper]
+        states = {key.removeprefix(prefix): value for key, value in states.items()}
+        result = model.load_state_dict(states, strict=False)
+    except Exception as e:  # a damaged file raises nearly anything
+        raise CheckpointError(f"{path}: cannot be loaded into this model: {e}") from e
+    problems = [f"missing {k}" for k in result.missing_keys]
+    problems += [f"unexpected {k}" for k in result.unexpected_keys]
+    if problems:
+        message = (
+            f"{path} does not fit its configuration: {len(problems)} keys differ, e.g. "
+            + ", ".join(problems[:4])
+        )
+        if strict:
+            raise CheckpointError(
+                f"{message}. Give the config.yaml that lies beside the checkpoint, or, if this "
+                "is intended (an adapter's checkpoint), --strict_checkpoint false"
+            )
+        logger.warning(message)
+
+
+def _inference_options(config: str | Path | None, args: str) -> dict[str, Any]:
+    """Options of ``Speech2Text`` from asr_inference's own parser."""
+    from espnet2.bin.asr_inference import Speech2Text, get_parser
+
+    parser = get_parser()
+
+    # argparse would end the process; the user's option stands behind two layers of scripts.
+    def refuse(message: str) -> Any:
+        raise ConfigError(
+            f"options for decoding ({config or 'no --inference_config'}, {args!r}): {message}"
+        )
+
+    parser.error = refuse  # type: ignore[method-assign]
+    words = [*(["--config", str(config)] if config else []), *shlex.split(args)]
+    words += ["--output_dir", "unused", "--data_path_and_name_and_type", "unused,speech,sound"]
+    given = vars(parser.parse_args(words))
+    known = inspect.signature(Speech2Text.__init__).parameters
+    return {key: value for key, value in given.items() if key in known}
+
+
+def _build(options: dict[str, Any]) -> Any:
+    """Make Speech2Text with random weights, mending options the model cannot meet."""
+    from espnet2.bin.asr_inference import Speech2Text
+
+    train = yaml.safe_load(Path(options["asr_train_config"]).read_text(encoding="utf-8"))
+    if not isinstance(train, dict) or "token_list" not in train:
+        raise ConfigError(f"{options['asr_train_config']} is not a config.yaml of ESPnet's ASR")
+    options = {**options, "asr_model_file": None, "batch_size": 1}
+    for key in ("quantize_asr_model", "quantize_lm", "enh_s2t_task", "multi_asr", "streaming"):
+        if options.get(key):
+            raise UnsupportedModelError(f"--{key} cannot be combined with gradient lengths")
+    ctc_weight = float((train.get("model_conf") or {}).get("ctc_weight", 0.5))
+    if ctc_weight in (0.0, 1.0) and options["ctc_weight"] != ctc_weight:
+        logger.info(f"The model has one branch only: decoding with ctc_weight {ctc_weight}")
+        options["ctc_weight"] = ctc_weight
+    vocabulary = _vocabulary_size(train["token_list"])
+    if options["beam_size"] >= vocabulary:
+        # ESPnet's search fails above the vocabulary's size and miscounts at it.
+        logger.warning(f"beam_size {options['beam_size']} cut to {vocabulary - 1}, the vocabulary")
+        options["beam_size"] = vocabulary - 1
+    if train.get("decoder") == "transducer":
+        options["transducer_conf"] = {
+            **(options.get("transducer_conf") or {}),
+            "nbest": options["nbest"],
+        }
+    try:
+        return Speech2Text(**options)
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, AttributeError) as e:
+        raise ConfigError(f"ESPnet cannot make the model or its search: {e!r}") from e
+
+
+def _vocabulary_size(token_list: list[str] | str) -> int:
+    if isinstance(token_list, str):
+        return len(Path(token_list).read_text(encoding="utf-8").splitlines())
+    return len(token_list)
+
+
+def _language_model(speech2text: Any) -> torch.nn.Module:
+    if speech2text.beam_search_transducer is not None:
+        return speech2text.beam_search_transducer.lm
+    return speech2text.beam_search.nn_dict["lm"]

@@ -1,0 +1,143 @@
+"""Every method: a value computed by hand, and the contract all of them keep."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_speech
+
+from espnet_egl.acquisition import Evidence, acquisition_methods
+from espnet_egl.acquisition.confidence import confidence
+from espnet_egl.errors import ConfigError
+from espnet_egl.hypotheses.beam import BeamSearchSource
+from espnet_egl.recognizer import scoring_mode
+from espnet_egl.scoring import score_utterance
+from espnet_egl.types import Hypothesis, NBest, Utterance
+
+METHODS = acquisition_methods.names()
+MODELS = ["ctc_conformer", "hybrid_rnn", "transducer"]
+
+
+def evidence(recognizer: Any, hypotheses: tuple[Hypothesis, ...] = (), uid: str = "u") -> Evidence:
+    speech = make_speech()
+    with scoring_mode(recognizer.model):
+        encoded = recognizer.encode(speech)
+    nbest = NBest(hypotheses) if hypotheses else BeamSearchSource()(recognizer, uid, encoded)
+    return Evidence(Utterance(uid, speech, 0.6), recognizer, encoded, nbest)
+
+
+def test_confidence_by_hand(load: Any) -> None:
+    """P = 0.008 over two tokens and the end: 0.008^(1/3) = 0.2, so the score is 0.8."""
+    best = Hypothesis((3, 4), math.log(0.008), "ab")
+    other = Hypothesis((3,), math.log(0.001), "a")
+    assert confidence(best) == pytest.approx(0.2)
+    method = acquisition_methods.build("confidence", {})
+    assert method.score(evidence(load("ctc_conformer"), (best, other))) == pytest.approx(0.8)
+
+
+def test_random_by_hand(load: Any) -> None:
+    """The first 56 bits of SHA-256 of seed and id, as a fraction."""
+    expected = int(hashlib.sha256(b"7 u").hexdigest()[:14], 16) / 2**56
+    method = acquisition_methods.build("random", {"seed": 7})
+    assert method.score(evidence(load("ctc_conformer"))) == expected
+
+
+def test_random_is_uniform_and_follows_the_seed(load: Any) -> None:
+    base = evidence(load("ctc_conformer"))
+    draws = [
+        acquisition_methods.build("random", {"seed": seed}).score(
+            Evidence(Utterance(f"utt{i}", base.utterance.speech, 0.6), *vars_of(base))
+        )
+        for seed in (0, 1)
+        for i in range(500)
+    ]
+    assert len(set(draws)) == 1000
+    assert 0.45 < sum(draws) / 1000 < 0.55
+    assert 0 <= min(draws) < 0.01
+    assert 0.99 < max(draws) < 1
+
+
+def vars_of(base: Evidence) -> tuple[Any, Any, NBest]:
+    return base.recognizer, base.encoded, base.nbest
+
+
+def test_egl_by_hand(load: Any) -> None:
+    """Two transcripts, P = 1/2 and 1/4: a / 2 + b / 4, renormalised 2 a / 3 + b / 3."""
+    from espnet_egl.gradients.parameters import select_parameters
+    from espnet_egl.gradients.reference import gradient_length
+
+    recognizer = load("ctc_conformer")
+    pair = (Hypothesis((3,), math.log(0.5), "a"), Hypothesis((4,), math.log(0.25), "b"))
+    pattern = r"^ctc\.ctc_lo\.bias$"
+    bias = select_parameters(recognizer.model, pattern)
+    a, b = (gradient_length(recognizer, make_speech(), h.tokens, bias) for h in pair)
+    assert a > 0
+    for weights, expected in [("raw", 0.5 * a + 0.25 * b), ("renormalized", (2 * a + b) / 3)]:
+        method = acquisition_methods.build("egl", {"weights": weights, "params": pattern})
+        method.prepare(recognizer)
+        assert method.score(evidence(recognizer, pair)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", METHODS)
+class TestContract:
+    def build(self, name: str, recognizer: Any) -> Any:
+        method = acquisition_methods.build(name, {})
+        method.prepare(recognizer)
+        return method
+
+    def test_score_is_finite_and_the_same_again(self, load: Any, name: str, model: str) -> None:
+        method = self.build(name, load(model))
+        first, second = (method.score(evidence(load(model))) for _ in range(2))
+        assert math.isfinite(first)
+        assert first == second
+
+    def test_model_and_hooks_are_left_alone(self, load: Any, name: str, model: str) -> None:
+        recognizer = load(model)
+        method = self.build(name, recognizer)
+        before = {k: v.clone() for k, v in recognizer.model.state_dict().items()}
+        modes = [m.training for m in recognizer.model.modules()]
+        method.score(evidence(recognizer))
+        assert all(torch.equal(v, before[k]) for k, v in recognizer.model.state_dict().items())
+        assert [m.training for m in recognizer.model.modules()] == modes
+        for module in recognizer.model.modules():
+            assert not module._forward_hooks
+            assert not module._backward_hooks
+        assert all(p.grad is None for p in recognizer.model.parameters())
+
+
+def test_a_surer_transcript_scores_lower(load: Any) -> None:
+    """Sign: the same transcripts, more probability on the best one and less to gain."""
+    recognizer = load("ctc_conformer")
+    method = acquisition_methods.build("confidence", {})
+    unsure, sure = (
+        evidence(recognizer, (Hypothesis((3, 4), math.log(p), "ab"),)) for p in (0.1, 0.9)
+    )
+    assert method.score(unsure) > method.score(sure)
+
+
+def test_gradients_are_paid_for_only_where_a_method_needs_them(load: Any) -> None:
+    recognizer, seen = load("ctc_conformer"), []
+
+    class Watching:
+        needs_gradients = False
+
+        def score(self, evidence: Evidence) -> float:
+            seen.append(evidence.encoded.hidden.requires_grad)
+            return 0.0
+
+    utterance = Utterance("u", make_speech(), 0.6)
+    cheap, dear = Watching(), Watching()
+    dear.needs_gradients = True
+    score_utterance(utterance, recognizer, BeamSearchSource(), {"w": cheap})  # type: ignore[dict-item]
+    score_utterance(utterance, recognizer, BeamSearchSource(), {"w": dear})  # type: ignore[dict-item]
+    assert seen == [False, True]
+
+
+def test_wrong_weights_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--egl_weights"):
+        acquisition_methods.build("egl", {"weights": "halved"})

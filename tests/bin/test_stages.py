@@ -1,0 +1,258 @@
+"""Stages 20-22 as al.sh calls them, on a real model and real files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_egl.bin import al_export, al_merge, al_prepare, al_score, al_select
+
+
+def score_command(files: Any, pool_dir: Path, output_dir: Path, job: int = 1) -> list[str]:
+    return [
+        *("--data_path_and_name_and_type", f"{pool_dir}/wav.scp,speech,sound"),
+        *("--key_file", f"{output_dir}/keys.{job}.scp"),
+        *("--asr_train_config", str(files.config)),
+        *("--asr_model_file", str(files.checkpoint)),
+        *("--inference_args", "--beam_size 5 --maxlenratio -6"),
+        *("--nbest", "8", "--num_workers", "0"),
+        *("--output_dir", f"{output_dir}/output.{job}"),
+    ]
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as f:
+        return list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def run_stage_20(
+    files: Any, pool_dir: Path, score_dir: Path, nj: int, *extra: str, exclude: tuple[str, ...] = ()
+) -> None:
+    logdir = score_dir / "logdir"
+    excluded = [word for path in exclude for word in ("--exclude_scp", path)]
+    prepare = ["--key_file", f"{pool_dir}/wav.scp", "--nj", str(nj), "--output_dir", str(logdir)]
+    al_prepare.main([*prepare, *excluded])
+    for job in range(1, nj + 1):
+        al_score.main([*score_command(files, pool_dir, logdir, job), *extra])
+    al_merge.main(["--logdir", str(logdir), "--nj", str(nj), "--output_dir", str(score_dir)])
+
+
+def tables(score_dir: Path) -> dict[str, str]:
+    return {n: (score_dir / n).read_text() for n in ("scores.tsv", "skipped.tsv", "nbest.tsv")}
+
+
+@pytest.fixture
+def dirty_pool(pool_dir: Path, tmp_path: Path) -> Path:
+    """The pool with a corrupt, an empty, a too short and a missing clip."""
+    (tmp_path / "corrupt.wav").write_text("no audio")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 8000)
+    soundfile.write(tmp_path / "short.wav", np.zeros(40), 8000)
+    for table, value in (("wav.scp", "{}.wav"), ("utt2spk", "x")):
+        path = pool_dir / table
+        rows = path.read_text() + "".join(
+            f"x-{n} {(tmp_path / value.format(n)) if '{' in value else value}\n"
+            for n in ("corrupt", "empty", "missing", "short")
+        )
+        path.write_text(rows)
+    return pool_dir
+
+
+def test_from_pool_to_annotators(
+    model_files: Any, dirty_pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, score_dir = model_files("ctc_conformer"), tmp_path / "r1" / "score"
+    run_stage_20(files, dirty_pool, score_dir, 2)
+    rows = read(score_dir / "scores.tsv")
+    assert [r["utterance"] for r in rows] == sorted(f"spk{i % 2}-utt{i}" for i in range(6))
+    for row in rows:
+        assert list(row) == [
+            *("utterance", "seconds", "frames", "hypotheses", "mass", "confidence"),
+            *("best_hypothesis", "score_egl", "score_confidence", "score_random"),
+        ]
+        assert 0 < float(row["mass"]) <= 1
+        assert float(row["score_egl"]) > 0
+        assert float(row["score_confidence"]) == pytest.approx(
+            1 - float(row["confidence"]), abs=1e-5
+        )
+        assert float(row["seconds"]) == pytest.approx(0.5 + 0.1 * int(row["utterance"][-1]))
+    skipped = {r["utterance"]: r["reason"] for r in read(score_dir / "skipped.tsv")}
+    assert skipped == {
+        "x-corrupt": "unreadable_audio",
+        "x-empty": "empty_audio",
+        "x-missing": "unreadable_audio",
+        "x-short": "too_short",
+    }
+
+    select = ["--score_file", f"{score_dir}/scores.tsv", "--data_dir", str(dirty_pool)]
+    capsys.readouterr()
+    al_select.main([*select, "--budget", "3utt", "--output_dir", str(tmp_path / "select")])
+    printed = capsys.readouterr().out
+    chosen = read(tmp_path / "select" / "selection.tsv")
+    best = sorted(rows, key=lambda r: -float(r["score_egl"]))[:3]
+    assert [r["utterance"] for r in chosen] == [r["utterance"] for r in best]
+    assert [r["rank"] for r in chosen] == ["1", "2", "3"]
+    assert chosen[0]["reason"] == "egl rank 1 of 6"
+    assert "Selected 3 of 6 utterances by egl" in printed
+    assert "confidence would have chosen" in printed
+    assert str(tmp_path / "select") in printed
+    wav_scp = (tmp_path / "select" / "wav.scp").read_text().splitlines()
+    assert [line.split()[0] for line in wav_scp] == sorted(r["utterance"] for r in best)
+    assert not (tmp_path / "select" / "text").exists()
+
+    export = ["--select_dir", str(tmp_path / "select"), "--nbest_file", f"{score_dir}/nbest.tsv"]
+    al_export.main([*export, "--output_dir", str(tmp_path / "annotate")])
+    tasks = read(tmp_path / "annotate" / "transcribe.tsv")
+    assert [t["utterance"] for t in tasks] == [r["utterance"] for r in best]
+    for task, row in zip(tasks, best, strict=True):
+        assert task["draft"].strip() == row["best_hypothesis"]
+        assert soundfile.info(task["audio"]).frames / 8000 == pytest.approx(float(row["seconds"]))
+        assert task["transcript"] == ""
+
+
+def test_shards_order_and_threads_change_nothing(
+    model_files: Any, pool_dir: Path, tmp_path: Path
+) -> None:
+    files = model_files("hybrid_rnn")
+    run_stage_20(files, pool_dir, tmp_path / "one", 1)
+    run_stage_20(files, pool_dir, tmp_path / "three", 3)
+    assert tables(tmp_path / "one") == tables(tmp_path / "three")
+
+
+def test_what_is_transcribed_already_is_listed(
+    model_files: Any, pool_dir: Path, tmp_path: Path
+) -> None:
+    train = tmp_path / "train.scp"
+    train.write_text((pool_dir / "wav.scp").read_text().splitlines()[0] + "\n")
+    run_stage_20(
+        model_files("ctc_conformer"), pool_dir, tmp_path / "score", 1, exclude=(str(train),)
+    )
+    (row,) = read(tmp_path / "score" / "skipped.tsv")
+    assert (row["utterance"], row["reason"]) == ("spk0-utt0", "already_transcribed")
+    assert len(read(tmp_path / "score" / "scores.tsv")) == 5
+
+
+def test_a_cut_journal_resumes_to_the_same_bytes(
+    model_files: Any, dirty_pool: Path, tmp_path: Path
+) -> None:
+    files = model_files("ctc_conformer")
+    run_stage_20(files, dirty_pool, tmp_path / "whole", 1)
+    run_stage_20(files, dirty_pool, tmp_path / "cut", 1)
+    output = tmp_path / "cut" / "logdir" / "output.1"
+    whole = (output / "journal.jsonl").read_bytes()
+    for end in (0, 1, len(whole) // 2, len(whole) - 1):
+        (output / "scores.tsv").unlink()
+        (output / "journal.jsonl").write_bytes(whole[:end])
+        run_stage_20(files, dirty_pool, tmp_path / "cut", 1)
+        assert (output / "journal.jsonl").read_bytes() == whole, end
+        assert tables(tmp_path / "cut") == tables(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_killed_job_resumes_to_the_same_bytes(
+    model_files: Any, pool_dir: Path, tmp_path: Path
+) -> None:
+    """SIGKILL in the middle of a real process, then the same command again."""
+    files = model_files("ctc_conformer")
+    run_stage_20(files, pool_dir, tmp_path / "whole", 1)
+    logdir = tmp_path / "killed" / "logdir"
+    al_prepare.main(["--key_file", f"{pool_dir}/wav.scp", "--nj", "1", "--output_dir", str(logdir)])
+    command = [sys.executable, "-m", "espnet_egl.bin.al_score"]
+    command += score_command(files, pool_dir, logdir)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    journal = logdir / "output.1" / "journal.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (journal.exists() and journal.stat().st_size):
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert journal.stat().st_size > 0
+    run_stage_20(files, pool_dir, tmp_path / "killed", 1)
+    assert tables(tmp_path / "killed") == tables(tmp_path / "whole")
+
+
+def error_of(call: Any, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as e:
+        call()
+    assert e.value.code == 1
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_other_settings_in_the_same_directory_are_refused(
+    model_files: Any, pool_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = model_files("ctc_conformer")
+    run_stage_20(files, pool_dir, tmp_path / "score", 1)
+    command = score_command(files, pool_dir, tmp_path / "score" / "logdir")
+    with pytest.raises(SystemExit):
+        al_score.main([*command, "--egl_weights", "renormalized"])
+    message = capsys.readouterr().err
+    assert "egl_weights: 'raw' there, 'renormalized' now" in message
+    assert "--al_tag" in message
+
+
+def test_errors_name_what_to_do(
+    model_files: Any, pool_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, score_dir = model_files("ctc_conformer"), tmp_path / "score"
+    run_stage_20(files, pool_dir, score_dir, 1)
+    command = score_command(files, pool_dir, score_dir / "logdir")
+    select = ["--score_file", f"{score_dir}/scores.tsv", "--data_dir", str(pool_dir)]
+    select += ["--output_dir", str(tmp_path / "select")]
+    assert "unknown acquisition method 'elg': choose from egl, confidence" in error_of(
+        lambda: al_score.main([*command, "--methods", "elg"]), capsys
+    )
+    assert "larger than the pool's 6 scored utterances" in error_of(
+        lambda: al_select.main([*select, "--budget", "7utt"]), capsys
+    )
+    assert "scored with egl, confidence, random, not with 'margin'" in error_of(
+        lambda: al_select.main([*select, "--method", "margin"]), capsys
+    )
+    assert "no such score table; score the pool first (stage 20)" in error_of(
+        lambda: al_select.main(["--score_file", "none.tsv", *select[2:]]), capsys
+    )
+    assert "unknown exporter 'xls': choose from tsv" in error_of(
+        lambda: al_export.main(["--select_dir", ".", "--output_dir", ".", "--format", "xls"]),
+        capsys,
+    )
+    (score_dir / "logdir/output.1/scores.tsv").unlink()
+    assert "its shard did not finish" in error_of(
+        lambda: al_merge.main(
+            ["--logdir", f"{score_dir}/logdir", "--nj", "1", "--output_dir", str(score_dir)]
+        ),
+        capsys,
+    )
+
+
+def test_a_lost_utterance_is_found_by_the_merge(
+    model_files: Any, pool_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score_dir = tmp_path / "score"
+    run_stage_20(model_files("ctc_conformer"), pool_dir, score_dir, 1)
+    shard = score_dir / "logdir" / "output.1" / "scores.tsv"
+    lines = shard.read_text().splitlines(keepends=True)
+    merge = ["--logdir", f"{score_dir}/logdir", "--nj", "1", "--output_dir", str(score_dir)]
+    shard.write_text("".join(lines[:-1]))
+    assert "1 utterances lost ['spk1-utt5']" in error_of(lambda: al_merge.main(merge), capsys)
+    shard.write_text("".join([*lines, lines[-1]]))
+    assert "1 twice ['spk1-utt5']" in error_of(lambda: al_merge.main(merge), capsys)
+
+
+def test_the_manifest_says_what_the_scores_are_made_with(
+    model_files: Any, pool_dir: Path, tmp_path: Path
+) -> None:
+    run_stage_20(model_files("ctc_conformer"), pool_dir, tmp_path / "score", 1)
+    manifest = json.loads((tmp_path / "score/logdir/output.1/manifest.json").read_text())
+    assert {"espnet", "torch", "espnet_egl", "asr_model_file_sha256", "key_file_sha256"} <= set(
+        manifest
+    )

@@ -1,0 +1,150 @@
+"""Good audio in every shape ESPnet's users have it, and bad audio reported, not raised."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import make_speech
+
+from espnet_egl.data.pool import Pool, read_ahead
+from espnet_egl.errors import ConfigError, DataError
+from espnet_egl.types import Skipped, Utterance
+
+
+def make_pool(tmp_path: Path, scp: dict[str, str], **options: object) -> Pool:
+    (tmp_path / "wav.scp").write_text("".join(f"{k} {v}\n" for k, v in scp.items()))
+    data = [(str(tmp_path / "wav.scp"), "speech", "sound")]
+    keys = options.pop("keys", list(scp))
+    return Pool(data, keys, 8000, **options)  # type: ignore[arg-type]
+
+
+def write(path: Path, wave: np.ndarray, rate: int = 8000, **options: str) -> str:
+    soundfile.write(path, wave, rate, **options)
+    return str(path)
+
+
+def test_formats_rates_channels_and_pipes_give_the_same_speech(tmp_path: Path) -> None:
+    wave = make_speech(1.0)
+    plain = write(tmp_path / "a.wav", wave)
+    scp = {
+        "flac": write(tmp_path / "a.flac", wave),
+        "wav24": write(tmp_path / "b.wav", wave, subtype="PCM_24"),
+        "stereo": write(tmp_path / "s.wav", np.stack([wave, 0 * wave], 1)),
+        "pipe": f"cat {plain} |",
+        "wav": plain,
+    }
+    for item in make_pool(tmp_path, scp):
+        assert isinstance(item, Utterance)
+        assert item.seconds == 1.0
+        assert item.speech.dtype == np.float32
+        assert np.abs(item.speech - wave).max() < 1e-4, item.uid
+
+
+def test_another_sampling_rate_is_resampled(tmp_path: Path) -> None:
+    time = np.arange(16000) / 16000
+    path = write(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 500 * time), 16000)
+    (item,) = make_pool(tmp_path, {"a": path})
+    assert isinstance(item, Utterance)
+    assert (len(item.speech), item.seconds) == (8000, 1.0)
+    expected = 0.5 * np.sin(2 * np.pi * 500 * np.arange(8000) / 8000)
+    assert np.abs(item.speech - expected)[100:-100].max() < 0.01
+
+
+def test_segments_cut_recordings(tmp_path: Path) -> None:
+    wave = make_speech(2.0)
+    path = write(tmp_path / "r.wav", wave, subtype="FLOAT")
+    (tmp_path / "segments").write_text("a r 0.5 1.25\nb r 1.0 2.01\nc r 5 6\nd gone 0 1\n")
+    pool = make_pool(tmp_path, {"r": path}, keys=list("abcd"), segments=tmp_path / "segments")
+    a, b, c, d = pool
+    assert isinstance(a, Utterance)
+    assert np.array_equal(a.speech, wave[4000:10000])
+    assert isinstance(b, Utterance)
+    assert len(b.speech) == 8000  # an overshoot by rounding is forgiven
+    assert isinstance(c, Skipped)
+    assert "lies beyond the 2.00 s" in c.detail
+    assert isinstance(d, Skipped)
+    assert d.reason == "missing_recording"
+
+
+def test_bad_audio_is_reported_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("this is no audio")
+    whole = Path(write(tmp_path / "whole.wav", make_speech(1.0))).read_bytes()
+    (tmp_path / "header.wav").write_bytes(whole[:20])
+    nan = make_speech(0.1)
+    nan[3] = np.nan
+    scp = {
+        "corrupt": str(tmp_path / "text.wav"),
+        "empty": write(tmp_path / "empty.wav", np.zeros(0)),
+        "fails": "echo 'no such tape' >&2; exit 3 |",
+        "header": str(tmp_path / "header.wav"),
+        "missing": str(tmp_path / "missing.wav"),
+        "nan": write(tmp_path / "nan.wav", nan, subtype="FLOAT"),
+        "zero": str(tmp_path / "zero.wav"),
+    }
+    (tmp_path / "zero.wav").touch()
+    found = {item.uid: item for item in make_pool(tmp_path, scp)}
+    assert {uid: getattr(item, "reason", None) for uid, item in found.items()} == {
+        "corrupt": "unreadable_audio",
+        "empty": "empty_audio",
+        "fails": "failed_pipe",
+        "header": "unreadable_audio",
+        "missing": "unreadable_audio",
+        "nan": "not_finite_audio",
+        "zero": "unreadable_audio",
+    }
+    assert "ended with 3: no such tape" in found["fails"].detail  # type: ignore[union-attr]
+
+
+def test_pipes_can_be_forbidden(tmp_path: Path) -> None:
+    scp = {"a": f"touch {tmp_path}/ran |"}
+    (item,) = make_pool(tmp_path, scp, allow_pipes=False)
+    assert isinstance(item, Skipped)
+    assert item.reason == "pipe_not_allowed"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_features_are_read_by_espnet(tmp_path: Path) -> None:
+    features = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    np.save(tmp_path / "a.npy", features)
+    (tmp_path / "feats.scp").write_text(f"a {tmp_path / 'a.npy'}\nb {tmp_path / 'b.npy'}\n")
+    pool = Pool([(str(tmp_path / "feats.scp"), "speech", "npy")], ["a", "b"], 8000)
+    a, b = pool
+    assert isinstance(a, Utterance)
+    assert np.array_equal(a.speech, features)
+    assert a.seconds == 0.5
+    assert isinstance(b, Skipped)
+
+
+def test_kaldi_ark_audio_is_read_by_espnet(tmp_path: Path) -> None:
+    # ESPnet 202611 reads archives with omniio, 202511 with kaldiio.
+    io = importlib.import_module("omniio.kaldi" if find_spec("omniio") else "kaldiio")
+    wave = (make_speech(0.5) * 32767).astype(np.int16)
+    ark, scp = tmp_path / "wav.ark", tmp_path / "wav.scp"
+    with io.WriteHelper(f"ark,scp:{ark},{scp}") as writer:
+        writer["a"] = (8000, wave)
+    (item,) = Pool([(str(scp), "speech", "kaldi_ark")], ["a"], 8000)
+    assert isinstance(item, Utterance)
+    assert item.seconds == 0.5
+    # Integers, not [-1, 1]: ESPnet trains on them as they are, so they are scored as they are.
+    assert np.array_equal(item.speech, wave)
+
+
+def test_workers_keep_the_order(tmp_path: Path) -> None:
+    scp = {f"u{i}": write(tmp_path / f"{i}.wav", make_speech(0.1 + i / 10)) for i in range(5)}
+    pool = make_pool(tmp_path, scp)
+    for workers in (0, 2):
+        assert [item.uid for item in read_ahead(pool, workers)] == list(scp)
+
+
+def test_wrong_lists_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must name 'speech'"):
+        Pool([("a", "text", "text")], [], 8000)
+    with pytest.raises(DataError, match=r"lacks 1 of the keys, e\.g\. 'z'"):
+        make_pool(tmp_path, {"a": "a.wav"}, keys=["a", "z"])
+    with pytest.raises(DataError, match="cannot be read"):
+        Pool([(str(tmp_path / "none.scp"), "speech", "kaldi_ark")], ["a"], 8000)

@@ -1,0 +1,140 @@
+"""Checkpoints and decoding options: what ESPnet would let pass silently is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import MODELS, write_model
+
+from espnet_egl.errors import CheckpointError, ConfigError, UnsupportedModelError, UtteranceError
+from espnet_egl.loading import load_recognizer
+from espnet_egl.recognizer import scoring_mode
+
+
+def test_the_weights_are_the_checkpoints(model_files: Any) -> None:
+    files = model_files("ctc_conformer")
+    model = load_recognizer(files.config, files.checkpoint).model
+    states = torch.load(files.checkpoint, weights_only=True)
+    assert all(torch.equal(v, states[k]) for k, v in model.state_dict().items())
+    assert not model.training
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda states: states.pop("ctc.ctc_lo.bias"),
+        lambda states: states.update(more=torch.zeros(1)),
+        lambda states: states.update({"ctc.ctc_lo.bias": torch.zeros(3)}),
+    ],
+    ids=["missing", "unexpected", "shape"],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    model_files: Any, tmp_path: Path, change: Any
+) -> None:
+    files = model_files("ctc_conformer")
+    states = torch.load(files.checkpoint, weights_only=True)
+    change(states)
+    torch.save(states, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"other\.pth"):
+        load_recognizer(files.config, tmp_path / "other.pth")
+
+
+def test_the_checkpoint_of_another_model_is_refused(model_files: Any) -> None:
+    with pytest.raises(CheckpointError, match=r"does not fit|cannot be loaded"):
+        load_recognizer(model_files("ctc_conformer").config, model_files("hybrid_rnn").checkpoint)
+
+
+def test_a_mismatch_can_be_allowed(model_files: Any, tmp_path: Path, caplog: Any) -> None:
+    files = model_files("ctc_conformer")
+    states = torch.load(files.checkpoint, weights_only=True)
+    states.pop("ctc.ctc_lo.bias")
+    torch.save(states, tmp_path / "part.pth")
+    load_recognizer(files.config, tmp_path / "part.pth", strict=False)
+    assert "missing ctc.ctc_lo.bias" in caplog.text
+
+
+class _Evil:
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("evil"),))
+
+
+def test_a_checkpoint_runs_no_code(
+    model_files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": _Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(CheckpointError):
+        load_recognizer(model_files("ctc_conformer").config, tmp_path / "evil.pth")
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04truncated"])
+def test_a_damaged_checkpoint_is_refused(model_files: Any, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"bad\.pth"):
+        load_recognizer(model_files("ctc_conformer").config, tmp_path / "bad.pth")
+
+
+def test_missing_files_and_wrong_configs_are_named(model_files: Any, tmp_path: Path) -> None:
+    files = model_files("ctc_conformer")
+    with pytest.raises(ConfigError, match=r"none\.pth: no such file"):
+        load_recognizer(files.config, tmp_path / "none.pth")
+    (tmp_path / "config.yaml").write_text("encoder: conformer\n")
+    with pytest.raises(ConfigError, match=r"not a config\.yaml of ESPnet"):
+        load_recognizer(tmp_path / "config.yaml", files.checkpoint)
+
+
+def test_decoding_options_are_espnets_own(model_files: Any, tmp_path: Path) -> None:
+    files = model_files("hybrid_conformer")
+    config = tmp_path / "decode.yaml"
+    config.write_text(yaml.safe_dump({"beam_size": 4, "ctc_weight": 0.2, "penalty": 0.1}))
+    recognizer = load_recognizer(
+        files.config, files.checkpoint, config, "--beam_size 5 --maxlenratio 0.3", nbest=7
+    )
+    search = recognizer.speech2text.beam_search
+    assert (search.beam_size, search.weights["ctc"], search.weights["length_bonus"]) == (
+        5,
+        0.2,
+        0.1,
+    )
+    assert (recognizer.speech2text.nbest, recognizer.speech2text.maxlenratio) == (7, 0.3)
+
+
+@pytest.mark.parametrize("args", ["--beam_sise 5", "--beam_size five"])
+def test_wrong_decoding_options_are_refused(model_files: Any, args: str) -> None:
+    files = model_files("ctc_conformer")
+    with pytest.raises(ConfigError, match="options for decoding"):
+        load_recognizer(files.config, files.checkpoint, inference_args=args)
+
+
+def test_quantized_models_are_refused(model_files: Any) -> None:
+    files = model_files("ctc_conformer")
+    with pytest.raises(UnsupportedModelError, match="quantize"):
+        load_recognizer(files.config, files.checkpoint, inference_args="--quantize_asr_model true")
+
+
+def test_what_training_froze_stays_frozen(tmp_path: Path) -> None:
+    files = write_model(tmp_path, **MODELS["ctc_conformer"], freeze_param=["encoder.embed"])
+    model = load_recognizer(files.config, files.checkpoint).model
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+    assert frozen
+    assert all(n.startswith("encoder.embed.") for n in frozen)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("samples", [0, 1, 60, 300, 500])
+def test_speech_too_short_for_the_model_says_so(load: Any, name: str, samples: int) -> None:
+    recognizer = load(name)
+    if name == "hybrid_rnn" and samples >= 300:
+        pytest.skip("the VGG front end takes it")
+    with (
+        torch.no_grad(),
+        scoring_mode(recognizer.model),
+        pytest.raises(UtteranceError, match="too_short"),
+    ):
+        recognizer.encode(np.zeros(samples, dtype=np.float32))

@@ -1,0 +1,114 @@
+"""--config below, the command line above; every wrong key and value is named."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from espnet_egl import options
+from espnet_egl.bin import al_score, al_select
+from espnet_egl.errors import DataError
+
+COMMANDS = options.COMMANDS
+NEEDED = ["--output_dir", "o", "--key_file", "k", "--asr_train_config", "c"]
+NEEDED += ["--asr_model_file", "m"]
+NEEDED += ["--data_path_and_name_and_type", "a,speech,sound"]
+
+
+def write(tmp_path: Path, content: str) -> str:
+    (tmp_path / "al.yaml").write_text(content)
+    return str(tmp_path / "al.yaml")
+
+
+def test_the_command_line_wins_over_the_config(tmp_path: Path) -> None:
+    config = write(
+        tmp_path, "al_score: {nbest: 7, methods: [random], allow_pipes: false}\nal_select:\n"
+    )
+    parse = al_score.get_parser().parse_args
+    args = parse(["--config", config, *NEEDED])
+    assert (args.nbest, args.methods, args.allow_pipes) == (7, ["random"], False)
+    args = parse(["--config", config, "--nbest", "9", *NEEDED])
+    assert (args.nbest, args.methods) == (9, ["random"])
+    assert al_score.get_parser().parse_args(NEEDED).nbest == 100
+
+
+def test_required_options_may_stand_in_the_config(tmp_path: Path) -> None:
+    config = write(tmp_path, "al_select: {score_file: s, data_dir: d, output_dir: o, budget: 2h}")
+    args = al_select.get_parser().parse_args(["--config", config])
+    assert (args.score_file, args.budget) == ("s", "2h")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("al_score: {nbset: 7}", "unknown option 'nbset'"),
+        ("al_score: {nbest: many}", "nbest: invalid int value"),
+        ("al_score: {egl_weights: heavy}", "egl_weights: .*invalid choice"),
+        ("al_score: {config: other.yaml}", "unknown option 'config'"),
+        ("al_scores: {nbest: 7}", "unknown section 'al_scores'"),
+        ("nbest: 7", "unknown section 'nbest'"),
+        ("al_score: 7", "must hold 'option: value' lines"),
+        ("- al_score", "must hold sections"),
+        ("a: [", "while parsing"),
+        ("!!python/object/apply:os.getcwd []", "could not determine a constructor"),
+    ],
+)
+def test_a_wrong_config_is_refused(
+    tmp_path: Path, content: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as e:
+        al_score.get_parser().parse_args(["--config", write(tmp_path, content), *NEEDED])
+    assert e.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_missing_config_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        al_score.get_parser().parse_args(["--config", "none.yaml", *NEEDED])
+    assert "none.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_answers_at_once(command: str) -> None:
+    """It imports neither torch nor ESPnet's models."""
+    started = time.monotonic()
+    code = (
+        f"import sys; from espnet_egl.bin import {command} as c; c.get_parser().format_help();"
+        "assert not {'torch', 'pandas', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_a_help_text(command: str) -> None:
+    parser = importlib.import_module(f"espnet_egl.bin.{command}").get_parser()
+    assert all(a.help or a.dest in {"seed", "dtype"} for a in parser._actions)
+
+
+def test_the_shipped_config_is_valid_for_every_command() -> None:
+    path = Path(__file__).parent.parent / "conf" / "al.yaml"
+    sections = yaml.safe_load(path.read_text())
+    for command in sections:
+        parser = importlib.import_module(f"espnet_egl.bin.{command}").get_parser()
+        for key, value in parser._read_config(str(path)).items():
+            assert value == parser.get_default(key), f"{command}: {key} is not the default"
+
+
+def test_an_error_of_the_user_is_a_message_without_a_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: object) -> None:
+        raise DataError("wav.scp:3: no such thing")
+
+    with pytest.raises(SystemExit) as e:
+        options.run(options.make_parser("al_select", ""), fail, [])
+    assert e.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "al_select: error: wav.scp:3: no such thing"

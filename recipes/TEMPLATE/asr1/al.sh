@@ -3,6 +3,9 @@
 # Active learning around asr.sh: write ./al.sh where your run.sh says ./asr.sh.
 # Stages 1-15 are asr.sh's own; stages 20 and above are run only when asked for.
 
+# Lower-case variables without al_ are asr.sh's.
+# shellcheck disable=SC2154
+
 # Set bash to 'debug' mode, it will exit on :
 # -e 'error', -u 'undefined variable', -o ... 'error in pipeline', -x 'print commands',
 set -e
@@ -131,7 +134,7 @@ fi
 # shellcheck disable=SC1091
 . ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage "${al_first_stage}" --stop_stage $((al_first_stage - 1))
 
-# shellcheck disable=SC2154  # from here on, lower-case variables without al_ are asr.sh's
+
 if [ -z "${al_dir}" ]; then
     al_dir="${expdir}/al_${al_tag:-$(basename "${asr_exp}")_${al_pool//\//_}}"
 fi

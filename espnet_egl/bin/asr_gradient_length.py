@@ -26,7 +26,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_egl.gradients.trainer import GradientLengthTask
 
     try:
-        GradientLengthTask.main(cmd=cmd)
+        GradientLengthTask.main(args=GradientLengthTask.parse_args(cmd))
     except EGLError as e:
         print(f"asr_gradient_length: error: {e}", file=sys.stderr)
         raise SystemExit(1) from e

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from espnet2.tasks.asr import ASRTask
 from espnet2.torch_utils.device_funcs import to_device
 from espnet2.train.trainer import Trainer
@@ -144,6 +145,10 @@ def write_result(output_dir: Path, rows: Sequence[Row], skipped: Sequence[Skip])
     )
 
 
+# What ESPnet writes into config.yaml but does not read from it.
+NOT_OPTIONS = ("required", "version", "distributed")
+
+
 class GradientLengthTask(ASRTask):
     """ESPnet's ASR task with :class:`GradientLengthTrainer` in its trainer's place."""
 
@@ -159,6 +164,36 @@ class GradientLengthTask(ASRTask):
             help="The gradient's parameters: all, encoder, decoder, head, or a regular expression",
         )
         return parser
+
+    @classmethod
+    def parse_args(cls, cmd: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parse a command line whose ``--config`` is the config.yaml that training left.
+
+        Raises:
+            ConfigError: The file is missing or no mapping.
+        """
+        only_config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        only_config.add_argument("--config")
+        known, rest = only_config.parse_known_args(cmd)
+        parser = cls.get_parser()
+        if known.config is not None:
+            parser.set_defaults(**cls._read_config(known.config, parser))
+        args = parser.parse_args(rest)
+        args.config = known.config
+        return args
+
+    @staticmethod
+    def _read_config(path: str, parser: argparse.ArgumentParser) -> dict[str, Any]:
+        try:
+            found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+            raise ConfigError(f"--config {path}: {e}") from e
+        if not isinstance(found, dict):
+            raise ConfigError(f"--config {path}: must hold 'option: value' lines")
+        options = {key: value for key, value in found.items() if key not in NOT_OPTIONS}
+        if unknown := options.keys() - {action.dest for action in parser._actions}:
+            raise ConfigError(f"--config {path}: unknown option '{min(unknown)}'")
+        return options
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Any:

@@ -29,6 +29,7 @@ cd "$(dirname "$0")"
     --fs 8k \
     --token_type char \
     --use_lm false \
+    --feats_normalize utterance_mvn \
     --asr_config conf/train_asr_ctc_conformer.yaml \
     --inference_config conf/decode_asr.yaml \
     --inference_asr_model valid.loss.best.pth \

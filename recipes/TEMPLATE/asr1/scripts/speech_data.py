@@ -39,9 +39,7 @@ def add_noise(
     return mixed * min(1.0, 0.99 / np.abs(mixed).max())
 
 
-def make_noise(
-    kind: str, length: int, rng: np.random.Generator, voices: np.ndarray
-) -> np.ndarray:
+def make_noise(kind: str, length: int, rng: np.random.Generator, voices: np.ndarray) -> np.ndarray:
     """Noise of ``length`` samples."""
     if kind == "white":
         return rng.standard_normal(length)

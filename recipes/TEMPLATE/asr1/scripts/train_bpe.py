@@ -24,6 +24,7 @@ def main() -> None:
         vocab_size=args.vocab_size,
         model_type=args.mode,
         character_coverage=1.0,
+        hard_vocab_limit=False,  # a small text has fewer pieces than were asked for
         minloglevel=1,
     )
 

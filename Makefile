@@ -1,0 +1,42 @@
+# make demo   install into .venv and run the demo, from data to the finished selection
+# make test   install into .venv and run the tests
+# make fsdd   the same as the demo on real speech: FSDD=DIR make fsdd
+# make check  ruff, mypy and shellcheck
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SHELL_SCRIPTS := .ci/run $(wildcard recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
+	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
+
+.PHONY: demo test fsdd check clean
+
+$(VENV)/.installed: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python3 -m pip install --quiet --upgrade pip
+	$(BIN)/python3 -m pip install --quiet -e '.[demo,dev]'
+	touch $@
+
+# The installed environment is first on the PATH of everything below.
+demo fsdd test check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd test check: export VIRTUAL_ENV := $(abspath $(VENV))
+
+demo: $(VENV)/.installed
+	recipes/demo/asr1/run.sh
+	recipes/demo/asr1/run.sh --stage 20 --al_nbest 30
+
+fsdd: $(VENV)/.installed
+	recipes/fsdd/asr1/run.sh
+	recipes/fsdd/asr1/run.sh --stage 20
+
+test: $(VENV)/.installed
+	python3 -m pytest
+
+check: $(VENV)/.installed
+	ruff check .
+	ruff format --check .
+	mypy
+	shellcheck -x --source-path=recipes/TEMPLATE/asr1 $(SHELL_SCRIPTS)
+
+clean:
+	rm -rf $(VENV) recipes/*/asr1/{data,dump,exp,downloads}

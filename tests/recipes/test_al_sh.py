@@ -1,0 +1,174 @@
+"""al.sh and the scripts beside it, run as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TEMPLATE = Path(__file__).parents[2] / "recipes" / "TEMPLATE" / "asr1"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe's directory: links into TEMPLATE and a run.sh that ends in ./al.sh."""
+    directory = tmp_path / "recipes" / "corpus" / "asr1"
+    directory.mkdir(parents=True)
+    for name in ("al.sh", "asr.sh", "cmd.sh", "path.sh", "utils", "scripts"):
+        (directory / name).symlink_to(TEMPLATE / name)
+    run = directory / "run.sh"
+    run.write_text(
+        "#!/usr/bin/env bash\nset -euo pipefail\n./al.sh --train_set train --valid_set dev "
+        '--test_sets "test" --token_type char --nj 2 --inference_nj 2 "$@"\n'
+    )
+    run.chmod(0o755)
+    return directory
+
+
+def run(directory: Path, *args: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    bin_dir = Path(sys.executable).parent
+    return subprocess.run(
+        args,
+        cwd=directory,
+        env={**os.environ, "PATH": f"{bin_dir}:{os.environ['PATH']}", "VIRTUAL_ENV": "active"},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def test_help_tells_both_kinds_of_options(recipe: Path) -> None:
+    done = run(recipe, "./run.sh", "--help")
+    assert done.returncode == 0
+    for option in ("--al_method", "--al_budget", "--egl_params", "--asr_config", "--stage"):
+        assert option in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--al_metod", "egl", "--stage", "20"), "invalid option --al_metod"),
+        (("--al_rest", "x"), "invalid option --al_rest"),
+        (("--asr_konfig", "x", "--stage", "20"), "invalid option --asr_konfig"),
+        (("--asr_konfig", "x"), "invalid option --asr_konfig"),
+        (("--stage", "twenty"), "are numbers, not 'twenty'"),
+        (("--al_gpu", "maybe", "--stage", "20"), 'expected "true" or "false": --al_gpu'),
+        (("--al_budget",), "--al_budget needs a value"),
+        (("--stage", "20"), "no pool: neither dump/raw/pool nor data/pool"),
+        (("--stage", "20", "--use_lm", "perhaps"), 'expected "true" or "false": --use_lm'),
+    ],
+)
+def test_wrong_options_are_refused(recipe: Path, args: tuple[str, ...], message: str) -> None:
+    done = run(recipe, "./run.sh", *args)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+
+
+def test_our_stages_run_only_when_asked_for(recipe: Path) -> None:
+    """A bare run.sh is asr.sh's: it fails in its stage 1 here, and knows no stage 20."""
+    done = run(recipe, "./run.sh")
+    assert "Stage 1:" in done.stdout
+    done = run(recipe, "./run.sh", "--stage", "14")
+    assert done.returncode == 0, done.stderr
+    assert "Stage 2" not in done.stdout
+    done = run(recipe, "./run.sh", "--stage", "14", "--stop_stage", "20")
+    assert "no pool" in done.stdout
+
+
+@pytest.fixture
+def pool_recipe(recipe: Path, pool_dir: Path, model_files: Any) -> Path:
+    """The recipe with a pool in data/ and a trained model in exp/."""
+    (recipe / "data").mkdir()
+    (recipe / "data" / "pool").symlink_to(pool_dir)
+    files = model_files("ctc_conformer")
+    (recipe / "exp" / "asr_model").mkdir(parents=True)
+    for path in (files.config, files.checkpoint):
+        (recipe / "exp" / "asr_model" / path.name).symlink_to(path)
+    (recipe / "decode.yaml").write_text("beam_size: 5\nmaxlenratio: -6\n")
+    return recipe
+
+
+OPTIONS = ["--asr_exp", "exp/asr_model", "--inference_config", "decode.yaml", "--al_nbest", "8"]
+
+
+@pytest.mark.slow
+def test_stages_20_to_22(pool_recipe: Path) -> None:
+    done = run(
+        pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--al_budget", "2utt", "--al-nj", "2"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    round_dir = pool_recipe / "exp" / "al_asr_model_pool" / "r1"
+    scores = (round_dir / "score" / "scores.tsv").read_text().splitlines()
+    assert len(scores) == 7
+    assert len((round_dir / "select" / "wav.scp").read_text().splitlines()) == 2
+    assert (round_dir / "annotate" / "transcribe.tsv").exists()
+    assert "Selected 2 of 6 utterances by egl" in done.stdout
+    assert (round_dir / "score" / "logdir" / "output.2").is_dir()
+    # Again: nothing is done twice, and nothing changes.
+    before = {p: p.read_bytes() for p in round_dir.rglob("*.tsv")}
+    done = run(pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--al_budget", "2utt")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {p: p.read_bytes() for p in round_dir.rglob("*.tsv")} == before
+    # Another method reads the scores that are there, and must not overwrite the selection.
+    done = run(
+        pool_recipe, "./run.sh", *OPTIONS, "--stage", "21", "--al_budget", "2utt",
+        "--al_method", "confidence",
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "method: 'egl' there, 'confidence' now" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_failing_job_is_shown(pool_recipe: Path) -> None:
+    done = run(pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--al_method", "elg")
+    assert done.returncode != 0
+    assert "unknown acquisition method 'elg'" in done.stdout + done.stderr
+
+
+def run_pl(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return run(directory, str(TEMPLATE / "utils" / "run.pl"), *args)
+
+
+def test_run_pl_runs_arrays_and_keeps_arguments_whole(tmp_path: Path) -> None:
+    done = run_pl(
+        tmp_path, "--gpu", "0", "--max-jobs-run", "1", "JOB=1:3", "log/x.JOB.log",
+        "printf", "<%s>", "job JOB", "it's $HOME; \"quoted\" *", "",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for job in (1, 2, 3):
+        log = (tmp_path / "log" / f"x.{job}.log").read_text()
+        assert f'<job {job}><it\'s $HOME; "quoted" *><>' in log
+        assert "Ended (status: 0)" in log
+
+
+def test_run_pl_names_the_jobs_that_failed(tmp_path: Path) -> None:
+    done = run_pl(tmp_path, "JOB=1:3", "x.JOB.log", "bash", "-c", "exit $((JOB == 2 ? 7 : 0))")
+    assert done.returncode == 1
+    assert "1 of 3 jobs failed, log: x.2.log" in done.stderr
+    assert "Ended (status: 7)" in (tmp_path / "x.2.log").read_text()
+
+
+def test_run_pl_refuses_what_it_cannot_run(tmp_path: Path) -> None:
+    assert run_pl(tmp_path, "x.log", "no_such_command").returncode == 1
+    assert "usage" in run_pl(tmp_path, "JOB=0:2", "x.log", "true").stderr
+
+
+def test_scoring_counts_words_and_characters(tmp_path: Path) -> None:
+    """two words of five wrong: one deleted, one substituted."""
+    (tmp_path / "ref").write_text("a one two\nb three four five\n")
+    (tmp_path / "hyp").write_text("a one\nb three for five\n")
+    script = TEMPLATE / "scripts" / "score.py"
+    done = run(
+        tmp_path, sys.executable, str(script), "--ref", "ref", "--hyp", "hyp",
+        "--output_dir", "exp/decode/test",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = (tmp_path / "exp/decode/test/score_wer/result.txt").read_text()
+    assert result.startswith("%WER 40.00 [ 2 / 5, 0 ins, 1 del, 1 sub ]\n2 utterances")
+    done = run(tmp_path, sys.executable, str(script), "--results", "exp")
+    assert "| WER | decode/test | 40.00 | 2 | 5 | 0 | 1 | 1 |" in done.stdout

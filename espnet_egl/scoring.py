@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from espnet_egl.acquisition import AbsAcquisition, Evidence
 from espnet_egl.data.pool import Pool, read_ahead
 from espnet_egl.errors import DataError, UtteranceError
 from espnet_egl.hypotheses import AbsHypothesisSource
+from espnet_egl.progress import progress
 from espnet_egl.recognizer import Recognizer, scoring_mode
 from espnet_egl.tables import (
     BASE_COLUMNS,
@@ -162,18 +163,6 @@ def score_pool(
         summary = _write_tables(journal, output_dir, list(methods))
     summary.elapsed = time.monotonic() - started
     return summary
-
-
-def progress(
-    items: Iterable[Any], total: int | None, done: int = 0, unit: str = "utt"
-) -> Iterable[Any]:
-    """A progress bar with rate and time left; in a log file a line now and then."""
-    from tqdm import tqdm
-
-    interval = 0.5 if os.isatty(2) else 15.0
-    return tqdm(
-        items, total=total, initial=done, unit=unit, mininterval=interval, maxinterval=2 * interval
-    )
 
 
 def _try_score(

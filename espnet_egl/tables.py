@@ -41,8 +41,6 @@ def one_line(text: str) -> str:
 
 def score_row(scored: ScoredUtterance, methods: Sequence[str]) -> list[str]:
     """The cells of one utterance: BASE_COLUMNS, then a score for every method."""
-    from espnet_egl.acquisition.confidence import confidence
-
     best = scored.nbest.hypotheses[0]
     return [
         scored.uid,
@@ -50,7 +48,7 @@ def score_row(scored: ScoredUtterance, methods: Sequence[str]) -> list[str]:
         str(scored.frames),
         str(len(scored.nbest.hypotheses)),
         f"{scored.nbest.mass:.6g}",
-        f"{confidence(best):.6f}",
+        f"{best.confidence:.6f}",
         one_line(best.text),
         *(f"{scored.scores[method]:.8g}" for method in methods),
     ]

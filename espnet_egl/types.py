@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,14 @@ class Hypothesis:
     log_prob: float
     text: str
 
+    @property
+    def confidence(self) -> float:
+        """Probability per token: P(y | x)^(1 / (L + 1)), in [0, 1].
+
+        L + 1 counts the end of the sentence, so that an empty transcript has one too.
+        """
+        return math.exp(self.log_prob / (len(self.tokens) + 1))
+
 
 @dataclass(frozen=True)
 class NBest:
@@ -64,9 +73,7 @@ class NBest:
     @property
     def probs(self) -> list[float]:
         """P(y | x) of every hypothesis, in [0, 1]."""
-        from math import exp
-
-        return [exp(h.log_prob) for h in self.hypotheses]
+        return [math.exp(h.log_prob) for h in self.hypotheses]
 
     @property
     def mass(self) -> float:

@@ -26,8 +26,8 @@ from espnet_egl.errors import ConfigError
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import squared_norm
 from espnet_egl.loading import load_checkpoint
+from espnet_egl.progress import progress
 from espnet_egl.recognizer import scoring_mode
-from espnet_egl.scoring import progress
 from espnet_egl.tables import SKIPPED_COLUMNS, one_line, write_rows
 
 COLUMNS = ("utterance", "gradient_length", "loss", "tokens")

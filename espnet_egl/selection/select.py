@@ -102,8 +102,6 @@ def write_selection(path: str | Path, selection: pd.DataFrame) -> None:
 
 def describe(table: pd.DataFrame, selection: pd.DataFrame, method: str, budget_text: str) -> str:
     """What was selected, for the end of the stage: size, the ten best, and the overlaps."""
-    import pandas as pd
-
     hours, pool_hours = selection["seconds"].sum() / 3600, table["seconds"].sum() / 3600
     lines = [
         f"Selected {len(selection)} of {len(table)} utterances by {method}: "
@@ -111,25 +109,29 @@ def describe(table: pd.DataFrame, selection: pd.DataFrame, method: str, budget_t
         "",
         f"The {min(10, len(selection))} best:",
     ]
-    best = selection.head(10)[
-        ["utterance", "seconds", "score", "confidence", "best_hypothesis"]
-    ].rename(columns={"score": method, "best_hypothesis": "best hypothesis"})
-    with pd.option_context("display.max_colwidth", 60, "display.width", 200):
-        lines.append(
-            best.to_string(
-                index=False,
-                formatters={
-                    "seconds": "{:.2f}".format,
-                    method: "{:.4g}".format,
-                    "confidence": "{:.3f}".format,
-                },
-                justify="left",
-            )
-        )
+    lines.append(_best(selection.head(10), method))
+    lines.append("")
     for other in methods_of(table):
         if other != method:
-            lines += ["", _compare(table, selection, method, other, budget_text)]
+            lines.append(_compare(table, selection, method, other, budget_text))
     return "\n".join(lines)
+
+
+def _best(rows: pd.DataFrame, method: str) -> str:
+    """A table for the terminal."""
+    text = {
+        "utterance": rows["utterance"],
+        "seconds": rows["seconds"].map("{:.2f}".format),
+        method: rows["score"].map("{:.4g}".format),
+        "confidence": rows["confidence"].map("{:.3f}".format),
+        "best hypothesis": rows["best_hypothesis"].str.slice(0, 60),
+    }
+    columns = [[name, *values] for name, values in text.items()]
+    widths = [max(map(len, column)) for column in columns]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+    )
 
 
 def _compare(

@@ -11,7 +11,6 @@ import torch
 from conftest import make_speech
 
 from espnet_egl.acquisition import Evidence, acquisition_methods
-from espnet_egl.acquisition.confidence import confidence
 from espnet_egl.errors import ConfigError
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.recognizer import scoring_mode
@@ -34,7 +33,7 @@ def test_confidence_by_hand(load: Any) -> None:
     """P = 0.008 over two tokens and the end: 0.008^(1/3) = 0.2, so the score is 0.8."""
     best = Hypothesis((3, 4), math.log(0.008), "ab")
     other = Hypothesis((3,), math.log(0.001), "a")
-    assert confidence(best) == pytest.approx(0.2)
+    assert best.confidence == pytest.approx(0.2)
     method = acquisition_methods.build("confidence", {})
     assert method.score(evidence(load("ctc_conformer"), (best, other))) == pytest.approx(0.8)
 

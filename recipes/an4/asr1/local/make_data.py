@@ -52,7 +52,7 @@ def split(
     order = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     dev = max(1, round(dev_share * len(order)))
     train = max(1, round(seed_share * len(order)))
-    owner = {g: "pool" for g in order}
+    owner = dict.fromkeys(order, "pool")
     owner.update(dict.fromkeys(order[:dev], "train_dev"))
     owner.update(dict.fromkeys(order[dev : dev + train], "train_nodev"))
     sets: dict[str, list[Clip]] = {"train_nodev": [], "train_dev": [], "pool": []}
@@ -70,9 +70,7 @@ def main() -> None:
     parser.add_argument("--seed_share", type=float, default=0.4, help="Of the training set")
     parser.add_argument("--dev_share", type=float, default=0.1, help="Of the training set")
     args = parser.parse_args()
-    sets = split(
-        read_part(args.an4, "train", args.fs), args.seed_share, args.dev_share, args.seed
-    )
+    sets = split(read_part(args.an4, "train", args.fs), args.seed_share, args.dev_share, args.seed)
     sets["test"] = read_part(args.an4, "test", args.fs)
     for part, clips in sets.items():
         hide = args.data_dir / "pool_truth" if part == "pool" else None

@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="Random seed")
     parser.add_argument("--num_train", type=int, default=500)
     parser.add_argument("--num_dev", type=int, default=60)
-    parser.add_argument("--num_pool", type=int, default=1500)
+    parser.add_argument("--num_pool", type=int, default=1000)
     parser.add_argument("--num_test", type=int, default=300)
     args = parser.parse_args()
     takes = read_takes(args.fsdd / "recordings", args.fs)

@@ -39,6 +39,13 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: ``48 s``, ``12.5 minutes``, ``3.1 hours``."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
 def score_row(scored: ScoredUtterance, methods: Sequence[str]) -> list[str]:
     """The cells of one utterance: BASE_COLUMNS, then a score for every method."""
     best = scored.nbest.hypotheses[0]

@@ -24,12 +24,13 @@ def export(args: argparse.Namespace) -> None:
 
     from espnet_egl.exchange import exporters
     from espnet_egl.exchange.tasks import read_tasks
+    from espnet_egl.tables import duration
 
     exporter = exporters.build(args.format, {})
     tasks = read_tasks(args.select_dir, args.nbest_file)
     path = exporter.export(tasks, Path(args.output_dir))
-    minutes = sum(task.seconds for task in tasks) / 60
-    print(f"To transcribe, most valuable first: {path} ({len(tasks)} clips, {minutes:.1f} minutes)")
+    total = duration(sum(task.seconds for task in tasks))
+    print(f"To transcribe, most valuable first: {path} ({len(tasks)} clips, {total})")
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from espnet_egl.errors import BudgetError, DataError
 from espnet_egl.selection.budget import Budget, parse_budget
-from espnet_egl.tables import methods_of, score_column, write_rows
+from espnet_egl.tables import duration, methods_of, score_column, write_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,12 +102,12 @@ def write_selection(path: str | Path, selection: pd.DataFrame) -> None:
 
 def describe(table: pd.DataFrame, selection: pd.DataFrame, method: str, budget_text: str) -> str:
     """What was selected, for the end of the stage: size, the ten best, and the overlaps."""
-    hours, pool_hours = selection["seconds"].sum() / 3600, table["seconds"].sum() / 3600
     lines = [
         f"Selected {len(selection)} of {len(table)} utterances by {method}: "
-        f"{hours * 60:.1f} of {pool_hours * 60:.1f} minutes of audio (budget {budget_text}).",
+        f"{duration(selection['seconds'].sum())} of {duration(table['seconds'].sum())} of audio "
+        f"(budget {budget_text}).",
         "",
-        f"The {min(10, len(selection))} best:",
+        "The best:",
     ]
     lines.append(_best(selection.head(10), method))
     lines.append("")

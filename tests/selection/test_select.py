@@ -8,7 +8,7 @@ import pytest
 from espnet_egl.errors import BudgetError, DataError
 from espnet_egl.selection.budget import Budget, parse_budget
 from espnet_egl.selection.select import select
-from espnet_egl.tables import read_scores
+from espnet_egl.tables import duration, read_scores
 
 
 def table(rows: list[tuple[str, float, float]]) -> pd.DataFrame:
@@ -118,3 +118,9 @@ def test_what_is_no_score_table_is_refused(tmp_path: Path, content: str) -> None
     (tmp_path / "scores.tsv").write_text(content)
     with pytest.raises(DataError, match="not a score table"):
         read_scores(tmp_path / "scores.tsv")
+
+
+def test_durations_are_said_as_people_say_them() -> None:
+    assert [duration(s) for s in (0.7, 48, 750, 11160)] == [
+        *("0.7 s", "48 s", "12.5 minutes", "3.1 hours")
+    ]

@@ -12,11 +12,6 @@ set -e
 set -u
 set -o pipefail
 
-log() {
-    local fname=${BASH_SOURCE[1]##*/}
-    echo -e "$(date '+%Y-%m-%dT%H:%M:%S') (${fname}:${BASH_LINENO[0]}:${FUNCNAME[1]}) $*"
-}
-
 # Everything here is named al_*: asr.sh is sourced below and sets a hundred other variables.
 al_first_stage=20   # The first of our stages.
 al_last_stage=22    # The last of our stages.
@@ -130,7 +125,7 @@ if [ "${al_stop_stage}" -lt "${al_first_stage}" ]; then
 fi
 
 # Sourced without any of its stages, asr.sh sets its variables (asr_exp, data_feats, decode_cmd,
-# ...) as training had them, and still refuses options it does not know.
+# ..., and the function log) as training had them, and still refuses options it does not know.
 # shellcheck disable=SC1091
 . ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage "${al_first_stage}" --stop_stage $((al_first_stage - 1))
 

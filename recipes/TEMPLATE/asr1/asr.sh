@@ -223,7 +223,7 @@ runs() {
 
 show_failure() {
     # Show the user what failed, not only that something did.
-    for _log in $(grep -l -i -e "error" -e "status: [1-9]" "$@" 2>/dev/null); do
+    grep -l -i -e "error" -e "status: [1-9]" "$@" 2>/dev/null | while read -r _log; do
         echo "==== the end of ${_log}:"
         tail -n 20 "${_log}"
     done 1>&2

@@ -22,5 +22,5 @@ if [ ! -f "${an4_archive}" ]; then
     exit 1
 fi
 mkdir -p downloads
-tar -xzf "${an4_archive}" -C downloads
+tar -xzf "${an4_archive}" -C downloads --strip-components 1
 python3 local/make_data.py --an4 downloads/an4

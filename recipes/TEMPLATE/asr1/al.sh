@@ -199,6 +199,8 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     # 1. Set aside what is transcribed already, split the key file
     _exclude_opts=()
     for dset in "${train_set}" "${valid_set}" ${test_sets}; do
+        # A pool may stand among the test sets, so that asr.sh formats it.
+        [ "${dset}" = "${al_pool}" ] && continue
         for _dir in "${data_feats}/${dset}" "${data_feats}/org/${dset}"; do
             if [ -e "${_dir}/${_scp}" ]; then
                 _exclude_opts+=(--exclude_scp "${_dir}/${_scp}")

@@ -144,3 +144,58 @@ def test_the_demo_has_what_real_pools_have(tmp_path: Path) -> None:
         for uid, text in read_table(sets["test"] / "text").items()
     }
     assert not tested & {(text, voices[uid]) for uid, text in truth.items()}
+
+
+def write_an4(root: Path, speakers: int) -> None:
+    """The published layout: SPHERE files, fileids, transcriptions with and without <s>."""
+    rng = np.random.default_rng(0)
+    (root / "etc").mkdir(parents=True)
+    for part, folder, count in (("train", "an4_clstk", speakers), ("test", "an4test_clstk", 2)):
+        fileids, transcriptions = [], []
+        for s in range(count):
+            for name in (f"an{s}0-sp{s}-b", f"cen{s}-sp{s}-b"):
+                path = root / "wav" / folder / f"sp{s}" / f"{name}.sph"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                soundfile.write(path, 0.1 * rng.standard_normal(1600), 16000, format="NIST")
+                fileids.append(f"{folder}/sp{s}/{name}")
+                text = f"GO {name[:2].upper()}"
+                transcriptions.append(
+                    f"<s> {text} </s> ({name})" if part == "train" else f"{text} ({name})"
+                )
+        (root / "etc" / f"an4_{part}.fileids").write_text("\n".join(fileids) + "\n")
+        (root / "etc" / f"an4_{part}.transcription").write_text("\n".join(transcriptions) + "\n")
+
+
+@pytest.mark.parametrize(("speakers", "by"), [(20, "utt2spk"), (3, "wav.scp")])
+def test_an4_is_split_by_speaker_where_there_are_enough(
+    tmp_path: Path, speakers: int, by: str
+) -> None:
+    write_an4(tmp_path / "an4", speakers)
+    script = RECIPES / "an4" / "asr1" / "local" / "make_data.py"
+    run(script, "--an4", str(tmp_path / "an4"), "--data_dir", str(tmp_path / "data"))
+    sets = {p: tmp_path / "data" / p for p in ("train_nodev", "train_dev", "pool", "test")}
+    uids = {p: set(read_table(d / "wav.scp")) for p, d in sets.items()}
+    assert all(uids.values())
+    assert sum(map(len, uids.values())) == 2 * speakers + 4
+    parts = ("train_nodev", "train_dev", "pool")
+    owners = [
+        set(read_table(sets[p] / "utt2spk").values() if by == "utt2spk" else uids[p]) for p in parts
+    ]
+    assert not owners[0] & owners[1]
+    assert not owners[1] & owners[2]
+    assert not owners[0] & owners[2]
+    assert read_table(sets["test"] / "text")["sp0-an00-sp0-b"] == "GO AN"
+    assert not (sets["pool"] / "text").exists()
+    assert read_table(tmp_path / "data/pool_truth/text").keys() == uids["pool"]
+
+
+def test_an4_missing_is_a_message(tmp_path: Path) -> None:
+    script = RECIPES / "an4" / "asr1" / "local" / "make_data.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--an4", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "an4_train.transcription: no such file; --an4 takes the directory" in done.stderr

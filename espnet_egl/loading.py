@@ -151,7 +151,9 @@ def _build(options: dict[str, Any]) -> Any:
     try:
         return Speech2Text(**options)
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, AttributeError) as e:
-        raise ConfigError(f"ESPnet cannot make the model or its search: {type(e).__name__}: {e}") from e
+        raise ConfigError(
+            f"ESPnet cannot make the model or its search: {type(e).__name__}: {e}"
+        ) from e
 
 
 def _vocabulary_size(token_list: list[str] | str) -> int:

@@ -39,6 +39,10 @@ from espnet_egl.types import ScoredUtterance, Skipped, Utterance
 
 logger = logging.getLogger(__name__)
 
+# One clip that breaks the model is listed; so many in a row are a broken set-up.
+FAILURES_IN_A_ROW = 10
+FAILED = "unexpected_error"
+
 
 def score_utterance(
     utterance: Utterance,
@@ -145,6 +149,9 @@ def score_pool(
         output_dir: Where tables and journal go.
         write_nbest: How many hypotheses of every utterance ``nbest.tsv`` keeps.
         num_workers: Processes that read audio ahead.
+
+    Raises:
+        DataError: Utterance after utterance fails for an unknown reason.
     """
     output_dir = Path(output_dir)
     started = time.monotonic()
@@ -156,10 +163,22 @@ def score_pool(
         total, pool.keys = len(pool.keys), [k for k in pool.keys if k not in journal.done]
     else:
         total = len(pool.keys)
+    pending: list[dict[str, Any]] = []
     with contextlib.closing(journal):
         for item in progress(read_ahead(pool, num_workers), total, total - len(pool)):
             result = _try_score(item, recognizer, source, methods)
-            journal.append(_entry(result, list(methods), write_nbest))
+            pending.append(_entry(result, list(methods), write_nbest))
+            if isinstance(result, Skipped) and result.reason == FAILED:
+                if len(pending) >= FAILURES_IN_A_ROW:
+                    raise DataError(
+                        f"{len(pending)} utterances in a row failed, the last, {result.uid}, with "
+                        f"{result.detail}: the log has the traceback; nothing of them is written"
+                    )
+                continue
+            while pending:
+                journal.append(pending.pop(0))
+        for entry in pending:
+            journal.append(entry)
         summary = _write_tables(journal, output_dir, list(methods))
     summary.elapsed = time.monotonic() - started
     return summary
@@ -178,6 +197,9 @@ def _try_score(
             result = score_utterance(item, recognizer, source, methods)
         except UtteranceError as e:
             result = Skipped(item.uid, e.reason, e.detail)
+        except Exception as e:
+            logger.exception(f"{item.uid}: unexpected error")
+            result = Skipped(item.uid, FAILED, f"{type(e).__name__}: {e}")
     if isinstance(result, Skipped):
         logger.warning(f"{result.uid} skipped: {result.reason}: {result.detail}")
     return result

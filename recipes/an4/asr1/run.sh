@@ -18,7 +18,7 @@ while [ $# -gt 0 ]; do
     fi
 done
 # A relative path means what it means where the user is.
-[ -n "${an4}" ] && an4=$(realpath "${an4}")
+[ -n "${an4}" ] && an4=$(realpath -m "${an4}")
 cd "$(dirname "$0")"
 
 ./al.sh \

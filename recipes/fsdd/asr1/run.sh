@@ -18,7 +18,7 @@ while [ $# -gt 0 ]; do
     fi
 done
 # A relative path means what it means where the user is.
-[ -n "${fsdd}" ] && fsdd=$(realpath "${fsdd}")
+[ -n "${fsdd}" ] && fsdd=$(realpath -m "${fsdd}")
 cd "$(dirname "$0")"
 
 ./al.sh \

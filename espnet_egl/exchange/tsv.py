@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_egl.errors import DataError
 from espnet_egl.exchange import AbsExporter, Task
-from espnet_egl.tables import one_line, write_rows
+from espnet_egl.files import write_lines
+from espnet_egl.tables import one_line
 
 COLUMNS = ("utterance", "audio", "start", "end", "seconds", "draft", "transcript", "mark")
 
@@ -16,7 +18,14 @@ class TSV(AbsExporter):
 
     def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
         path = output_dir / "transcribe.tsv"
-        write_rows(path, COLUMNS, map(_row, tasks))
+        lines = ["\t".join(row) for row in (COLUMNS, *map(_row, tasks))]
+        if not path.exists():
+            write_lines(path, lines)
+        elif path.read_text(encoding="utf-8").splitlines() != lines:
+            raise DataError(
+                f"{path} is there already and differs, perhaps by transcripts filled in: "
+                "move it away to have it written anew"
+            )
         return path
 
 

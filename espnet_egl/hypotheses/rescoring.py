@@ -60,7 +60,7 @@ def rescore(
     if recognizer.has_ctc_loss():
         possible = [y for y in candidates if has_ctc_alignment(y, encoded.frames)]
         if len(possible) < len(candidates):
-            logger.info(
+            logger.debug(
                 f"{len(candidates) - len(possible)} of {len(candidates)} hypotheses have no CTC"
                 f" alignment in {encoded.frames} frames and are left out"
             )

@@ -13,7 +13,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python3 -m pip install --quiet --upgrade pip
+	# Python's own pip: the newest refuses a dependency of ESPnet 202511 (ci_sdr's metadata).
 	$(BIN)/python3 -m pip install --quiet -e '.[demo,dev]'
 	touch $@
 

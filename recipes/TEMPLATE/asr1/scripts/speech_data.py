@@ -93,8 +93,11 @@ def _write_table(path: Path, table: dict[str, str]) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def summary(name: str, clips: list[Clip], rate: int) -> str:
-    """One line: how much there is."""
-    minutes = sum(len(c.wave) for c in clips) / rate / 60
-    speakers = len({c.speaker for c in clips})
-    return f"{name}: {len(clips)} utterances, {minutes:.1f} minutes, {speakers} speakers"
+def write_sets(data_dir: Path, sets: dict[str, list[Clip]], rate: int) -> None:
+    """Write every set below ``data_dir``; the one named ``pool`` without its transcripts."""
+    for name, clips in sets.items():
+        hide = data_dir / "pool_truth" if name == "pool" else None
+        write_data_dir(data_dir / name, clips, rate, data_dir / "wav" / name, hide)
+        minutes = sum(len(c.wave) for c in clips) / rate / 60
+        speakers = len({c.speaker for c in clips})
+        print(f"{name}: {len(clips)} utterances, {minutes:.1f} minutes, {speakers} speakers")

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "TEMPLATE" / "asr1" / "scripts"))
-from speech_data import Clip, resample, summary, write_data_dir
+from speech_data import Clip, resample, write_sets
 
 
 def read_part(root: Path, part: str, fs: int) -> list[Clip]:
@@ -72,12 +72,7 @@ def main() -> None:
     args = parser.parse_args()
     sets = split(read_part(args.an4, "train", args.fs), args.seed_share, args.dev_share, args.seed)
     sets["test"] = read_part(args.an4, "test", args.fs)
-    for part, clips in sets.items():
-        hide = args.data_dir / "pool_truth" if part == "pool" else None
-        write_data_dir(
-            args.data_dir / part, clips, args.fs, args.data_dir / "wav" / part, hide_text=hide
-        )
-        print(summary(part, clips, args.fs))
+    write_sets(args.data_dir, sets, args.fs)
 
 
 if __name__ == "__main__":

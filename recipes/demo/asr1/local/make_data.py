@@ -17,7 +17,7 @@ import numpy as np
 from espeak import Espeak
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "TEMPLATE" / "asr1" / "scripts"))
-from speech_data import Clip, add_noise, make_noise, resample, summary, write_data_dir
+from speech_data import Clip, add_noise, make_noise, resample, write_sets
 
 ACCENTS = (
     *("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd"),
@@ -158,12 +158,7 @@ def main() -> None:
     parser.add_argument("--num_pool", type=int, default=400)
     parser.add_argument("--num_test", type=int, default=150)
     args = parser.parse_args()
-    for part, clips in make_sets(args).items():
-        hide = args.data_dir / "pool_truth" if part == "pool" else None
-        write_data_dir(
-            args.data_dir / part, clips, args.fs, args.data_dir / "wav" / part, hide_text=hide
-        )
-        print(summary(part, clips, args.fs))
+    write_sets(args.data_dir, make_sets(args), args.fs)
 
 
 if __name__ == "__main__":

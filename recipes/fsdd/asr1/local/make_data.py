@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "TEMPLATE" / "asr1" / "scripts"))
-from speech_data import Clip, add_noise, resample, summary, write_data_dir
+from speech_data import Clip, add_noise, resample, write_sets
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SEED_SPEAKERS = ("jackson", "theo")
@@ -102,15 +102,14 @@ def main() -> None:
         "pool": (args.num_pool, 0.5),
         "test": (args.num_test, 0.5),
     }
-    for number, (part, (count, noisy)) in enumerate(sets.items()):
-        # A generator of its own: another size of one set leaves the others as they were.
-        rng = np.random.default_rng([args.seed, number])
-        clips = make_clips(part, count, takes, args.fs, noisy, rng)
-        hide = args.data_dir / "pool_truth" if part == "pool" else None
-        write_data_dir(
-            args.data_dir / part, clips, args.fs, args.data_dir / "wav" / part, hide_text=hide
+    # A generator of its own for each: another size of one set leaves the others as they were.
+    made = {
+        part: make_clips(
+            part, count, takes, args.fs, noisy, np.random.default_rng([args.seed, number])
         )
-        print(summary(part, clips, args.fs))
+        for number, (part, (count, noisy)) in enumerate(sets.items())
+    }
+    write_sets(args.data_dir, made, args.fs)
 
 
 if __name__ == "__main__":

@@ -39,14 +39,14 @@ class ExpectedGradientLength(AbsAcquisition):
         self._parameters = select_parameters(recognizer.model, self.params)
 
     def score(self, evidence: Evidence) -> float:
-        from espnet_egl.gradients.shared_forward import gradient_lengths
+        from espnet_egl.gradients.engine import expected_gradient_length
 
         nbest = evidence.nbest
-        lengths = gradient_lengths(
+        total = expected_gradient_length(
             evidence.recognizer,
             evidence.encoded,
             [h.tokens for h in nbest.hypotheses],
+            nbest.probs,
             self._parameters,
         )
-        total = sum(p * length for p, length in zip(nbest.probs, lengths, strict=True))
         return total if self.weights == "raw" else total / nbest.mass

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import MODELS, write_model
+from conftest import MODELS, TOKENS, make_speech, write_model
 
 from espnet_egl.errors import CheckpointError, ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.loading import load_recognizer
@@ -138,3 +138,37 @@ def test_speech_too_short_for_the_model_says_so(load: Any, name: str, samples: i
         pytest.raises(UtteranceError, match="too_short"),
     ):
         recognizer.encode(np.zeros(samples, dtype=np.float32))
+
+
+def write_lm(directory: Path) -> tuple[Path, Path]:
+    """A tiny language model as ESPnet's training leaves it."""
+    from espnet2.tasks.lm import LMTask
+
+    args = LMTask.get_parser().parse_args(["--output_dir", "unused"])
+    args.token_list, args.lm = TOKENS, "seq_rnn"
+    args.lm_conf = {"unit": 8, "nlayers": 1}
+    torch.manual_seed(1)
+    model = LMTask.build_model(args)
+    directory.mkdir()
+    (directory / "config.yaml").write_text(yaml.safe_dump(vars(args)))
+    torch.save(model.state_dict(), directory / "lm.pth")
+    return directory / "config.yaml", directory / "lm.pth"
+
+
+@pytest.mark.parametrize("name", ["hybrid_conformer", "transducer"])
+def test_the_language_model_of_the_recipe_is_searched_with(
+    model_files: Any, tmp_path: Path, name: str
+) -> None:
+    files, (lm_config, lm_file) = model_files(name), write_lm(tmp_path / "lm")
+    options = f"--lm_train_config {lm_config} --lm_file {lm_file} --beam_size 4"
+    recognizer = load_recognizer(files.config, files.checkpoint, inference_args=options, nbest=4)
+    search = recognizer.speech2text.beam_search or recognizer.speech2text.beam_search_transducer
+    lm = search.lm if name == "transducer" else search.nn_dict["lm"]
+    states = torch.load(lm_file, weights_only=True)
+    assert all(torch.equal(v, states[f"lm.{k}"]) for k, v in lm.state_dict().items())
+    with torch.no_grad(), scoring_mode(recognizer.model):
+        encoded = recognizer.encode(make_speech())
+    assert recognizer.search(encoded)
+    torch.save({"lm.other": torch.zeros(1)}, lm_file)
+    with pytest.raises(CheckpointError, match=r"lm\.pth does not fit"):
+        load_recognizer(files.config, files.checkpoint, inference_args=options)

@@ -181,6 +181,31 @@ def test_a_killed_job_resumes_to_the_same_bytes(
     assert tables(tmp_path / "killed") == tables(tmp_path / "whole")
 
 
+def test_a_pool_of_segments_is_scored_and_selected(
+    model_files: Any, pool_dir: Path, tmp_path: Path
+) -> None:
+    uid, path = (pool_dir / "wav.scp").read_text().splitlines()[-1].split()
+    (pool_dir / "wav.scp").write_text(f"{uid} cat {path} |\n")
+    (pool_dir / "segments").write_text(f"a {uid} 0.0 0.4\nb {uid} 0.3 0.9\n")
+    (pool_dir / "utt2spk").write_text("a s\nb s\n")
+    logdir = tmp_path / "score" / "logdir"
+    al_prepare.main(
+        ["--key_file", f"{pool_dir}/segments", "--nj", "1", "--output_dir", str(logdir)]
+    )
+    command = score_command(model_files("ctc_conformer"), pool_dir, logdir)
+    al_score.main([*command, "--segments", f"{pool_dir}/segments"])
+    al_merge.main(["--logdir", str(logdir), "--nj", "1", "--output_dir", str(logdir.parent)])
+    rows = read(tmp_path / "score" / "scores.tsv")
+    assert [(r["utterance"], r["seconds"]) for r in rows] == [("a", "0.400"), ("b", "0.600")]
+    select = ["--score_file", f"{tmp_path}/score/scores.tsv", "--data_dir", str(pool_dir)]
+    al_select.main([*select, "--budget", "1utt", "--output_dir", str(tmp_path / "select")])
+    al_export.main(["--select_dir", f"{tmp_path}/select", "--output_dir", f"{tmp_path}/annotate"])
+    (task,) = read(tmp_path / "annotate" / "transcribe.tsv")
+    assert task["audio"] == f"cat {path} |"
+    assert float(task["end"]) - float(task["start"]) == pytest.approx(float(task["seconds"]))
+    assert (tmp_path / "select" / "wav.scp").read_text() == f"{uid} cat {path} |\n"
+
+
 def error_of(call: Any, capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as e:
         call()

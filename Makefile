@@ -23,7 +23,7 @@ demo fsdd test check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
-	recipes/demo/asr1/run.sh --stage 20 --al_nbest 30
+	recipes/demo/asr1/run.sh --stage 20
 
 fsdd: $(VENV)/.installed
 	recipes/fsdd/asr1/run.sh

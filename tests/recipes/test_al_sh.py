@@ -124,6 +124,35 @@ def test_stages_20_to_22(pool_recipe: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_config_counts_and_the_command_line_wins(pool_recipe: Path) -> None:
+    (pool_recipe / "al.yaml").write_text(
+        "al_score: {methods: [random, confidence], nbest: 3}\n"
+        "al_select: {method: random, budget: 3utt}\n"
+    )
+    options = [*OPTIONS, "--al_config", "al.yaml"]
+    done = run(pool_recipe, "./run.sh", *options, "--stage", "20")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Selected 3 of 6 utterances by random" in done.stdout
+    round_dir = pool_recipe / "exp" / "al_asr_model_pool" / "r1"
+    header, *rows = (round_dir / "score" / "scores.tsv").read_text().splitlines()
+    assert header.split("\t")[7:] == ["score_random", "score_confidence"]
+    assert max(int(row.split("\t")[3]) for row in rows) > 3  # --al_nbest 8 of OPTIONS
+    done = run(
+        pool_recipe, "./run.sh", *options, "--stage", "21", "--al_method", "confidence",
+        "--al_budget", "1utt", "--al_select_args", f"--output_dir {pool_recipe}/other",
+    )  # fmt: skip
+    assert "Selected 1 of 6 utterances by confidence" in done.stdout
+
+
+def test_values_that_look_like_options_stay_values(recipe: Path) -> None:
+    """--asr_args takes options of asr_train, whatever their names."""
+    done = run(
+        recipe, "./run.sh", "--asr_args", "--al_nonsense", "--stage", "14", "--stop_stage", "14"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_a_failing_job_is_shown(pool_recipe: Path) -> None:
     done = run(pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--al_method", "elg")
     assert done.returncode != 0

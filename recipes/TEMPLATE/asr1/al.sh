@@ -16,9 +16,10 @@ set -o pipefail
 al_first_stage=20   # The first of our stages.
 al_last_stage=22    # The last of our stages.
 
-al_method=egl       # Acquisition method that decides which utterances are selected.
-al_score_methods="confidence random" # Other methods whose scores stage 20 computes as well.
-al_budget=20%       # What may be labelled: 500utt, 2.5h, or 20% of the pool's hours.
+# Empty: as al_config has it, or else the commands' own defaults.
+al_method=          # Acquisition method that decides which utterances are selected.
+al_score_methods="confidence random" # Methods whose scores stage 20 computes beside al_method's.
+al_budget=          # What may be labelled: 500utt, 2.5h, or 20% of the pool's hours.
 al_pool=pool        # Name of the pool: ${data_feats}/<pool> if it is there, else data/<pool>.
 al_config=          # Config for all al_* commands, e.g. conf/al.yaml.
 al_nbest=           # Hypotheses an utterance at most.
@@ -26,10 +27,10 @@ al_hyp_source=      # Where hypotheses come from.
 al_posterior=       # Whose P(transcript | audio) weighs them: auto, ctc, attention, ...
 al_score_args=      # Other arguments for al_score, e.g., "--allow_pipes false".
 al_select_args=     # Other arguments for al_select.
-al_format=tsv       # What the annotators get.
+al_format=          # What the annotators get.
 al_nj=              # The number of scoring jobs (default: inference_nj).
 al_gpu=false        # Whether to score on GPUs.
-al_seed=0           # Random seed.
+al_seed=            # Random seed.
 al_round=1          # The round of active learning.
 al_tag=             # Suffix to the result dir.
 al_dir=             # Specify the directory for active learning.
@@ -46,21 +47,22 @@ Stages:
     22    Hand over to annotators.
 
 Options:
-    --al_method        # Acquisition method that decides (default="${al_method}").
-    --al_score_methods # Other methods whose scores stage 20 computes (default="${al_score_methods}").
-    --al_budget        # What may be labelled: 500utt, 2.5h, or 20% of the pool's hours (default="${al_budget}").
+    --al_method        # Acquisition method that decides (default: al_select's, egl).
+    --al_score_methods # Methods whose scores stage 20 computes beside it (default="${al_score_methods}").
+    --al_budget        # What may be labelled: 500utt, 2.5h, or 20% of the pool's hours
+                       # (default: al_select's, 20%).
     --al_pool          # Name of the pool: \${data_feats}/<pool> if it is there, else data/<pool>,
                        # which may hold pipes, segments and other sampling rates (default="${al_pool}").
-    --al_config        # Config for all al_* commands (default="${al_config}").
+    --al_config        # Config for all al_* commands; the options here win (default="${al_config}").
     --al_nbest         # Hypotheses an utterance at most (default: al_score's, 100).
     --al_hyp_source    # Where hypotheses come from (default: al_score's, beam).
     --al_posterior     # Whose P(transcript | audio) weighs them (default: al_score's, auto).
     --al_score_args    # Other arguments for al_score (default="${al_score_args}").
     --al_select_args   # Other arguments for al_select (default="${al_select_args}").
-    --al_format        # What the annotators get (default="${al_format}").
+    --al_format        # What the annotators get (default: al_export's, tsv).
     --al_nj            # The number of scoring jobs (default: inference_nj).
     --al_gpu           # Whether to score on GPUs (default="${al_gpu}").
-    --al_seed          # Random seed (default="${al_seed}").
+    --al_seed          # Random seed (default: al_score's, 0).
     --al_round         # The round of active learning (default="${al_round}").
     --al_tag           # Suffix to the result dir (default: the model's and the pool's names).
     --al_dir           # Specify the directory for active learning (default: \${expdir}/al_<al_tag>).
@@ -97,6 +99,10 @@ while [ $# -gt 0 ]; do
                     printf -v "${al_name}" '%s' "$2" ;;
             esac
             shift 2 ;;
+        --*)
+            # With its value, which may itself look like an option.
+            al_rest+=("${@:1:2}")
+            shift $(($# < 2 ? 1 : 2)) ;;
         *)
             al_rest+=("$1")
             shift ;;
@@ -191,10 +197,13 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     [ -n "${al_nbest}" ] && _opts+=(--nbest "${al_nbest}")
     [ -n "${al_hyp_source}" ] && _opts+=(--hyp_source "${al_hyp_source}")
     [ -n "${al_posterior}" ] && _opts+=(--posterior "${al_posterior}")
-    _methods=" "
-    for _method in ${al_method} ${al_score_methods}; do
-        [[ "${_methods}" == *" ${_method} "* ]] || _methods+="${_method} "
-    done
+    [ -n "${al_seed}" ] && _opts+=(--seed "${al_seed}")
+    if [ -n "${al_method}" ]; then
+        _opts+=(--methods "${al_method}")
+        for _method in ${al_score_methods}; do
+            [ "${_method}" = "${al_method}" ] || _opts+=("${_method}")
+        done
+    fi
 
     # 1. Set aside what is transcribed already, split the key file
     _exclude_opts=()
@@ -220,8 +229,6 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     ${_cmd} --gpu "${_ngpu}" JOB=1:"${_nj}" "${_logdir}"/al_score.JOB.log \
         ${python} -m espnet_egl.bin.al_score \
             --ngpu "${_ngpu}" \
-            --seed "${al_seed}" \
-            --methods ${_methods} \
             --data_path_and_name_and_type "${al_data}/${_scp},speech,${_type}" \
             --key_file "${_logdir}"/keys.JOB.scp \
             --asr_train_config "${asr_exp}"/config.yaml \
@@ -239,25 +246,24 @@ fi
 
 
 if [ "${al_stage}" -le 21 ] && [ "${al_stop_stage}" -ge 21 ]; then
-    log "Stage 21: Select: method=${al_method}, budget=${al_budget}"
+    log "Stage 21: Select: ${al_method:+method=${al_method} }${al_budget:+budget=${al_budget}}"
     # shellcheck disable=SC2086
     ${python} -m espnet_egl.bin.al_select \
         --score_file "${al_score_dir}/scores.tsv" \
         --data_dir "${al_data}" \
-        --method "${al_method}" \
-        --budget "${al_budget}" \
         --output_dir "${al_select_dir}" \
+        ${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_select_args}
 fi
 
 
 if [ "${al_stage}" -le 22 ] && [ "${al_stop_stage}" -ge 22 ]; then
-    log "Stage 22: Hand over to annotators: format=${al_format}"
+    log "Stage 22: Hand over to annotators${al_format:+: format=${al_format}}"
     ${python} -m espnet_egl.bin.al_export \
         --select_dir "${al_select_dir}" \
         --nbest_file "${al_score_dir}/nbest.tsv" \
-        --format "${al_format}" \
         --output_dir "${al_round_dir}/annotate" \
+        ${al_format:+--format "${al_format}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
 fi
 

@@ -30,7 +30,7 @@ def export(args: argparse.Namespace) -> None:
     tasks = read_tasks(args.select_dir, args.nbest_file)
     path = exporter.export(tasks, Path(args.output_dir))
     total = duration(sum(task.seconds for task in tasks))
-    print(f"To transcribe, most valuable first: {path} ({len(tasks)} clips, {total})")
+    print(f"To transcribe, most valuable first ({len(tasks)} clips, {total}): {path.absolute()}")
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

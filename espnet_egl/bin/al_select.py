@@ -49,7 +49,7 @@ def select(args: argparse.Namespace) -> None:
     subset_data_dir(args.data_dir, args.output_dir, chosen["utterance"], durations)
     selection.write_selection(Path(args.output_dir) / "selection.tsv", chosen)
     print(f"\n{selection.describe(table, chosen, args.method, args.budget)}\n")
-    print(f"The selection is a Kaldi data directory: {args.output_dir}")
+    print(f"The selection is a Kaldi data directory: {Path(args.output_dir).absolute()}")
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

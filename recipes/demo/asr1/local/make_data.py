@@ -78,6 +78,16 @@ class Maker:
         maps = {"snr": snr, "kind": "speech"}
         return Clip(f"{speaker}-{uid}", speaker, wave, line.text, maps)
 
+    @staticmethod
+    def twin(uid: str, clip: Clip, rng: np.random.Generator) -> Clip:
+        """A near duplicate: the same recording, a little quieter.
+
+        Not spoken again: what espeak-ng says depends a little on what it said before.
+        """
+        wave = rng.uniform(0.7, 0.95) * clip.wave
+        maps = {**clip.maps, "kind": "duplicate"}
+        return Clip(f"{clip.speaker}-{uid}", clip.speaker, wave, clip.text, maps)
+
     def junk(self, uid: str, kind: str, rng: np.random.Generator) -> Clip:
         """A clip without speech: near silence, or noise alone."""
         length = int(rng.uniform(0.5, 4.0) * self.fs)
@@ -88,7 +98,7 @@ class Maker:
 
 
 def all_voices() -> tuple[str, ...]:
-    """Every accent in three of the variants, and the seed voices: 28 voices."""
+    """Every accent in three of the variants, and the seed voices: 27 voices."""
     voices = [
         f"{accent}+{VARIANTS[(3 * i + j) % len(VARIANTS)]}"
         for i, accent in enumerate(ACCENTS)
@@ -137,12 +147,8 @@ def _pool(
         if (line.text, line.voice) not in test:
             lines.append(line)
             clips.append(maker.clip(f"pool{len(clips):04}", line, rng.random() < 0.6, rng))
-    for _ in range(junk):
-        i = rng.integers(len(lines))
-        twin = maker.clip(f"pool{len(clips):04}", lines[i], clips[i].maps["snr"] != "clean", rng)
-        wave = rng.uniform(0.7, 0.95) * twin.wave
-        maps = {**twin.maps, "kind": "duplicate"}
-        clips.append(Clip(twin.uid, twin.speaker, wave, twin.text, maps))
+    for i in rng.choice(len(lines), size=junk, replace=False):
+        clips.append(maker.twin(f"pool{len(clips):04}", clips[i], rng))
     for kind in ("silence", "noise"):
         clips += [maker.junk(f"pool{len(clips) + i:04}", kind, rng) for i in range(junk)]
     return clips

@@ -43,6 +43,7 @@ setup(
         "dev": [
             "espeakng-loader>=0.2",
             "hypothesis>=6.100",
+            "loralib>=0.1.2",
             "mypy>=1.11",
             "pandas-stubs",
             "pytest>=8.0",

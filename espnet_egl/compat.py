@@ -28,6 +28,62 @@ TooShortUttError: type[Exception] = _legacy(
     "nets.pytorch_backend.transformer.subsampling"
 ).TooShortUttError
 
+# Rates at which ESPnet drops or samples whatever the mode: CTC.dropout_rate, RNNP.dropout,
+# RNNDecoder.sampling_probability. Modules that heed the mode have them too, unread.
+RANDOM_IN_EVALUATION = frozenset({"dropout_rate", "dropout", "sampling_probability"})
+
+_attention = _legacy("nets.pytorch_backend.transformer.attention")
+_embedding = _legacy("nets.pytorch_backend.transformer.embedding")
+
+# Modules with parameters of their own that are added to, or multiplied with, what every
+# utterance has: parameter -> how many dimensions stand between the batch and its own.
+_EXPANDABLE: list[tuple[type[torch.nn.Module], dict[str, int]]] = [
+    (_attention.RelPositionMultiHeadedAttention, {"pos_bias_u": 1, "pos_bias_v": 1}),
+    (_attention.LegacyRelPositionMultiHeadedAttention, {"pos_bias_u": 1, "pos_bias_v": 1}),
+    (_embedding.ScaledPositionalEncoding, {"alpha": 2}),
+]
+
+
+def expandable_parameters(module: torch.nn.Module) -> dict[str, int]:
+    """Parameters that may be given to every utterance of a batch as its own."""
+    for cls, parameters in _EXPANDABLE:
+        if isinstance(module, cls):
+            return parameters
+    return {}
+
+
+def shares_positions(module: torch.nn.Module) -> bool:
+    """Whether its fourth argument is one table of positions (1, T, D) for the whole batch."""
+    return isinstance(
+        module,
+        _attention.RelPositionMultiHeadedAttention
+        | _attention.LegacyRelPositionMultiHeadedAttention,
+    )
+
+
+def lora_linear() -> list[type[torch.nn.Module]]:
+    """loralib's linear layer, which ESPnet's adapters use, if it is installed."""
+    try:
+        return [importlib.import_module("loralib").Linear]
+    except ModuleNotFoundError:
+        return []
+
+
+def unmerge_adapters(model: torch.nn.Module) -> None:
+    """Take loralib's layers apart again, which ESPnet merges with their base when it loads.
+
+    Merged, nothing depends on the adapter's own parameters.
+    """
+    for layer in model.modules():
+        if getattr(layer, "merged", False) and hasattr(layer, "lora_A"):
+            layer.train()
+            layer.training = False
+
+
+def is_adapter(parameter: str) -> bool:
+    """Whether a parameter, by its name, belongs to an adapter of ESPnet."""
+    return "lora_" in parameter or "adapter" in parameter
+
 
 class _TorchaudioRNNTLoss(torch.nn.Module):
     """warprnnt_pytorch's RNNTLoss computed by torchaudio: mean of -log P over the batch."""

@@ -16,18 +16,19 @@ import torch
 
 from espnet_egl import compat
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
+from espnet_egl.padding import blind_to_padding
 
 POSTERIORS = ("auto", "ctc", "attention", "joint", "transducer")
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One utterance after the encoder.
+    """Utterances after the encoder.
 
     Attributes:
-        output: What ``ESPnetASRModel.encode`` returned: (1, T, D), or a pair of it and the
+        output: What ``ESPnetASRModel.encode`` returned: (B, T, D), or a pair of it and the
             outputs of intermediate layers.
-        lengths: (1,) frames.
+        lengths: (B,) frames.
     """
 
     output: Any
@@ -35,13 +36,30 @@ class Encoded:
 
     @property
     def hidden(self) -> torch.Tensor:
-        """The last layer's output (1, T, D)."""
+        """The last layer's output (B, T, D)."""
         return self.output[0] if isinstance(self.output, tuple) else self.output
 
     @property
+    def intermediate(self) -> list[tuple[int, torch.Tensor]]:
+        """(layer, its output (B, T, D)) of the intermediate layers with a loss."""
+        return list(self.output[1]) if isinstance(self.output, tuple) else []
+
+    @property
     def frames(self) -> int:
-        """T."""
-        return int(self.lengths[0])
+        """T of the longest utterance."""
+        return int(self.lengths.max())
+
+    def utterance(self, index: int) -> Encoded:
+        """One of them alone, without padding and without its graph."""
+        length = self.lengths[index : index + 1]
+
+        def cut(hidden: torch.Tensor) -> torch.Tensor:
+            return hidden[index : index + 1, : int(length)].detach()
+
+        output: Any = cut(self.hidden)
+        if isinstance(self.output, tuple):
+            output = (output, [(layer, cut(hidden)) for layer, hidden in self.intermediate])
+        return Encoded(output, length)
 
 
 class Recognizer:
@@ -66,6 +84,7 @@ class Recognizer:
             raise UnsupportedModelError(
                 "decoders from Hugging Face are not supported: their search is not ESPnet's"
             )
+        compat.unmerge_adapters(self.model)
         freeze(self.model, getattr(self.train_args, "freeze_param", None) or [])
 
     @property
@@ -80,8 +99,23 @@ class Recognizer:
 
         return ASRTask.build_preprocess_fn(self.train_args, False)
 
+    def features(self, speech: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """What the front end makes of one utterance: (F, D); gradients flow where let.
+
+        Args:
+            speech: Waveform (samples,) or features (frames, D).
+
+        Raises:
+            UtteranceError: Too short for the front end.
+        """
+        batch = torch.as_tensor(speech).to(self.device, self.dtype).unsqueeze(0)
+        lengths = torch.tensor([batch.size(1)], device=self.device)
+        with self._too_short(batch):
+            features, feature_lengths = self.model._extract_feats(batch, lengths)
+        return features[0, : int(feature_lengths[0])]
+
     def encode(self, speech: np.ndarray | torch.Tensor) -> Encoded:
-        """Front end and encoder; gradients flow where the caller lets them.
+        """Front end and encoder of one utterance; gradients flow where the caller lets them.
 
         Args:
             speech: Waveform (samples,) or features (frames, D).
@@ -90,19 +124,47 @@ class Recognizer:
             UtteranceError: Too short for the model's front end or subsampling.
         """
         batch = torch.as_tensor(speech).to(self.device, self.dtype).unsqueeze(0)
-        lengths = torch.tensor([batch.size(1)], device=self.device)
-        try:
+        return self._encode(batch, torch.tensor([batch.size(1)], device=self.device))
+
+    def encode_features(self, features: Sequence[torch.Tensor]) -> Encoded:
+        """The encoder over utterances of different lengths at once.
+
+        Every utterance comes out as if it were alone, see :mod:`.padding`.
+
+        Args:
+            features: (F, D) of each, the longest first (recurrent encoders want it so).
+
+        Raises:
+            UtteranceError: The shortest is too short; encode it alone to know.
+        """
+        batch = torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True)
+        lengths = torch.tensor([len(f) for f in features], device=self.device)
+        with (
+            replaced(self.model, "_extract_feats", lambda *_: (batch, lengths)),
+            blind_to_padding(self.model, lengths),
+        ):
+            return self._encode(batch, lengths)
+
+    def _encode(self, batch: torch.Tensor, lengths: torch.Tensor) -> Encoded:
+        with self._too_short(batch):
             output, output_lengths = self.model.encode(batch, lengths)
+        if int(output_lengths.min()) < 1:
+            raise UtteranceError("too_short", f"{int(lengths.min())} samples leave no frame")
+        return Encoded(output, torch.as_tensor(output_lengths, device=self.device))
+
+    @contextmanager
+    def _too_short(self, batch: torch.Tensor) -> Iterator[None]:
+        try:
+            yield
         except compat.TooShortUttError as e:
             raise UtteranceError("too_short", str(e.args[0])) from e
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as e:
             # The front end's padding and ESPnet's convolutions say it in their own ways.
-            if batch.size(1) < self._longest_window() * 8:
+            if batch.dim() == 2 and batch.size(1) < self._longest_window() * 8:
                 raise UtteranceError("too_short", f"{batch.size(1)} samples: {e}") from e
             raise
-        if int(output_lengths[0]) < 1:
-            raise UtteranceError("too_short", f"{batch.size(1)} samples leave no encoder frame")
-        return Encoded(output, output_lengths)
 
     def _longest_window(self) -> int:
         conf = getattr(self.train_args, "frontend_conf", None) or {}
@@ -149,6 +211,7 @@ class Recognizer:
         Raises:
             ConfigError: The model has no such branch.
         """
+        self.check_posterior(posterior)
         if posterior == "auto":
             posterior = self.default_posterior()
         with torch.no_grad(), scoring_mode(self.model):
@@ -158,12 +221,10 @@ class Recognizer:
                 return self._attention(encoded, hypotheses)
             if posterior == "transducer":
                 return self._transducer(encoded, hypotheses)
-            if posterior == "joint":
-                weight = self.model.ctc_weight
-                return weight * self._ctc(encoded, hypotheses) + (1 - weight) * self._attention(
-                    encoded, hypotheses
-                )
-        raise ConfigError(f"--posterior must be one of {', '.join(POSTERIORS)}, not {posterior}")
+            weight = self.model.ctc_weight
+            return weight * self._ctc(encoded, hypotheses) + (1 - weight) * self._attention(
+                encoded, hypotheses
+            )
 
     def default_posterior(self) -> str:
         """What ``auto`` stands for with this model."""
@@ -171,25 +232,32 @@ class Recognizer:
             return "transducer"
         return "ctc" if self.model.decoder is None else "attention"
 
+    def check_posterior(self, posterior: str) -> None:
+        """Whether the model has the branch that :meth:`log_likelihoods` would ask.
+
+        Raises:
+            ConfigError: It has not.
+        """
+        model = self.model
+        has = {
+            "auto": True,
+            "ctc": model.ctc is not None,
+            "attention": model.decoder is not None and not model.use_transducer_decoder,
+            "transducer": model.use_transducer_decoder,
+        }
+        has["joint"] = has["ctc"] and has["attention"]
+        if posterior not in has:
+            raise ConfigError(
+                f"--posterior must be one of {', '.join(POSTERIORS)}, not {posterior}"
+            )
+        if not has[posterior]:
+            raise ConfigError(f"--posterior {posterior}: this model has no such branch")
+
     def _ctc(self, encoded: Encoded, hypotheses: Sequence[Sequence[int]]) -> torch.Tensor:
-        if self.model.ctc is None:
-            raise ConfigError("--posterior ctc: this model has no CTC branch")
-        log_probs = self.model.ctc.log_softmax(encoded.hidden).double().transpose(0, 1)  # (T, 1, V)
-        targets, lengths = pad(hypotheses, self.device, fill=0)
-        count = len(hypotheses)
-        return -torch.nn.functional.ctc_loss(
-            log_probs.expand(-1, count, -1).contiguous(),
-            targets,
-            encoded.lengths.expand(count),
-            lengths,
-            blank=self.model.blank_id,
-            reduction="none",
-            zero_infinity=False,
-        )
+        log_probs = self.model.ctc.log_softmax(encoded.hidden)[0].double()
+        return ctc_log_likelihoods(log_probs, hypotheses, self.model.blank_id)
 
     def _attention(self, encoded: Encoded, hypotheses: Sequence[Sequence[int]]) -> torch.Tensor:
-        if self.model.decoder is None or self.model.use_transducer_decoder:
-            raise ConfigError("--posterior attention: this model has no attention decoder")
         targets, lengths = pad(hypotheses, self.device, fill=self.model.ignore_id)
         count = len(hypotheses)
         return -self.model.batchify_nll(
@@ -197,8 +265,6 @@ class Recognizer:
         ).double()
 
     def _transducer(self, encoded: Encoded, hypotheses: Sequence[Sequence[int]]) -> torch.Tensor:
-        if not self.model.use_transducer_decoder:
-            raise ConfigError("--posterior transducer: this model is no transducer")
         from espnet2.asr_transducer.utils import get_transducer_task_io
 
         self.model.decoder.set_device(self.device)
@@ -236,26 +302,81 @@ class Recognizer:
         )
         return loss
 
-    def training_loss_encoded(self, encoded: Encoded, tokens: Sequence[int]) -> Any:
-        """:meth:`training_loss` of an utterance that went through the encoder already.
+    def training_loss_encoded(
+        self, encoded: Encoded, hypotheses: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """:meth:`training_loss` after the encoder, summed over transcripts.
 
         ESPnet's ``forward`` computes it; only its call of ``encode`` is answered with
         ``encoded``, so that every branch and weight is still ESPnet's.
+
+        Args:
+            encoded: B utterances, or B copies of one.
+            hypotheses: B token sequences.
         """
-        text, text_lengths = pad([tokens], self.device, fill=self.model.ignore_id)
-        placeholder = encoded.hidden.new_zeros(1, 1)
-        with _replaced(self.model, "encode", lambda *_: (encoded.output, encoded.lengths)):
+        count = len(hypotheses)
+        text, text_lengths = pad(hypotheses, self.device, fill=self.model.ignore_id)
+        placeholder = encoded.hidden.new_zeros(count, 1)
+        with replaced(self.model, "encode", lambda *_: (encoded.output, encoded.lengths)):
             loss, _, _ = self.model(
                 speech=placeholder,
-                speech_lengths=torch.ones(1, dtype=torch.long, device=self.device),
+                speech_lengths=torch.ones(count, dtype=torch.long, device=self.device),
                 text=text,
                 text_lengths=text_lengths,
             )
-        return loss
+        # ESPnet's losses are means over the batch.
+        return loss * count
 
     def has_ctc_loss(self) -> bool:
         """Whether CTC is part of the training loss."""
         return self.model.ctc is not None
+
+
+# Numbers held at once by what is computed hypothesis by hypothesis: 128 MB in float64.
+CHUNK = 2**24
+
+
+def ctc_log_likelihoods(
+    log_probs: torch.Tensor, hypotheses: Sequence[Sequence[int]], blank: int
+) -> torch.Tensor:
+    """log P(y | x) by the CTC forward algorithm: (K,), -inf where no alignment exists.
+
+    Args:
+        log_probs: (T, V), normalised.
+        hypotheses: K token sequences.
+        blank: Id of the blank.
+    """
+    _, kept, renamed = occurring(log_probs, hypotheses, blank)
+    parts = []
+    for chunk in chunks(renamed, kept.numel()):
+        targets, lengths = pad(chunk, kept.device, fill=0)
+        frames = torch.full((len(chunk),), len(kept), device=kept.device)
+        copies = kept.unsqueeze(1).expand(-1, len(chunk), -1).contiguous()
+        parts.append(
+            -torch.nn.functional.ctc_loss(copies, targets, frames, lengths, reduction="none")
+        )
+    return torch.cat(parts)
+
+
+def occurring(
+    log_probs: torch.Tensor, hypotheses: Sequence[Sequence[int]], blank: int
+) -> tuple[torch.Tensor, torch.Tensor, list[list[int]]]:
+    """Leave out of the vocabulary what no hypothesis has: CTC never looks at it.
+
+    Returns:
+        The symbols (U,), the blank first; their columns (T, U) of ``log_probs``; and the
+        hypotheses in the new numbers.
+    """
+    tokens = sorted({token for y in hypotheses for token in y})
+    place = {token: i for i, token in enumerate(tokens, 1)}
+    symbols = torch.tensor([blank, *tokens], device=log_probs.device)
+    return symbols, log_probs[:, symbols], [[place[t] for t in y] for y in hypotheses]
+
+
+def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Runs of ``items`` that need no more than CHUNK numbers at ``size`` each, at least one."""
+    step = max(1, CHUNK // max(1, size))
+    return (items[i : i + step] for i in range(0, len(items), step))
 
 
 def pad(
@@ -274,21 +395,27 @@ def pad(
 def scoring_mode(model: Any) -> Iterator[None]:
     """The model as a fixed function of its input; left as it was, also after an exception.
 
-    Evaluation mode switches off dropout, SpecAugment and BatchNorm's updates. Two traps
-    remain in ESPnet: its CTC branch keeps its dropout in evaluation mode, and computes
-    error rates there that nobody asked for. cuDNN's RNNs refuse a backward pass in
-    evaluation mode, so they are computed without cuDNN.
+    Evaluation mode switches off dropout, SpecAugment and BatchNorm's updates. Traps remain:
+    ESPnet's CTC branch and its recurrent encoders with projections keep their dropout in
+    evaluation mode, the recurrent decoder its scheduled sampling, and the branches compute
+    error rates there that nobody asked for. LoRA layers merge their weights when they are
+    told to evaluate, which would leave nothing to differentiate, so that modes are set and
+    not switched. cuDNN's RNNs refuse a backward pass in evaluation mode, so they are
+    computed without cuDNN.
     """
     modes = {module: module.training for module in model.modules()}
     with ExitStack() as stack:
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         for name in ("error_calculator", "error_calculator_trans"):
             if getattr(model, name, None) is not None:
-                stack.enter_context(_replaced(model, name, None))
-        if getattr(model, "ctc", None) is not None:
-            stack.enter_context(_replaced(model.ctc, "dropout_rate", 0.0))
+                stack.enter_context(replaced(model, name, None))
+        for module in modes:
+            for name in compat.RANDOM_IN_EVALUATION.intersection(vars(module)):
+                if isinstance(getattr(module, name), float):
+                    stack.enter_context(replaced(module, name, 0.0))
         try:
-            model.eval()
+            for module in modes:
+                module.training = False
             yield
         finally:
             for module, mode in modes.items():
@@ -296,7 +423,7 @@ def scoring_mode(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Set an attribute of this one object, and undo it whatever happens."""
     missing = object()
     previous = vars(owner).get(name, missing)
@@ -311,7 +438,12 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def freeze(model: torch.nn.Module, prefixes: Sequence[str]) -> None:
-    """Freeze what training froze (``--freeze_param``); ESPnet forgets it in inference."""
+    """Freeze what training froze (``--freeze_param``); ESPnet forgets it in inference.
+
+    Adapters come after: they are trained inside of what is frozen.
+    """
     for name, parameter in model.named_parameters():
-        if any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes):
+        if not compat.is_adapter(name) and any(
+            name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes
+        ):
             parameter.requires_grad = False

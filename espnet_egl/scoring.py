@@ -7,13 +7,15 @@ started again reads it, continues after the last whole line, and ends with the s
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import itertools
 import json
 import logging
 import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,11 @@ import torch
 
 from espnet_egl.acquisition import AbsAcquisition, Evidence
 from espnet_egl.data.pool import Pool, read_ahead
-from espnet_egl.errors import DataError, UtteranceError
+from espnet_egl.errors import DataError, EGLError, UtteranceError
+from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.progress import progress
-from espnet_egl.recognizer import Recognizer, scoring_mode
+from espnet_egl.recognizer import Encoded, Recognizer, scoring_mode
 from espnet_egl.tables import (
     BASE_COLUMNS,
     NBEST_COLUMNS,
@@ -35,7 +38,7 @@ from espnet_egl.tables import (
     score_row,
     write_rows,
 )
-from espnet_egl.types import ScoredUtterance, Skipped, Utterance
+from espnet_egl.types import NBest, ScoredUtterance, Skipped, Utterance
 
 logger = logging.getLogger(__name__)
 
@@ -43,28 +46,128 @@ logger = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 10
 FAILED = "unexpected_error"
 
+# Utterances read before they are cut into batches of similar length.
+WINDOW = 128
 
-def score_utterance(
-    utterance: Utterance,
-    recognizer: Recognizer,
-    source: AbsHypothesisSource,
-    methods: Mapping[str, AbsAcquisition],
-) -> ScoredUtterance:
-    """Every method's score of one utterance.
+# Of a batch, in samples: half a minute at 16 kHz.
+BATCH_BINS = 500_000
 
-    Raises:
-        UtteranceError: It cannot be scored, or a score is not finite.
+
+@dataclass(frozen=True)
+class Scorer:
+    """All that turns utterances into rows.
+
+    Attributes:
+        recognizer: The model.
+        source: Where hypotheses come from.
+        methods: Name -> method.
+        engine: Needed if any method needs gradients.
+        batch_bins: An upper bound for (utterances x samples of the longest) of a batch.
     """
-    gradients = any(method.needs_gradients for method in methods.values())
-    with torch.set_grad_enabled(gradients), scoring_mode(recognizer.model):
-        encoded = recognizer.encode(utterance.speech)
-        nbest = source(recognizer, utterance.uid, encoded)
-        evidence = Evidence(utterance, recognizer, encoded, nbest)
-        scores = {name: float(method.score(evidence)) for name, method in methods.items()}
-    for name, score in scores.items():
-        if not math.isfinite(score):
-            raise UtteranceError("not_finite_score", f"{name} gave {score}")
-    return ScoredUtterance(utterance.uid, utterance.seconds, encoded.frames, nbest, scores)
+
+    recognizer: Recognizer
+    source: AbsHypothesisSource
+    methods: Mapping[str, AbsAcquisition]
+    engine: GradientEngine | None = None
+    batch_bins: int = BATCH_BINS
+
+    def prepare(self) -> None:
+        """Check the options against the model.
+
+        Raises:
+            ConfigError: They do not fit it.
+        """
+        self.source.prepare(self.recognizer)
+        for method in self.methods.values():
+            method.prepare(self.recognizer)
+
+    @property
+    def columns(self) -> list[str]:
+        """Of the score table, after BASE_COLUMNS."""
+        details = [column for method in self.methods.values() for column in method.columns]
+        return [*map(score_column, self.methods), *details]
+
+    def batches(self, utterances: Sequence[Utterance]) -> list[list[Utterance]]:
+        """Cut utterances into batches of similar length, the longest first."""
+        if self.engine is None or not self.engine.batches:
+            return [[utterance] for utterance in utterances]
+        found: list[list[Utterance]] = []
+        for utterance in sorted(utterances, key=lambda u: (-len(u.speech), u.uid)):
+            if found and len(found[-1][0].speech) * (len(found[-1]) + 1) <= self.batch_bins:
+                found[-1].append(utterance)
+            else:
+                found.append([utterance])
+        return found
+
+    def score(self, batch: Sequence[Utterance]) -> list[ScoredUtterance | Skipped]:
+        """Score utterances together; where that fails, fewer of them.
+
+        Raises:
+            ConfigError: And other errors that no other utterance would mend.
+        """
+        try:
+            return self._score(batch)
+        except UtteranceError as e:
+            if len(batch) == 1:
+                return [Skipped(batch[0].uid, e.reason, e.detail)]
+        except EGLError:
+            raise
+        except Exception as e:
+            if len(batch) == 1:
+                logger.exception(f"{batch[0].uid}: unexpected error")
+                reason = "out_of_memory" if is_out_of_memory(e) else FAILED
+                return [Skipped(batch[0].uid, reason, f"{type(e).__name__}: {e}")]
+        # Outside of the handlers: the exception holds on to the failed batch's memory.
+        middle = len(batch) // 2
+        return [*self.score(batch[:middle]), *self.score(batch[middle:])]
+
+    def _score(self, batch: Sequence[Utterance]) -> list[ScoredUtterance | Skipped]:
+        if self.engine is None:
+            (utterance,) = batch
+            with torch.no_grad(), scoring_mode(self.recognizer.model):
+                encoded = self.recognizer.encode(utterance.speech)
+                nbest = self.source(self.recognizer, utterance.uid, encoded)
+                return [self._row(Evidence(utterance, self.recognizer, encoded, nbest))]
+        with self.engine.encode([u.speech for u in batch]) as encoded_batch:
+            found = [self._find(u, e) for u, e in zip(batch, encoded_batch.utterances, strict=True)]
+            gradients = encoded_batch.expected_gradient_lengths(
+                [() if isinstance(n, Skipped) else [h.tokens for h in n.hypotheses] for n in found],
+                [() if isinstance(n, Skipped) else n.weights for n in found],
+            )
+            return [
+                nbest
+                if isinstance(nbest, Skipped)
+                else self._row(Evidence(utterance, self.recognizer, encoded, nbest, gradient))
+                for utterance, encoded, nbest, gradient in zip(
+                    batch, encoded_batch.utterances, found, gradients, strict=True
+                )
+            ]
+
+    def _find(self, utterance: Utterance, encoded: Encoded) -> NBest | Skipped:
+        try:
+            with torch.no_grad():
+                return self.source(self.recognizer, utterance.uid, encoded)
+        except UtteranceError as e:
+            return Skipped(utterance.uid, e.reason, e.detail)
+
+    def _row(self, evidence: Evidence) -> ScoredUtterance | Skipped:
+        utterance, nbest = evidence.utterance, evidence.nbest
+        scores = {name: float(m.score(evidence)) for name, m in self.methods.items()}
+        details: dict[str, float] = {}
+        for method in self.methods.values():
+            details.update(zip(method.columns, method.details(evidence), strict=True))
+        for name, value in (scores | details).items():
+            if not math.isfinite(value):
+                return Skipped(utterance.uid, "not_finite_score", f"{name} gave {value}")
+        frames = evidence.encoded.frames
+        return ScoredUtterance(utterance.uid, utterance.seconds, frames, nbest, scores, details)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 @dataclass
@@ -89,17 +192,25 @@ class Journal:
 
     Args:
         path: The file; a last line that a kill cut short is removed.
+
+    Raises:
+        DataError: Another process writes it.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.done = self._recover()
         self._file = self.path.open("a", encoding="utf-8", newline="\n")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise DataError(
+                f"{path} is being written by another process: wait for it, or end it"
+            ) from None
+        self.done = self._recover()
 
     def _recover(self) -> set[str]:
         """The utterances of every whole line; cuts off what follows the last of them."""
-        if not self.path.exists():
-            return set()
         done, whole = set(), 0
         with self.path.open("rb") as f:
             for line in f:
@@ -107,16 +218,18 @@ class Journal:
                     break
                 try:
                     done.add(json.loads(line)["uid"])
-                except (ValueError, KeyError):
+                except (ValueError, KeyError, TypeError):
                     break
                 whole += len(line)
         os.truncate(self.path, whole)
         return done
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Write one utterance's entry, which has a ``uid``."""
-        self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-        self._file.flush()
+        """Write one utterance's entry, which has a ``uid``; once."""
+        if entry["uid"] not in self.done:
+            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            self._file.flush()
+            self.done.add(entry["uid"])
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """All entries, in the order they were written."""
@@ -132,9 +245,7 @@ class Journal:
 
 def score_pool(
     pool: Pool,
-    recognizer: Recognizer,
-    source: AbsHypothesisSource,
-    methods: Mapping[str, AbsAcquisition],
+    scorer: Scorer,
     output_dir: str | Path,
     write_nbest: int = 5,
     num_workers: int = 1,
@@ -143,9 +254,7 @@ def score_pool(
 
     Args:
         pool: The shard's utterances.
-        recognizer: The model.
-        source: Where hypotheses come from.
-        methods: Name -> method.
+        scorer: What scores them.
         output_dir: Where tables and journal go.
         write_nbest: How many hypotheses of every utterance ``nbest.tsv`` keeps.
         num_workers: Processes that read audio ahead.
@@ -155,67 +264,87 @@ def score_pool(
     """
     output_dir = Path(output_dir)
     started = time.monotonic()
-    for method in methods.values():
-        method.prepare(recognizer)
+    scorer.prepare()
     journal = Journal(output_dir / "journal.jsonl")
-    if journal.done:
-        logger.info(f"Resuming: {len(journal.done)} of {len(pool)} utterances are done")
-        total, pool.keys = len(pool.keys), [k for k in pool.keys if k not in journal.done]
-    else:
-        total = len(pool.keys)
-    pending: list[dict[str, Any]] = []
     with contextlib.closing(journal):
-        for item in progress(read_ahead(pool, num_workers), total, total - len(pool)):
-            result = _try_score(item, recognizer, source, methods)
-            pending.append(_entry(result, list(methods), write_nbest))
-            if isinstance(result, Skipped) and result.reason == FAILED:
-                if len(pending) >= FAILURES_IN_A_ROW:
-                    raise DataError(
-                        f"{len(pending)} utterances in a row failed, the last, {result.uid}, with "
-                        f"{result.detail}: the log has the traceback; nothing of them is written"
-                    )
-                continue
+        if journal.done:
+            logger.info(f"Resuming: {len(journal.done)} of {len(pool)} utterances are done")
+        pending: list[dict[str, Any]] = []
+        for result in progress(
+            _results(pool, scorer, journal.done, num_workers), len(pool), len(journal.done)
+        ):
+            pending.append(_entry(result, write_nbest))
+            if isinstance(result, Skipped):
+                logger.warning(f"{result.uid} skipped: {result.reason}: {result.detail}")
+                if result.reason == FAILED:
+                    _stop_after_failures(pending, result)
+                    continue
             while pending:
                 journal.append(pending.pop(0))
         for entry in pending:
             journal.append(entry)
-        summary = _write_tables(journal, output_dir, list(methods))
+        summary = _write_tables(journal, output_dir, scorer.columns)
     summary.elapsed = time.monotonic() - started
     return summary
 
 
-def _try_score(
-    item: Utterance | Skipped,
-    recognizer: Recognizer,
-    source: AbsHypothesisSource,
-    methods: Mapping[str, AbsAcquisition],
-) -> ScoredUtterance | Skipped:
-    if isinstance(item, Skipped):
-        result: ScoredUtterance | Skipped = item
-    else:
-        try:
-            result = score_utterance(item, recognizer, source, methods)
-        except UtteranceError as e:
-            result = Skipped(item.uid, e.reason, e.detail)
-        except Exception as e:
-            logger.exception(f"{item.uid}: unexpected error")
-            result = Skipped(item.uid, FAILED, f"{type(e).__name__}: {e}")
-    if isinstance(result, Skipped):
-        logger.warning(f"{result.uid} skipped: {result.reason}: {result.detail}")
-    return result
+def _results(
+    pool: Pool, scorer: Scorer, done: Collection[str], num_workers: int
+) -> Iterator[ScoredUtterance | Skipped]:
+    """What has to be scored yet.
+
+    Batches are cut from windows of the pool, whatever is done already, so that a run that
+    was killed continues with the very batches of one that was not.
+    """
+    done = frozenset(done)
+    windows = [pool.keys[i : i + WINDOW] for i in range(0, len(pool.keys), WINDOW)]
+    windows = list(itertools.dropwhile(done.issuperset, windows))
+    pool.keys = [key for window in windows for key in window]
+    items = read_ahead(pool, num_workers)
+    verified = False
+    for window in windows:
+        found = list(itertools.islice(items, len(window)))
+        yield from (i for i in found if isinstance(i, Skipped) and i.uid not in done)
+        utterances = [i for i in found if isinstance(i, Utterance)]
+        if scorer.engine is not None and utterances and not verified:
+            verified = _verify(scorer, utterances)
+        for batch in scorer.batches(utterances):
+            if not done.issuperset(u.uid for u in batch):
+                yield from (r for r in scorer.score(batch) if r.uid not in done)
 
 
-def _entry(result: ScoredUtterance | Skipped, methods: Sequence[str], nbest: int) -> dict[str, Any]:
+def _verify(scorer: Scorer, utterances: Sequence[Utterance]) -> bool:
+    """Let the engine compare its ways on the longest and the shortest of a batch."""
+    assert scorer.engine is not None
+    batch = scorer.batches(utterances)[0]
+    try:
+        scorer.engine.verify(
+            [u.speech for u in (batch if len(batch) < 2 else batch[:: len(batch) - 1])]
+        )
+    except UtteranceError:
+        return False  # too short: another window will do
+    return True
+
+
+def _stop_after_failures(pending: Sequence[Any], last: Skipped) -> None:
+    if len(pending) >= FAILURES_IN_A_ROW:
+        raise DataError(
+            f"{len(pending)} utterances in a row failed, the last, {last.uid}, with "
+            f"{last.detail}: the log has the traceback; nothing of them is written"
+        )
+
+
+def _entry(result: ScoredUtterance | Skipped, nbest: int) -> dict[str, Any]:
     if isinstance(result, Skipped):
         return {"uid": result.uid, "skipped": [result.reason, one_line(result.detail)]}
     return {
         "uid": result.uid,
-        "row": score_row(result, methods),
+        "row": score_row(result),
         "nbest": [[f"{h.log_prob:.6g}", one_line(h.text)] for h in result.nbest.hypotheses[:nbest]],
     }
 
 
-def _write_tables(journal: Journal, output_dir: Path, methods: Sequence[str]) -> Summary:
+def _write_tables(journal: Journal, output_dir: Path, columns: Sequence[str]) -> Summary:
     summary = Summary()
 
     def rows(key: str) -> Iterator[list[str]]:
@@ -231,8 +360,7 @@ def _write_tables(journal: Journal, output_dir: Path, methods: Sequence[str]) ->
             summary.seconds += float(entry["row"][1])
     write_rows(output_dir / "nbest.tsv", NBEST_COLUMNS, rows("nbest"))
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, rows("skipped"))
-    columns = [*BASE_COLUMNS, *map(score_column, methods)]
-    write_rows(output_dir / "scores.tsv", columns, rows("row"))
+    write_rows(output_dir / "scores.tsv", [*BASE_COLUMNS, *columns], rows("row"))
     return summary
 
 

@@ -46,8 +46,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
-def score_row(scored: ScoredUtterance, methods: Sequence[str]) -> list[str]:
-    """The cells of one utterance: BASE_COLUMNS, then a score for every method."""
+def score_row(scored: ScoredUtterance) -> list[str]:
+    """The cells of one utterance: BASE_COLUMNS, the methods' scores, then their details."""
     best = scored.nbest.hypotheses[0]
     return [
         scored.uid,
@@ -57,7 +57,7 @@ def score_row(scored: ScoredUtterance, methods: Sequence[str]) -> list[str]:
         f"{scored.nbest.mass:.6g}",
         f"{best.confidence:.6f}",
         one_line(best.text),
-        *(f"{scored.scores[method]:.8g}" for method in methods),
+        *(f"{value:.8g}" for value in (scored.scores | scored.details).values()),
     ]
 
 

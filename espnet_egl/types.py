@@ -66,9 +66,15 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class NBest:
-    """The hypotheses of one utterance, most probable first, without duplicates."""
+    """The hypotheses of one utterance, most probable first, without duplicates.
+
+    Attributes:
+        hypotheses: At least one.
+        counts: How often each was drawn, where they are samples of P(y | x); else None.
+    """
 
     hypotheses: tuple[Hypothesis, ...]
+    counts: tuple[int, ...] | None = None
 
     @property
     def probs(self) -> list[float]:
@@ -80,6 +86,18 @@ class NBest:
         """The share of the whole posterior that the list holds, in [0, 1]."""
         return sum(self.probs)
 
+    @property
+    def weights(self) -> list[float]:
+        """For an expectation over the list: P(y | x) renormalised, or the samples' shares.
+
+        They sum to 1, however small the probabilities are.
+        """
+        if self.counts is not None:
+            return [count / sum(self.counts) for count in self.counts]
+        best = self.hypotheses[0].log_prob
+        relative = [math.exp(h.log_prob - best) for h in self.hypotheses]
+        return [r / sum(relative) for r in relative]
+
 
 @dataclass(frozen=True)
 class ScoredUtterance:
@@ -90,7 +108,8 @@ class ScoredUtterance:
         seconds: Duration of the audio.
         frames: Number of encoder frames.
         nbest: The hypotheses.
-        scores: Column name -> value, one for every requested acquisition method.
+        scores: Acquisition method -> score.
+        details: Column -> what a method tells beside its score.
     """
 
     uid: str
@@ -98,3 +117,4 @@ class ScoredUtterance:
     frames: int
     nbest: NBest
     scores: dict[str, float] = field(default_factory=dict)
+    details: dict[str, float] = field(default_factory=dict)

@@ -58,6 +58,56 @@ MODELS: dict[str, dict[str, Any]] = {
         "encoder_conf": {**CONFORMER, "interctc_layer_idx": [1], "interctc_use_conditioning": True},
         "model_conf": {"ctc_weight": 1.0, "interctc_weight": 0.3},
     },
+    "ctc_branchformer": {
+        "encoder": "branchformer",
+        "encoder_conf": {**BRANCHFORMER, "merge_method": "learned_ave"},
+        "model_conf": {"ctc_weight": 1.0},
+    },
+    "ctc_transformer": {
+        "encoder": "transformer",
+        "encoder_conf": {
+            "output_size": 16,
+            "attention_heads": 2,
+            "linear_units": 24,
+            "num_blocks": 2,
+        },
+        "model_conf": {"ctc_weight": 1.0},
+    },
+    "ctc_vgg_gru": {
+        "encoder": "vgg_rnn",
+        "encoder_conf": {"rnn_type": "gru", "hidden_size": 8, "output_size": 12, "num_layers": 2},
+        "model_conf": {"ctc_weight": 1.0},
+    },
+    # The trap: with projections, ESPnet's recurrent encoder drops out in evaluation mode too.
+    "ctc_lstmp": {
+        "encoder": "rnn",
+        "encoder_conf": {
+            "rnn_type": "lstm",
+            "hidden_size": 8,
+            "output_size": 12,
+            "num_layers": 2,
+            "dropout": 0.3,
+        },
+        "model_conf": {"ctc_weight": 1.0},
+    },
+    "ctc_gru_one_way": {
+        "encoder": "rnn",
+        "encoder_conf": {
+            "rnn_type": "gru",
+            "bidirectional": False,
+            "use_projection": False,
+            "hidden_size": 8,
+            "output_size": 12,
+            "num_layers": 2,
+        },
+        "model_conf": {"ctc_weight": 1.0},
+    },
+    # ESPnet's old relative positions depend on the padded length.
+    "ctc_conformer_legacy": {
+        "encoder": "conformer",
+        "encoder_conf": {k: v for k, v in CONFORMER.items() if k != "rel_pos_type"},
+        "model_conf": {"ctc_weight": 1.0},
+    },
     "hybrid_conformer": {
         "encoder": "conformer",
         "encoder_conf": CONFORMER,
@@ -69,7 +119,8 @@ MODELS: dict[str, dict[str, Any]] = {
         "encoder": "vgg_rnn",
         "encoder_conf": {"rnn_type": "lstm", "hidden_size": 12, "output_size": 12, "num_layers": 1},
         "decoder": "rnn",
-        "decoder_conf": {"hidden_size": 12},
+        # The trap: scheduled sampling, in any mode.
+        "decoder_conf": {"hidden_size": 12, "sampling_probability": 0.5},
         "model_conf": {"ctc_weight": 0.5},
     },
     "transducer": {
@@ -155,6 +206,23 @@ def load(model_files: Callable[[str], ModelFiles]) -> Callable[..., Any]:
             inference_args="--beam_size 6 --maxlenratio -8",
             nbest=nbest,
             dtype=dtype,
+        )
+
+    return get
+
+
+@pytest.fixture
+def load_fresh(model_files: Callable[[str], ModelFiles]) -> Callable[[str], Any]:
+    """Name in MODELS -> a Recognizer of this test's own."""
+    from espnet_egl.loading import load_recognizer
+
+    def get(name: str) -> Any:
+        files = model_files(name)
+        return load_recognizer(
+            files.config,
+            files.checkpoint,
+            inference_args="--beam_size 6 --maxlenratio -8",
+            nbest=10,
         )
 
     return get

@@ -8,7 +8,16 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "espnet_egl"
 # Everyone may use these; the rest stands in the order in which data flows.
 COMMON = {"types", "errors", "registry", "compat", "files", "tables", "options", "progress"}
-ORDER = ["data", "recognizer", "loading", "hypotheses", "gradients", "acquisition", "scoring"]
+ORDER = [
+    "data",
+    "padding",
+    "recognizer",
+    "loading",
+    "hypotheses",
+    "gradients",
+    "acquisition",
+    "scoring",
+]
 ORDER += ["selection", "exchange", "bin"]
 
 

@@ -13,7 +13,7 @@ from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.pool import Pool
 from espnet_egl.errors import DataError
 from espnet_egl.hypotheses.beam import BeamSearchSource
-from espnet_egl.scoring import Journal, score_pool
+from espnet_egl.scoring import Journal, Scorer, score_pool
 
 
 class Failing(AbsAcquisition):
@@ -34,8 +34,8 @@ def score(recognizer: Any, pool_dir: Path, output_dir: Path, method: Failing) ->
     output_dir.mkdir(exist_ok=True)
     scp = pool_dir / "wav.scp"
     pool = Pool([(str(scp), "speech", "sound")], list(read_table(scp)), 8000)
-    source = BeamSearchSource()
-    return score_pool(pool, recognizer, source, {"failing": method}, output_dir, num_workers=0)
+    scorer = Scorer(recognizer, BeamSearchSource(), {"failing": method})
+    return score_pool(pool, scorer, output_dir, num_workers=0)
 
 
 def test_unexpected_errors_and_infinite_scores_are_listed(

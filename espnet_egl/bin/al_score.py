@@ -10,6 +10,12 @@ from typing import Any
 
 from espnet_egl import __version__, options
 
+# Above, estimates: their ranking is all but the same, and they take a third of the time.
+EXACT_POOL = 2000
+
+# Options that are the gradient engine's.
+ENGINE_OPTIONS = ("params", "mode", "directions")
+
 
 def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_score", __doc__ or "")
@@ -53,8 +59,14 @@ def get_parser() -> argparse.ArgumentParser:
     )
 
     group = parser.add_argument_group("Hypotheses related")
-    group.add_argument("--hyp_source", default="beam", help="Where hypotheses come from")
-    group.add_argument("--nbest", type=int, default=100, help="Hypotheses an utterance at most")
+    group.add_argument(
+        "--hyp_source",
+        default="beam",
+        help="Where hypotheses come from: beam, ESPnet's search; ctc_sample, without a search",
+    )
+    group.add_argument(
+        "--nbest", type=int, default=100, help="Hypotheses an utterance at most, or samples"
+    )
     group.add_argument(
         "--posterior",
         default="auto",
@@ -82,6 +94,25 @@ def get_parser() -> argparse.ArgumentParser:
         help="The gradient's parameters: all, encoder, decoder, head, or a regular expression",
     )
     group.add_argument(
+        "--egl_mode",
+        default="auto",
+        choices=("auto", "exact", "estimate"),
+        help="Sum over all hypotheses, or estimate it from the few directions that matter most; "
+        f"auto: exact for pools of up to {EXACT_POOL} utterances",
+    )
+    group.add_argument(
+        "--egl_directions",
+        type=int,
+        default=5,
+        help="Backward passes for a batch in estimate mode: more are closer to exact",
+    )
+    group.add_argument(
+        "--egl_batch_bins",
+        type=int,
+        default=500_000,
+        help="The largest batch: utterances x samples of the longest. Memory grows with it",
+    )
+    group.add_argument(
         "--method_conf",
         type=options.yaml_dict,
         default={},
@@ -94,6 +125,8 @@ def method_conf(args: argparse.Namespace, method: str) -> dict[str, Any]:
     """The options of one method: ``--<method>_<option>``, then ``--method_conf``."""
     prefix = f"{method}_"
     conf = {k.removeprefix(prefix): v for k, v in vars(args).items() if k.startswith(prefix)}
+    if method == "egl":
+        conf = {k: v for k, v in conf.items() if k not in (*ENGINE_OPTIONS, "batch_bins")}
     if method == "random":
         conf["seed"] = args.seed
     return {**conf, **args.method_conf.get(method, {})}
@@ -106,7 +139,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     from espnet_egl import compat
     from espnet_egl.files import file_hash
 
-    free = {"output_dir", "config", "log_level", "num_workers", "ngpu"}
+    free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
     files = {"key_file", "segments", "asr_train_config", "asr_model_file", "inference_config"}
     found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
     for name in files:
@@ -125,9 +158,10 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.data.pool import Pool
     from espnet_egl.errors import ConfigError
     from espnet_egl.files import claim_directory
+    from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.loading import load_recognizer
-    from espnet_egl.scoring import score_pool
+    from espnet_egl.scoring import Scorer, score_pool
 
     if args.nbest < 1:
         raise ConfigError(f"--nbest must be at least 1, not {args.nbest}")
@@ -136,7 +170,9 @@ def score(args: argparse.Namespace) -> None:
     methods = {
         name: acquisition_methods.build(name, method_conf(args, name)) for name in args.methods
     }
-    source = hypothesis_sources.build(args.hyp_source, {"posterior": args.posterior})
+    source = hypothesis_sources.build(
+        args.hyp_source, {"posterior": args.posterior, "size": args.nbest, "seed": args.seed}
+    )
     keys = list(read_table(args.key_file))
     recognizer = load_recognizer(
         args.asr_train_config,
@@ -148,6 +184,15 @@ def score(args: argparse.Namespace) -> None:
         dtype=args.dtype,
         strict=args.strict_checkpoint,
     )
+    if args.egl_mode == "auto":
+        pool_file = args.segments or args.data_path_and_name_and_type[0][0]
+        args.egl_mode = "exact" if len(read_table(pool_file)) <= EXACT_POOL else "estimate"
+    engine = None
+    if any(method.needs_gradients for method in methods.values()):
+        conf = {name: getattr(args, f"egl_{name}") for name in ENGINE_OPTIONS}
+        engine = GradientEngine(recognizer, **conf)
+    scorer = Scorer(recognizer, source, methods, engine, args.egl_batch_bins)
+    scorer.prepare()
     claim_directory(
         args.output_dir,
         settings(args),
@@ -166,9 +211,7 @@ def score(args: argparse.Namespace) -> None:
         preprocess=recognizer.preprocess(),
         allow_pipes=args.allow_pipes,
     )
-    summary = score_pool(
-        pool, recognizer, source, methods, args.output_dir, args.write_nbest, args.num_workers
-    )
+    summary = score_pool(pool, scorer, args.output_dir, args.write_nbest, args.num_workers)
     logging.info(
         f"Scored {summary.scored} utterances ({summary.seconds:.1f} s of audio) in "
         f"{summary.elapsed:.1f} s; skipped {dict(summary.skipped)}"

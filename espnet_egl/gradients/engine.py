@@ -1,123 +1,421 @@
-"""Expected gradient length, by the cheapest way that is known to be right for the model.
+"""Expected gradient length of whole batches at about the price of training on them.
 
-Axes: K hypotheses, T encoder frames, V vocabulary, R directions.
+Axes: B utterances, K hypotheses, T encoder frames, R directions.
 
-A CTC model's loss depends on its parameters through the logits z (T, V) alone. With
-g_k = dloss_k/dz and J = dz/dtheta, the same for every hypothesis,
+By the linearity of the backward pass (:mod:`.losses`), an utterance needs
 
-    sum_k w_k ||J^T g_k||^2 = ||J^T A^T||_F^2,   A = rows sqrt(w_k) g_k  (K, T V)
+    sum_k w_k || J^T g_k ||^2 = || J^T A ||_F^2,   A = columns sqrt(w_k) g_k
 
-which no rotation of A's rows changes. The eigenvectors of the Gram matrix A A^T turn the
-rows into orthogonal directions of decreasing energy, and as hypotheses of one utterance
-differ in few places, a few of them hold all but a sliver of it. Each costs one backward
-pass; all g_k come from one batched CTC.
+which no rotation of the columns changes. The eigenvectors of the Gram matrix A^T A turn
+them into orthogonal directions u_r of decreasing energy lambda_r,
 
-Other losses are computed hypothesis by hypothesis (:mod:`.shared_forward`).
+    sum_r lambda_r || J^T u_r ||^2
+
+and as hypotheses of one utterance differ in few places, a few directions hold all but a
+sliver of the energy. Each costs one backward pass, which all utterances of a batch share
+(:mod:`.taps`). What is left out is taken in proportion to its energy. The modes differ in
+how much that is: ``exact`` leaves out no more than ENERGY_LEFT_OUT, ``estimate`` takes a
+fixed number of directions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from espnet_egl.gradients.reference import squared_norm
+from espnet_egl.errors import ConfigError, UnsupportedModelError
+from espnet_egl.gradients.losses import (
+    Cotangents,
+    CTCCotangents,
+    HiddenCotangents,
+    ctc_weights,
+    loss_is_ctc,
+    separable,
+)
+from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.shared_forward import gradient_lengths
-from espnet_egl.recognizer import Encoded, Recognizer, pad, scoring_mode
+from espnet_egl.gradients.taps import AutogradNorms, Recording, TappedNorms
+from espnet_egl.recognizer import Encoded, Recognizer, scoring_mode
 
-# Directions are added until the rest holds no more than this share of the energy at the
-# logits. EGL then differs from the definition by about as much (see the tests).
-ENERGY_LEFT_OUT = 1e-5
+logger = logging.getLogger(__name__)
+
+MODES = ("exact", "estimate")
+
+# Share of the energy that exact mode leaves to proportion. EGL then differs from the
+# definition by less than 1e-3 (bench/gradient_engine.py).
+ENERGY_LEFT_OUT = 5e-4
+
+# Share of the weight of all but the best hypothesis that both modes leave out altogether.
+WEIGHT_LEFT_OUT = 1e-5
+
+# How far the part taken in proportion to its energy may be off, as a share of it: the
+# reference lies within two of these in more than 90 % (bench/gradient_engine.py).
+PROPORTION_ERROR = 0.4
+
+# Above the encoder: not shared by the hypotheses of a model with a decoder.
+ABOVE = ("decoder.", "ctc.", "joint_network.")
 
 
-def expected_gradient_length(
-    recognizer: Recognizer,
-    encoded: Encoded,
-    hypotheses: Sequence[Sequence[int]],
-    weights: Sequence[float],
-    parameters: dict[str, torch.nn.Parameter],
-) -> float:
-    """sum_k w_k || grad_theta loss(x, y_k) ||^2.
+@dataclass(frozen=True)
+class ExpectedGradientLength:
+    """EGL of one utterance for weights that sum to 1.
+
+    Attributes:
+        value: sum_k w_k || grad loss_k ||^2.
+        stderr: Standard error of ``value``.
+        spread: Standard deviation of the gradient length over hypotheses, about.
+        passes: Backward passes it took through what the hypotheses share.
+    """
+
+    value: float
+    stderr: float
+    spread: float
+    passes: int
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Orthogonal directions u_1 ... u_R of one utterance, by decreasing energy.
+
+    Attributes:
+        energies: (R,) lambda_r, above 0.
+        coefficients: (R, K); u_r = sum_k coefficients[r, k] g_k has length 1.
+    """
+
+    energies: torch.Tensor
+    coefficients: torch.Tensor
+
+
+def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> Directions:
+    """Directions with sum_r lambda_r u_r u_r^T = sum_k w_k g_k g_k^T.
+
+    Args:
+        gram: (K, K) inner products <g_k, g_l>, float64.
+        weights: (K,) at least 0, float64.
+    """
+    roots = weights.sqrt()
+    energies, vectors = torch.linalg.eigh(gram * roots[:, None] * roots)
+    energies, vectors = energies.flip(0), vectors.flip(1)
+    # Below this, eigenvalues are rounding.
+    keep = energies > 1e-12 * energies[0].clamp_min(1e-300)
+    energies, vectors = energies[keep], vectors[:, keep]
+    return Directions(energies, vectors.T * roots / energies.sqrt()[:, None])
+
+
+def noticeable(weights: Sequence[float]) -> list[int]:
+    """Leave out the least likely hypotheses, which together change nothing.
+
+    The most likely one is what the model would have said and pulls least, so that what
+    counts is the weight of the others.
+
+    Args:
+        weights: K, which sum to 1.
+
+    Returns:
+        Indices, in the order of the weights.
+    """
+    order = sorted(range(len(weights)), key=lambda k: weights[k])
+    limit = WEIGHT_LEFT_OUT * (1.0 - max(weights))
+    below = itertools.takewhile(
+        lambda total: total <= limit, itertools.accumulate(weights[k] for k in order)
+    )
+    return order[min(sum(1 for _ in below), len(order) - 1) :][::-1]
+
+
+class GradientEngine:
+    """Computes expected gradient lengths of batches.
 
     Args:
         recognizer: The model.
-        encoded: The utterance, encoded in :func:`scoring_mode` with gradients.
-        hypotheses: K token sequences, each with a CTC alignment.
-        weights: K weights, at least 0.
-        parameters: Name -> parameter.
+        params: Over which parameters, see :func:`select_parameters`.
+        mode: ``exact`` or ``estimate``.
+        directions: How many directions ``estimate`` takes.
+
+    Raises:
+        ConfigError: An option is wrong.
     """
-    if not loss_is_ctc(recognizer.model):
-        lengths = gradient_lengths(recognizer, encoded, hypotheses, parameters)
-        return sum(w * length for w, length in zip(weights, lengths, strict=True))
-    with scoring_mode(recognizer.model):
-        logits = recognizer.model.ctc.ctc_lo(encoded.hidden)[0]
-        gradients = logit_gradients(logits, encoded, hypotheses, recognizer.model.blank_id)
-        total = 0.0
-        for direction in few_directions(gradients, weights):
-            found = torch.autograd.grad(
-                logits,
-                list(parameters.values()),
-                grad_outputs=direction.to(logits.dtype),
-                retain_graph=True,
-                allow_unused=True,
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        params: str = "all",
+        mode: str = "estimate",
+        directions: int = 5,
+    ):
+        if mode not in MODES:
+            raise ConfigError(f"--egl_mode must be one of {', '.join(MODES)}, not {mode}")
+        if directions < 1:
+            raise ConfigError(f"--egl_directions must be at least 1, not {directions}")
+        self.recognizer = recognizer
+        self.parameters = select_parameters(recognizer.model, params)
+        self.limit = directions if mode == "estimate" else None
+        self.shared, self.above = self._split()
+        self._norms = self._watch(self.shared, "encoder")
+        self.above_norms = self._watch(self.above, "decoder")
+        self._padding_is_harmless = True
+
+    def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The selected parameters that all hypotheses share, and those above them."""
+        if loss_is_ctc(self.recognizer.model):
+            return self.parameters, {}
+        above = {n: p for n, p in self.parameters.items() if n.startswith(ABOVE)}
+        return {n: p for n, p in self.parameters.items() if n not in above}, above
+
+    def _watch(self, parameters: dict[str, Any], part: str) -> TappedNorms | AutogradNorms:
+        if trainable := [n for n in parameters if n.startswith("frontend.")]:
+            logger.warning(
+                f"The front end is trained ({trainable[0]}, ...): one utterance at a time"
             )
-            total += float(squared_norm(found))
-    return total
+            return AutogradNorms(parameters)
+        if not separable(self.recognizer.model):
+            return AutogradNorms(parameters)
+        try:
+            return TappedNorms(self.recognizer.model, parameters)
+        except UnsupportedModelError as e:
+            logger.warning(f"Gradient lengths of the {part} one at a time, which is slow: {e}")
+            return AutogradNorms(parameters)
+
+    @property
+    def batches(self) -> bool:
+        """Whether utterances can share a backward pass."""
+        return isinstance(self._norms, TappedNorms) and self._padding_is_harmless
+
+    def verify(self, speech: Sequence[Any]) -> None:
+        """Compare the fast way with plain autograd on the model at hand.
+
+        Where they differ, the fast way is given up and the log says so: a layer of another
+        package may do what no rule foresaw.
+
+        Args:
+            speech: One utterance or more, the longest first.
+        """
+        tapped = self.above and isinstance(self.above_norms, TappedNorms)
+        if tapped and not self._decoder_agrees(speech[0]):
+            logger.warning("Gradient lengths of the decoder one at a time: hooks miss some of it")
+            self.above_norms = AutogradNorms(self.above)
+        if self.shared and self.batches and not self._agrees(speech):
+            self._padding_is_harmless = False
+            if self._agrees(speech[:1]):
+                logger.warning("One utterance at a time: padding changes what this encoder gives")
+            else:
+                logger.warning("One utterance at a time: hooks miss some of this encoder")
+                self._norms = AutogradNorms(self.shared)
+
+    def _agrees(self, speech: Sequence[Any]) -> bool:
+        with self.encode(speech) as batch:
+            together, wanted = batch.norms_of_noise()
+        fast, self._norms = self._norms, AutogradNorms(self.shared)
+        try:
+            for b, alone in enumerate(speech):
+                with self.encode([alone]) as batch:
+                    norm, _ = batch.norms_of_noise([w[b : b + 1] for w in wanted])
+                if not torch.allclose(norm, together[b : b + 1], rtol=1e-3, atol=0.0):
+                    return False
+        finally:
+            self._norms = fast
+        return True
+
+    def _decoder_agrees(self, speech: Any) -> bool:
+        first = [t for t in range(3) if t != self.recognizer.model.blank_id]
+        with self.encode([speech]) as batch:
+            (alone,) = batch.utterances
+            fast, plain = (
+                HiddenCotangents(self.recognizer, norms, alone, [first[:1], first[:2]]).own
+                for norms in (self.above_norms, AutogradNorms(self.above))
+            )
+        return torch.allclose(fast, plain, rtol=1e-3, atol=0.0)
+
+    def count(self, energies: torch.Tensor) -> int:
+        """How many directions of the given energies are pulled back."""
+        if not self.shared:
+            return 0
+        if self.limit is not None:
+            return min(self.limit, len(energies))
+        left_out = energies.flip(0).cumsum(0).flip(0)
+        return int((left_out > ENERGY_LEFT_OUT * left_out[0]).sum())
+
+    @contextmanager
+    def encode(self, speech: Sequence[Any]) -> Iterator[EncodedBatch]:
+        """Encode utterances for :meth:`EncodedBatch.expected_gradient_lengths`.
+
+        Args:
+            speech: Waveforms (samples,) or features (frames, D), the longest first; just one
+                if not :attr:`batches`.
+
+        Raises:
+            UtteranceError: One is too short.
+        """
+        recognizer = self.recognizer
+        with ExitStack() as stack:
+            stack.enter_context(scoring_mode(recognizer.model))
+            stack.enter_context(torch.autocast(recognizer.device.type, enabled=False))
+            if isinstance(self._norms, TappedNorms):
+                with torch.no_grad():
+                    features = [recognizer.features(s) for s in speech]
+                stack.enter_context(torch.set_grad_enabled(bool(self.shared)))
+                recording = stack.enter_context(self._norms.recording(len(speech)))
+                encoded = recognizer.encode_features(features)
+            else:
+                (alone,) = speech
+                stack.enter_context(torch.enable_grad())
+                recording = stack.enter_context(self._norms.recording(1))
+                encoded = recognizer.encode(alone)
+            yield EncodedBatch(self, recording, encoded)
 
 
-def loss_is_ctc(model: torch.nn.Module) -> bool:
-    """Whether the training loss is plain CTC on the last layer, computed by PyTorch."""
-    return bool(
-        model.decoder is None
-        and not model.use_transducer_decoder
-        and model.interctc_weight == 0.0
-        and model.ctc.ctc_type == "builtin"
-    )
+class EncodedBatch:
+    """Utterances between the encoder and the backward passes.
 
-
-def logit_gradients(
-    logits: torch.Tensor, encoded: Encoded, hypotheses: Sequence[Sequence[int]], blank: int
-) -> torch.Tensor:
-    """d(-log P(y_k | x)) / d(logits) of every hypothesis by one batched CTC.
-
-    Args:
-        logits: (T, V), not normalised.
-        encoded: The utterance.
-        hypotheses: K token sequences.
-        blank: Id of the blank.
-
-    Returns:
-        (K, T, V) float64.
+    Attributes:
+        utterances: Each alone, without padding and graph.
     """
-    targets, lengths = pad(hypotheses, logits.device, fill=0)
-    count = len(hypotheses)
-    copies = logits.detach().double().unsqueeze(1).repeat(1, count, 1).requires_grad_()
-    with torch.enable_grad():
-        loss = torch.nn.functional.ctc_loss(
-            copies.log_softmax(-1),
-            targets,
-            encoded.lengths.expand(count),
-            lengths,
-            blank=blank,
-            reduction="sum",
+
+    def __init__(self, engine: GradientEngine, recording: Recording, encoded: Encoded):
+        self._engine = engine
+        self._recording = recording
+        self._encoded = encoded
+        self.utterances = [encoded.utterance(b) for b in range(len(encoded.lengths))]
+        self._outputs = self._shared_outputs()
+
+    def _shared_outputs(self) -> list[torch.Tensor]:
+        """The tensors at which the hypotheses come in, (B, T, F) each."""
+        hidden = [self._encoded.hidden, *(h for _, h in self._encoded.intermediate)]
+        model = self._engine.recognizer.model
+        return [model.ctc.ctc_lo(h) for h in hidden] if loss_is_ctc(model) else hidden
+
+    def norms_of_noise(
+        self, noise: list[torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """|| J_b^T noise_b ||^2 (B,), for noise on the valid frames, and the noise."""
+        if noise is None:
+            generator = torch.Generator().manual_seed(0)
+            noise = [torch.randn(o.shape, generator=generator).to(o) for o in self._outputs]
+        cut = [torch.zeros_like(o) for o in self._outputs]
+        for target, values in zip(cut, noise, strict=True):
+            for b, length in enumerate(self._encoded.lengths):
+                target[b, :length] = values[b, :length]
+        return self._recording.backward(self._outputs, cut)[0], noise
+
+    def expected_gradient_lengths(
+        self, hypotheses: Sequence[Sequence[Sequence[int]]], weights: Sequence[Sequence[float]]
+    ) -> list[ExpectedGradientLength]:
+        """sum_k w_k || grad_theta loss(x_b, y_k) ||^2 of every utterance.
+
+        Args:
+            hypotheses: K_b token sequences of every utterance, each with a CTC alignment
+                where CTC is part of the loss; none leave an utterance out.
+            weights: K_b weights of every utterance, which sum to 1.
+
+        Returns:
+            One for every utterance; of one left out, zeros.
+        """
+        engine = self._engine
+        if not separable(engine.recognizer.model) and hypotheses[0]:
+            return [self._one_by_one(hypotheses[0], weights[0])]
+        wanted = {
+            b: self._utterance(b, found, shares)
+            for b, (found, shares) in enumerate(zip(hypotheses, weights, strict=True))
+            if found
+        }
+        lengths = self._pull_back(wanted)
+        nothing = ExpectedGradientLength(0.0, 0.0, 0.0, 0)
+        return [
+            wanted[b].result(lengths[b]) if b in wanted else nothing for b in range(len(hypotheses))
+        ]
+
+    def _one_by_one(
+        self, hypotheses: Sequence[Sequence[int]], weights: Sequence[float]
+    ) -> ExpectedGradientLength:
+        engine = self._engine
+        lengths = torch.tensor(
+            gradient_lengths(engine.recognizer, self._encoded, hypotheses, engine.parameters),
+            dtype=torch.float64,
         )
-    return torch.autograd.grad(loss, copies)[0].transpose(0, 1)
+        shares = torch.tensor(weights, dtype=torch.float64)
+        return ExpectedGradientLength(
+            float(shares @ lengths), 0.0, _spread(shares, lengths), len(lengths)
+        )
+
+    def _utterance(
+        self, b: int, hypotheses: Sequence[Sequence[int]], weights: Sequence[float]
+    ) -> _Utterance:
+        kept = noticeable(weights)
+        cotangents = self._cotangents(b, [hypotheses[k] for k in kept])
+        shares = torch.tensor(
+            [weights[k] for k in kept], dtype=torch.float64, device=cotangents.gram.device
+        )
+        directions = find_directions(cotangents.gram, shares)
+        return _Utterance(cotangents, shares, directions, self._engine.count(directions.energies))
+
+    def _cotangents(self, b: int, hypotheses: Sequence[Sequence[int]]) -> Cotangents:
+        recognizer, encoded = self._engine.recognizer, self.utterances[b]
+        model = recognizer.model
+        if not loss_is_ctc(model):
+            return HiddenCotangents(recognizer, self._engine.above_norms, encoded, hypotheses)
+        logits = [z[b, : encoded.frames] for z in self._outputs]
+        branch_weights = ctc_weights(model, len(logits) - 1)
+        return CTCCotangents(logits, branch_weights, hypotheses, model.blank_id)
+
+    def _pull_back(self, utterances: dict[int, _Utterance]) -> torch.Tensor:
+        """|| J_b^T u_r ||^2 of every utterance and direction: (B, R) float64, on the CPU."""
+        lengths = torch.zeros(len(self.utterances), 0, dtype=torch.float64)
+        for r in range(max((u.count for u in utterances.values()), default=0)):
+            wanted = [torch.zeros_like(output) for output in self._outputs]
+            for b, utterance in utterances.items():
+                if r < utterance.count:
+                    utterance.write_direction(r, [target[b] for target in wanted])
+            norms, _ = self._recording.backward(self._outputs, wanted)
+            lengths = torch.cat([lengths, norms.cpu().unsqueeze(1)], 1)
+        return lengths
 
 
-def few_directions(gradients: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
-    """Orthogonal directions with (nearly) the same sum of outer products.
+@dataclass(frozen=True)
+class _Utterance:
+    """What is known of an utterance before the backward passes.
 
-    Args:
-        gradients: (K, T, V).
-        weights: K weights, at least 0.
-
-    Returns:
-        (R, T, V), R <= K, by decreasing energy; sum_r d_r d_r^T is sum_k w_k g_k g_k^T but for
-        ENERGY_LEFT_OUT of its trace.
+    Attributes:
+        cotangents: Its hypotheses' gradients where they come in.
+        weights: (K,).
+        directions: All of them.
+        count: How many are pulled back.
     """
-    roots = torch.tensor(weights, dtype=gradients.dtype, device=gradients.device).sqrt()
-    rows = (gradients * roots[:, None, None]).flatten(1)
-    energies, vectors = torch.linalg.eigh(rows @ rows.T)  # ascending
-    left_out = energies.clamp_min(0).cumsum(0)
-    keep = left_out > ENERGY_LEFT_OUT * left_out[-1]
-    return (vectors.T[keep].flip(0) @ rows).unflatten(1, gradients.shape[1:])
+
+    cotangents: Cotangents
+    weights: torch.Tensor
+    directions: Directions
+    count: int
+
+    def write_direction(self, r: int, targets: Sequence[torch.Tensor]) -> None:
+        """Put u_r into (T, F) tensors, which may be longer."""
+        parts = self.cotangents.combine(self.directions.coefficients[r])
+        for target, part in zip(targets, parts, strict=True):
+            target[: len(part)] = part
+
+    def result(self, lengths: torch.Tensor) -> ExpectedGradientLength:
+        """From || J^T u_r ||^2 of the first directions; the others by their energy."""
+        own = self.cotangents.own
+        if self.count == 0:
+            return ExpectedGradientLength(
+                float(self.weights @ own), 0.0, _spread(self.weights, own), 0
+            )
+        energies = self.directions.energies
+        measured, rest = energies[: self.count], float(energies[self.count :].sum())
+        shared = float(measured.cpu() @ lengths[: self.count])
+        per_energy = shared / float(measured.sum())
+        return ExpectedGradientLength(
+            float(self.weights @ own) + shared + per_energy * rest,
+            PROPORTION_ERROR * per_energy * rest,
+            _spread(self.weights, own + per_energy * self.cotangents.gram.diagonal()),
+            self.count,
+        )
+
+
+def _spread(weights: torch.Tensor, lengths: torch.Tensor) -> float:
+    """Weighted standard deviation."""
+    return float((weights @ (lengths - weights @ lengths).square()).clamp_min(0).sqrt())

@@ -34,7 +34,7 @@ def gradient_lengths(
     lengths = []
     with scoring_mode(recognizer.model):
         for tokens in hypotheses:
-            loss = recognizer.training_loss_encoded(encoded, tokens)
+            loss = recognizer.training_loss_encoded(encoded, [tokens])
             gradients = torch.autograd.grad(
                 loss, list(parameters.values()), retain_graph=True, allow_unused=True
             )

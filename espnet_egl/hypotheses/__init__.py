@@ -10,7 +10,25 @@ from espnet_egl.types import NBest
 
 
 class AbsHypothesisSource(ABC):
-    """Produces the hypotheses of an utterance, cleaned and with exact probabilities."""
+    """Produces the hypotheses of an utterance, cleaned and with exact probabilities.
+
+    Args:
+        posterior: Whose probability, see :meth:`Recognizer.log_likelihoods`.
+        size: Hypotheses an utterance at most, or samples.
+        seed: For sources that draw.
+    """
+
+    def __init__(self, posterior: str = "auto", size: int = 100, seed: int = 0):
+        self.posterior = posterior
+        self.size = size
+        self.seed = seed
+
+    def prepare(self, recognizer: Recognizer) -> None:  # noqa: B027  (optional)
+        """Check the options against the model, once, before the first utterance.
+
+        Raises:
+            ConfigError: The model cannot give such hypotheses.
+        """
 
     @abstractmethod
     def __call__(self, recognizer: Recognizer, uid: str, encoded: Encoded) -> NBest:
@@ -29,5 +47,8 @@ class AbsHypothesisSource(ABC):
 hypothesis_sources = Registry(
     "hypothesis source",
     "espnet_egl.hypotheses",
-    {"beam": "espnet_egl.hypotheses.beam:BeamSearchSource"},
+    {
+        "beam": "espnet_egl.hypotheses.beam:BeamSearchSource",
+        "ctc_sample": "espnet_egl.hypotheses.ctc_sampling:CTCSampleSource",
+    },
 )

@@ -12,13 +12,10 @@ class BeamSearchSource(AbsHypothesisSource):
     """The search the recipe decodes with: its beam, CTC weight and language model.
 
     A language model only helps to find hypotheses: P(y | x) is the recogniser's own.
-
-    Args:
-        posterior: Whose probability, see :meth:`Recognizer.log_likelihoods`.
     """
 
-    def __init__(self, posterior: str = "auto"):
-        self.posterior = posterior
+    def prepare(self, recognizer: Recognizer) -> None:
+        recognizer.check_posterior(self.posterior)
 
     def __call__(self, recognizer: Recognizer, uid: str, encoded: Encoded) -> NBest:
         return rescore(recognizer, encoded, recognizer.search(encoded), self.posterior)

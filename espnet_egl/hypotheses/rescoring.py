@@ -55,7 +55,18 @@ def rescore(
         UtteranceError: None is left, or their mass is above 1.
     """
     model = recognizer.model
-    candidates = clean(found, {model.blank_id, model.sos, model.eos})
+    return rescore_cleaned(
+        recognizer, encoded, clean(found, {model.blank_id, model.sos, model.eos}), posterior
+    )
+
+
+def rescore_cleaned(
+    recognizer: Recognizer,
+    encoded: Encoded,
+    candidates: Sequence[tuple[int, ...]],
+    posterior: str,
+) -> NBest:
+    """:func:`rescore` for transcripts that are different and without blanks already."""
     possible = candidates
     if recognizer.has_ctc_loss():
         possible = [y for y in candidates if has_ctc_alignment(y, encoded.frames)]
@@ -66,7 +77,7 @@ def rescore(
             )
     if not possible:
         raise UtteranceError(
-            "no_hypothesis", f"none of {len(found)} found by the search can be aligned"
+            "no_hypothesis", f"none of {len(candidates)} transcripts found can be aligned"
         )
     log_probs = recognizer.log_likelihoods(encoded, possible, posterior).tolist()
     hypotheses = [

@@ -78,7 +78,7 @@ def test_from_pool_to_annotators(
     for row in rows:
         assert list(row) == [
             *("utterance", "seconds", "frames", "hypotheses", "mass", "confidence"),
-            *("best_hypothesis", "score_egl", "score_confidence", "score_random"),
+            *("best_hypothesis", "score_egl", "score_confidence", "score_random", "egl_stderr"),
         ]
         assert 0 < float(row["mass"]) <= 1
         assert float(row["score_egl"]) > 0
@@ -126,7 +126,14 @@ def test_shards_order_and_threads_change_nothing(
     files = model_files("hybrid_rnn")
     run_stage_20(files, pool_dir, tmp_path / "one", 1)
     run_stage_20(files, pool_dir, tmp_path / "three", 3)
-    assert tables(tmp_path / "one") == tables(tmp_path / "three")
+    one, three = (read(tmp_path / name / "scores.tsv") for name in ("one", "three"))
+    assert len(one) == len(three) == 6
+    for a, b in zip(one, three, strict=True):
+        # Batches are others, and with them the last digits.
+        numbers = ("score_egl", "mass", "egl_stderr")
+        for name in numbers:
+            assert float(a.pop(name)) == pytest.approx(float(b.pop(name)), rel=1e-4)
+        assert a == b
 
 
 def test_what_is_transcribed_already_is_listed(
@@ -268,9 +275,10 @@ def test_a_lost_utterance_is_found_by_the_merge(
     lines = shard.read_text().splitlines(keepends=True)
     merge = ["--logdir", f"{score_dir}/logdir", "--nj", "1", "--output_dir", str(score_dir)]
     shard.write_text("".join(lines[:-1]))
-    assert "1 utterances lost ['spk1-utt5']" in error_of(lambda: al_merge.main(merge), capsys)
+    lost = lines[-1].split("\t")[0]
+    assert f"1 utterances lost ['{lost}']" in error_of(lambda: al_merge.main(merge), capsys)
     shard.write_text("".join([*lines, lines[-1]]))
-    assert "1 twice ['spk1-utt5']" in error_of(lambda: al_merge.main(merge), capsys)
+    assert f"1 twice ['{lost}']" in error_of(lambda: al_merge.main(merge), capsys)
 
 
 def test_the_manifest_says_what_the_scores_are_made_with(

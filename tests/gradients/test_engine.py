@@ -1,102 +1,454 @@
-"""Few directions against the definition."""
+"""The fast ways against the definition."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import MODELS, make_speech
+from conftest import MODELS, make_speech, train_args, write_model
 
-from espnet_egl.gradients import engine
-from espnet_egl.gradients.engine import few_directions, logit_gradients, loss_is_ctc
+from espnet_egl import recognizer as recognizer_module
+from espnet_egl.errors import ConfigError
+from espnet_egl.gradients.engine import (
+    ExpectedGradientLength,
+    GradientEngine,
+    find_directions,
+    noticeable,
+)
+from espnet_egl.gradients.losses import CTCCotangents, loss_is_ctc, occupancies, separable
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import expected_gradient_length
 from espnet_egl.hypotheses.beam import BeamSearchSource
-from espnet_egl.recognizer import Encoded, scoring_mode
+from espnet_egl.loading import load_recognizer
+from espnet_egl.recognizer import ctc_log_likelihoods, scoring_mode
 
 # All transcripts of up to two tokens: more hypotheses than there are directions.
 HYPOTHESES = [y for n in range(3) for y in itertools.product((3, 4, 5, 6), repeat=n)]
+LENGTHS = (1.3, 1.06, 0.77)
 
 
-def encode(recognizer: Any, speech: np.ndarray) -> Encoded:
-    with scoring_mode(recognizer.model):
-        return recognizer.encode(speech)
+def hypotheses_of(name: str) -> list[tuple[int, ...]]:
+    # torchaudio's transducer loss has no gradient for an empty transcript.
+    return HYPOTHESES[1:] if name == "transducer" else HYPOTHESES
 
 
-@pytest.mark.parametrize("params", ["all", "encoder", "head"])
+def pool() -> list[np.ndarray]:
+    return [make_speech(seconds, seed=i) for i, seconds in enumerate(LENGTHS)]
+
+
+def shares(recognizer: Any, speech: np.ndarray, hypotheses: Sequence[Any]) -> list[float]:
+    """P(y | x) over the hypotheses, renormalised."""
+    with torch.no_grad(), scoring_mode(recognizer.model):
+        encoded = recognizer.encode(speech)
+    return torch.softmax(recognizer.log_likelihoods(encoded, hypotheses), 0).tolist()
+
+
+def run(
+    engine: GradientEngine, speech: Sequence[np.ndarray], hypotheses: Any, weights: Any
+) -> list[ExpectedGradientLength]:
+    """The same hypotheses for all; one by one if the engine wants it so."""
+    groups = [range(len(speech))] if engine.batches else [[i] for i in range(len(speech))]
+    found = []
+    for group in groups:
+        with engine.encode([speech[i] for i in group]) as batch:
+            found += batch.expected_gradient_lengths(
+                [hypotheses] * len(group), [weights[i] for i in group]
+            )
+    return found
+
+
+@pytest.mark.parametrize("params", ["all", "encoder", "head", r"norm|linear_v|\.4\.|weight_hh"])
 @pytest.mark.parametrize("name", MODELS)
-def test_egl_equals_the_definition(load: Any, name: str, params: str) -> None:
-    recognizer, speech = load(name), make_speech(1.0, seed=1)
-    hypotheses = HYPOTHESES[1:] if name == "transducer" else HYPOTHESES
-    probs = recognizer.log_likelihoods(encode(recognizer, speech), hypotheses).exp().tolist()
+def test_exact_mode_is_the_definition(load: Any, name: str, params: str) -> None:
+    """A batch of different lengths: CTC, hybrid and transducer over every encoder."""
+    recognizer, speech, hypotheses = load(name), pool(), hypotheses_of(name)
+    weights = [shares(recognizer, s, hypotheses) for s in speech]
+    engine = GradientEngine(recognizer, params, mode="exact")
+    engine.verify(speech)
+    assert engine.batches == (name not in ("ctc_conformer_legacy",))
     parameters = select_parameters(recognizer.model, params)
-    expected = expected_gradient_length(recognizer, speech, hypotheses, probs, parameters)
-    found = engine.expected_gradient_length(
-        recognizer, encode(recognizer, speech), hypotheses, probs, parameters
-    )
-    assert expected > 0
-    assert found == pytest.approx(expected, rel=1e-4)
+    for s, w, found in zip(speech, weights, run(engine, speech, hypotheses, weights), strict=True):
+        expected = expected_gradient_length(recognizer, s, hypotheses, w, parameters)
+        assert expected > 0
+        assert found.value == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["ctc_conformer", "ctc_ebranchformer"])
-def test_egl_of_the_searchs_list_equals_the_definition(load: Any, name: str) -> None:
+@pytest.mark.parametrize("name", ["hybrid_conformer", "hybrid_rnn", "transducer"])
+def test_the_decoders_own_part_is_the_definition(load: Any, name: str) -> None:
+    recognizer, speech, hypotheses = load(name), pool(), hypotheses_of(name)
+    weights = [shares(recognizer, s, hypotheses) for s in speech]
+    engine = GradientEngine(recognizer, "decoder", mode="exact")
+    parameters = select_parameters(recognizer.model, "decoder")
+    for s, w, found in zip(speech, weights, run(engine, speech, hypotheses, weights), strict=True):
+        expected = expected_gradient_length(recognizer, s, hypotheses, w, parameters)
+        assert found.value == pytest.approx(expected, rel=1e-5)
+        assert found.passes == 0
+
+
+@pytest.mark.parametrize("name", ["ctc_conformer", "ctc_ebranchformer", "hybrid_conformer"])
+def test_exact_mode_on_the_searchs_own_list(load: Any, name: str) -> None:
     recognizer = load(name, nbest=100)
-    for seed in range(4):
+    engine = GradientEngine(recognizer, mode="exact")
+    parameters = select_parameters(recognizer.model)
+    for seed in range(3):
         speech = make_speech(0.5 + 0.2 * seed, seed=seed)
-        encoded = encode(recognizer, speech)
-        nbest = BeamSearchSource()(recognizer, "u", encoded)
-        tokens = [h.tokens for h in nbest.hypotheses]
-        parameters = select_parameters(recognizer.model)
-        expected = expected_gradient_length(recognizer, speech, tokens, nbest.probs, parameters)
-        found = engine.expected_gradient_length(
-            recognizer, encoded, tokens, nbest.probs, parameters
+        with engine.encode([speech]) as batch:
+            nbest = BeamSearchSource()(recognizer, "u", batch.utterances[0])
+            tokens = [h.tokens for h in nbest.hypotheses]
+            (found,) = batch.expected_gradient_lengths([tokens], [nbest.weights])
+        expected = expected_gradient_length(recognizer, speech, tokens, nbest.weights, parameters)
+        assert len(tokens) > 5
+        assert found.value == pytest.approx(expected, rel=1e-3)
+
+
+def test_double_precision_against_double_precision(load: Any) -> None:
+    recognizer, speech = load("ctc_conformer", dtype="float64"), pool()
+    weights = [shares(recognizer, s, HYPOTHESES) for s in speech]
+    single = load("ctc_conformer")
+    exact, rounded = (
+        run(GradientEngine(r, mode="exact"), speech, HYPOTHESES, weights)
+        for r in (recognizer, single)
+    )
+    for a, b in zip(exact, rounded, strict=True):
+        assert b.value == pytest.approx(a.value, rel=1e-4)
+
+
+def test_the_estimate_nears_the_exact_value_with_more_directions(load: Any) -> None:
+    recognizer, speech = load("ctc_ebranchformer"), pool()
+    weights = [shares(recognizer, s, HYPOTHESES) for s in speech]
+    exact = run(GradientEngine(recognizer, mode="exact"), speech, HYPOTHESES, weights)
+    errors = []
+    for directions in (1, 2, 4, 8):
+        engine = GradientEngine(recognizer, mode="estimate", directions=directions)
+        found = run(engine, speech, HYPOTHESES, weights)
+        assert {f.passes for f in found} <= {directions, *(e.passes for e in exact)}
+        for a, b in zip(exact, found, strict=True):
+            assert abs(b.value / a.value - 1) < (0.5 if directions == 1 else 0.3)
+        errors.append(max(b.stderr / b.value for b in found))
+    assert errors == sorted(errors, reverse=True)
+
+
+class TestInvariance:
+    """The same numbers whatever shares a batch, a list, a chunk or a thread with them."""
+
+    NAMES = ("ctc_conformer", "ctc_lstmp", "hybrid_conformer", "transducer")
+
+    def expected(self, load: Any, name: str) -> tuple[Any, Any, Any, Any]:
+        recognizer, speech, hypotheses = load(name), pool(), hypotheses_of(name)
+        weights = [shares(recognizer, s, hypotheses) for s in speech]
+        engine = GradientEngine(recognizer, mode="exact")
+        return engine, speech, hypotheses, weights
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_batch_and_padding(self, load: Any, name: str) -> None:
+        engine, speech, hypotheses, weights = self.expected(load, name)
+        together = run(engine, speech, hypotheses, weights)
+        for s, w, found in zip(speech, weights, together, strict=True):
+            (alone,) = run(engine, [s], hypotheses, [w])
+            assert found.value == pytest.approx(alone.value, rel=1e-4)
+            assert found.stderr == pytest.approx(alone.stderr, rel=1e-2, abs=1e-5 * alone.value)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_order_of_the_list(self, load: Any, name: str) -> None:
+        engine, speech, hypotheses, weights = self.expected(load, name)
+        first = run(engine, speech[:1], hypotheses, weights[:1])[0]
+        second = run(engine, speech[:1], hypotheses[::-1], [weights[0][::-1]])[0]
+        assert second.value == pytest.approx(first.value, rel=1e-5)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_chunks_of_the_list(
+        self, load: Any, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine, speech, hypotheses, weights = self.expected(load, name)
+        first = run(engine, speech[:1], hypotheses, weights[:1])[0]
+        monkeypatch.setattr(recognizer_module, "CHUNK", 5000)
+        second = run(engine, speech[:1], hypotheses, weights[:1])[0]
+        assert second.value == pytest.approx(first.value, rel=1e-5)
+
+    def test_threads(self, load: Any) -> None:
+        engine, speech, hypotheses, weights = self.expected(load, "ctc_conformer")
+        threads = torch.get_num_threads()
+        found = []
+        try:
+            for count in (1, 2):
+                torch.set_num_threads(count)
+                found.append(run(engine, speech, hypotheses, weights)[0].value)
+        finally:
+            torch.set_num_threads(threads)
+        assert found[1] == pytest.approx(found[0], rel=1e-5)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_the_model_is_left_as_it_was(self, load: Any, name: str) -> None:
+        engine, speech, hypotheses, weights = self.expected(load, name)
+        model = engine.recognizer.model
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+
+        def attributes() -> dict[str, Any]:
+            return {n: sorted(vars(m)) for n, m in model.named_modules()}
+
+        kept = attributes()
+        run(engine, speech, hypotheses, weights)
+        with pytest.raises(ZeroDivisionError), engine.encode(speech):
+            raise ZeroDivisionError
+        assert attributes() == kept
+        assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+        assert all(p.requires_grad and p.grad is None for p in model.parameters())
+        for module in model.modules():
+            assert not module._forward_hooks
+            assert not module._forward_pre_hooks
+
+
+def test_an_encoder_that_reads_its_padding_is_taken_one_by_one(load: Any, caplog: Any) -> None:
+    engine = GradientEngine(load("ctc_conformer_legacy"), mode="exact")
+    assert engine.batches
+    engine.verify(pool())
+    assert not engine.batches
+    assert "padding changes what this encoder gives" in caplog.text
+
+
+def test_hooks_that_miss_something_are_found_out(load_fresh: Any, caplog: Any) -> None:
+    """A layer whose forward does more than its class says."""
+    recognizer = load_fresh("ctc_conformer")
+    layer = recognizer.model.encoder.after_norm
+    plain = layer.forward
+    layer.forward = lambda x: plain(x) + 3 * layer.weight
+    engine = GradientEngine(recognizer, mode="exact")
+    engine.verify(pool())
+    assert "hooks miss some of this encoder" in caplog.text
+    weights = shares(recognizer, pool()[0], HYPOTHESES)
+    (found,) = run(engine, pool()[:1], HYPOTHESES, [weights])
+    parameters = select_parameters(recognizer.model)
+    expected = expected_gradient_length(recognizer, pool()[0], HYPOTHESES, weights, parameters)
+    assert found.value == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_layer_without_a_rule_is_named(load: Any, caplog: Any) -> None:
+    GradientEngine(load("hybrid_rnn"), mode="exact")
+    assert "no rule for decoder.decoder.0 (LSTMCell: weight_ih" in caplog.text
+
+
+def test_a_loss_that_is_no_sum_over_transcripts_is_taken_one_by_one(load_fresh: Any) -> None:
+    recognizer = load_fresh("hybrid_conformer")
+    recognizer.model.criterion_att.normalize_length = True
+    assert not separable(recognizer.model)
+    engine = GradientEngine(recognizer, mode="exact")
+    assert not engine.batches
+    speech = pool()[:1]
+    weights = [shares(recognizer, speech[0], HYPOTHESES)]
+    (found,) = run(engine, speech, HYPOTHESES, weights)
+    parameters = select_parameters(recognizer.model)
+    expected = expected_gradient_length(recognizer, speech[0], HYPOTHESES, weights[0], parameters)
+    assert found.value == pytest.approx(expected, rel=1e-5)
+
+
+def test_ctc_losses_are_told_from_the_rest(load: Any) -> None:
+    found = {name for name in MODELS if loss_is_ctc(load(name).model)}
+    assert found == {name for name in MODELS if name.startswith("ctc_")}
+
+
+def test_an_utterance_left_out_changes_nothing_for_the_others(load: Any) -> None:
+    recognizer, speech = load("ctc_conformer"), pool()
+    weights = [shares(recognizer, s, HYPOTHESES) for s in speech]
+    engine = GradientEngine(recognizer, mode="exact")
+    with engine.encode(speech) as batch:
+        found = batch.expected_gradient_lengths(
+            [HYPOTHESES, [], HYPOTHESES], [weights[0], [], weights[2]]
         )
-        assert found == pytest.approx(expected, rel=1e-3)
+    whole = run(engine, speech, HYPOTHESES, weights)
+    assert found[1].value == 0.0
+    for i in (0, 2):
+        assert found[i].value == pytest.approx(whole[i].value, rel=1e-5)
 
 
-def test_plain_ctc_is_told_from_the_rest(load: Any) -> None:
-    assert {name for name in MODELS if loss_is_ctc(load(name).model)} == {
-        "ctc_conformer",
-        "ctc_ebranchformer",
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"mode": "fast"}, "--egl_mode"),
+        ({"directions": 0}, "--egl_directions"),
+        ({"params": "nothing_like_it"}, "--egl_params"),
+    ],
+)
+def test_wrong_options_are_refused(load: Any, conf: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        GradientEngine(load("ctc_conformer"), **conf)
+
+
+@pytest.fixture
+def adapted(tmp_path: Path) -> Any:
+    """A Conformer fine-tuned with LoRA: the base frozen, the checkpoint as ESPnet saves it."""
+    pytest.importorskip("loralib")
+    from espnet2.layers.create_adapter import create_adapter
+    from espnet2.tasks.asr import ASRTask
+
+    adapter = {"rank": 2, "alpha": 4, "target_modules": ["linear_q", "linear_v"]}
+    overrides = {
+        **MODELS["ctc_conformer"],
+        "use_adapter": True,
+        "adapter": "lora",
+        "adapter_conf": adapter,
+        "freeze_param": ["encoder", "ctc"],
     }
+    files = write_model(tmp_path, **overrides)
+    torch.manual_seed(1)
+    model = ASRTask.build_model(train_args(**overrides))
+    create_adapter(model, "lora", adapter)
+    model.train()
+    for name, parameter in model.named_parameters():
+        if name.endswith("lora_B"):
+            torch.nn.init.normal_(parameter, std=0.2)
+    # As after a validation: ESPnet saves the merged weights.
+    torch.save(model.eval().state_dict(), files.checkpoint)
+    return load_recognizer(files.config, files.checkpoint, inference_args="--beam_size 6"), model
+
+
+def test_adapters_of_low_rank(adapted: Any) -> None:
+    """The gradient is the adapter's alone, and the model is the one that was trained."""
+    recognizer, trained = adapted
+    speech = pool()
+    with torch.no_grad(), scoring_mode(recognizer.model):
+        found = recognizer.encode(speech[0]).hidden
+        recognizer.model, kept = trained, recognizer.model
+        trained_output = recognizer.encode(speech[0]).hidden
+        recognizer.model = kept
+    assert torch.allclose(found, trained_output, atol=1e-5)
+    engine = GradientEngine(recognizer, mode="exact")
+    assert engine.parameters
+    assert all("lora_" in name for name in engine.parameters)
+    weights = [shares(recognizer, s, HYPOTHESES) for s in speech]
+    for s, w, r in zip(speech, weights, run(engine, speech, HYPOTHESES, weights), strict=True):
+        expected = expected_gradient_length(recognizer, s, HYPOTHESES, w, engine.parameters)
+        assert expected > 0
+        assert r.value == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_frozen_part_takes_no_part(tmp_path: Path) -> None:
+    """As with a frozen self-supervised front end: what lies below is no graph at all."""
+    frozen = ["encoder.embed", "encoder.encoders.0"]
+    files = write_model(tmp_path, **MODELS["hybrid_conformer"], freeze_param=frozen)
+    recognizer = load_recognizer(files.config, files.checkpoint, inference_args="--beam_size 6")
+    engine = GradientEngine(recognizer, mode="exact")
+    assert not any(name.startswith(tuple(frozen)) for name in engine.parameters)
+    speech = pool()
+    weights = [shares(recognizer, s, HYPOTHESES) for s in speech]
+    for s, w, r in zip(speech, weights, run(engine, speech, HYPOTHESES, weights), strict=True):
+        expected = expected_gradient_length(recognizer, s, HYPOTHESES, w, engine.parameters)
+        assert r.value == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_front_end_that_is_trained_is_taken_one_by_one(load_fresh: Any, caplog: Any) -> None:
+    recognizer = load_fresh("ctc_conformer")
+    frontend = recognizer.model.frontend
+    frontend.gain = torch.nn.Parameter(torch.tensor(0.7))
+    plain = frontend.forward
+
+    def forward(*args: Any) -> Any:
+        features, lengths = plain(*args)
+        return features * frontend.gain, lengths
+
+    frontend.forward = forward
+    recognizer.model.normalize = None
+    engine = GradientEngine(recognizer, mode="exact")
+    assert not engine.batches
+    assert "The front end is trained (frontend.gain, ...)" in caplog.text
+    speech = pool()[0]
+    weights = shares(recognizer, speech, HYPOTHESES)
+    (found,) = run(engine, [speech], HYPOTHESES, [weights])
+    expected = expected_gradient_length(recognizer, speech, HYPOTHESES, weights, engine.parameters)
+    assert found.value == pytest.approx(expected, rel=1e-3)
+
+
+# ---- the parts ----
+
+
+def test_the_worked_example_of_the_documentation() -> None:
+    """docs/gradient_engine.md: two frames, blank and one token, both at probability 1/2.
+
+    "a" is emitted by three of four alignments, P = 3/4; the empty transcript by one, P = 1/4.
+    Occupancy of a given "a" is 2/3 in both frames, given the empty transcript 0.
+    """
+    logits = torch.zeros(2, 2)
+    log_probs = logits.double().log_softmax(-1)
+    hypotheses = [(1,), ()]
+    probs = ctc_log_likelihoods(log_probs, hypotheses, blank=0).exp()
+    assert probs.tolist() == pytest.approx([3 / 4, 1 / 4])
+    symbols, found = occupancies(log_probs, hypotheses, blank=0)
+    assert symbols.tolist() == [0, 1]
+    assert found[0] == pytest.approx(torch.tensor([[1 / 3, 2 / 3], [1 / 3, 2 / 3]]).numpy())
+    assert found[1] == pytest.approx(torch.tensor([[1.0, 0.0], [1.0, 0.0]]).numpy())
+    cotangents = CTCCotangents([logits], [1.0], hypotheses, blank=0)
+    assert cotangents.gram.tolist() == [
+        pytest.approx([1 / 9, -1 / 3]),
+        pytest.approx([-1 / 3, 1.0]),
+    ]
+    directions = find_directions(cotangents.gram, probs)
+    assert directions.energies.tolist() == pytest.approx([1 / 3])
+    (u,) = cotangents.combine(directions.coefficients[0])
+    assert u.abs() == pytest.approx(torch.full((2, 2), 0.5).numpy())
+    # With the logits themselves as parameters, EGL is the energy.
+    expected = 3 / 4 * 1 / 9 + 1 / 4 * 1.0
+    assert float(directions.energies.sum() * u.square().sum()) == pytest.approx(expected)
 
 
 def test_a_batched_ctc_has_the_gradients_of_single_ones(load: Any) -> None:
     """PyTorch has had CTC gradients that differ between a batch and its parts."""
     recognizer = load("ctc_conformer")
-    encoded = encode(recognizer, make_speech())
-    logits = recognizer.model.ctc.ctc_lo(encoded.hidden)[0]
-    together = logit_gradients(logits, encoded, HYPOTHESES, 0)
+    with torch.no_grad(), scoring_mode(recognizer.model):
+        encoded = recognizer.encode(make_speech())
+        log_probs = recognizer.model.ctc.log_softmax(encoded.hidden)[0].double()
+    symbols, together = occupancies(log_probs, HYPOTHESES, 0)
     for i, tokens in enumerate(HYPOTHESES):
-        alone = logit_gradients(logits, encoded, [tokens], 0)[0]
-        assert torch.allclose(together[i], alone, atol=1e-12)
+        logits = log_probs.clone().requires_grad_()
+        loss = torch.nn.functional.ctc_loss(
+            logits.log_softmax(-1).unsqueeze(1),
+            torch.tensor([tokens], dtype=torch.long).reshape(1, -1),
+            torch.tensor([len(logits)]),
+            torch.tensor([len(tokens)]),
+            reduction="sum",
+        )
+        (alone,) = torch.autograd.grad(loss, logits)
+        dense = log_probs.exp()
+        dense[:, symbols] -= together[i]
+        assert torch.allclose(dense, alone, atol=1e-12)
+        assert torch.allclose(together[i].sum(-1), torch.ones(len(logits)).double())
 
 
 def test_directions_by_hand() -> None:
     """g1 = (3, 0), g2 = (3, 0), g3 = (0, 2), weights 1/2, 1/2, 1/4: 9 and 1 along the axes."""
-    gradients = torch.tensor([[[3.0, 0.0]], [[3.0, 0.0]], [[0.0, 2.0]]]).double()
-    found = few_directions(gradients, [0.5, 0.5, 0.25])
-    assert found.shape == (2, 1, 2)
-    assert found.abs().squeeze(1) == pytest.approx(torch.tensor([[3.0, 0.0], [0.0, 1.0]]).numpy())
+    g = torch.tensor([[3.0, 0.0], [3.0, 0.0], [0.0, 2.0]]).double()
+    found = find_directions(g @ g.T, torch.tensor([0.5, 0.5, 0.25]).double())
+    assert found.energies.tolist() == pytest.approx([9.0, 1.0])
+    assert (found.coefficients @ g).abs() == pytest.approx(np.eye(2))
 
 
 def test_directions_keep_the_energy_and_are_few() -> None:
     generator = torch.Generator().manual_seed(0)
-    basis = torch.randn(5, 4, 6, generator=generator).double()
-    mixed = torch.einsum("kr,rtv->ktv", torch.randn(40, 5, generator=generator).double(), basis)
+    basis = torch.randn(5, 24, generator=generator).double()
+    mixed = torch.randn(40, 5, generator=generator).double() @ basis
     weights = torch.rand(40, generator=generator).double()
-    found = few_directions(mixed, weights.tolist())
-    assert len(found) == 5
-    flat, rows = found.flatten(1), mixed.flatten(1) * weights.sqrt()[:, None]
-    assert torch.allclose(flat.T @ flat, rows.T @ rows)
+    found = find_directions(mixed @ mixed.T, weights)
+    assert len(found.energies) == 5
+    u = found.coefficients @ mixed
+    assert torch.allclose(u @ u.T, torch.eye(5).double())
+    assert torch.allclose(
+        (u.T * found.energies) @ u, (mixed.T * weights) @ mixed, rtol=1e-9, atol=1e-9
+    )
 
 
-def test_weights_of_zero_give_zero(load: Any) -> None:
-    recognizer = load("ctc_conformer")
-    encoded = encode(recognizer, make_speech())
-    parameters = select_parameters(recognizer.model)
-    found = engine.expected_gradient_length(recognizer, encoded, [(3,)], [0.0], parameters)
-    assert found == 0.0
+def test_directions_of_a_model_without_doubt() -> None:
+    """All hypotheses agree with what the model says: no gradient, and no division by zero."""
+    found = find_directions(torch.zeros(3, 3).double(), torch.tensor([1.0, 0.0, 0.0]).double())
+    assert found.energies.sum() == 0.0
+    assert torch.isfinite(found.coefficients).all()
+
+
+def test_hypotheses_that_change_nothing_are_left_out() -> None:
+    weights = [0.5, 1e-9, 0.5 - 1e-9, 0.0]
+    assert noticeable(weights) == [0, 2]
+    assert noticeable([1.0]) == [0]
+    # Beside one that is all but certain, the least likely ones are what counts.
+    assert noticeable([1 - 3e-7, 2e-7, 1e-7]) == [0, 1, 2]

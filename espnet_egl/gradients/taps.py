@@ -1,0 +1,333 @@
+"""Squared gradient norms of every utterance of a batch by one backward pass.
+
+Axes: B utterances.
+
+PyTorch sums the gradient of a parameter over the batch. Here hooks take every layer's
+inputs in the forward pass and the gradient of its outputs in the backward pass, and a rule
+(:mod:`.layers`) turns the two into one squared norm per utterance. The parameters
+themselves ask for no gradient, so that PyTorch never computes the sum.
+
+:class:`TappedNorms` is the fast way, :class:`AutogradNorms` the plain one for a batch of
+one, and their results are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from espnet_egl import compat
+from espnet_egl.errors import UnsupportedModelError
+from espnet_egl.gradients.layers import Call, Rule, find_rule
+from espnet_egl.gradients.recurrent import Recurrent, is_recurrent
+from espnet_egl.gradients.reference import squared_norm
+from espnet_egl.recognizer import replaced
+
+Parameters = Mapping[str, torch.nn.Parameter]
+
+
+class _Convolution(torch.autograd.Function):
+    """Conv2d without a gradient for its weights, quick to pull back on the CPU.
+
+    PyTorch's backward pass of a strided convolution takes several times longer for
+    contiguous tensors than with the channels last.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, layer: torch.nn.Conv2d) -> torch.Tensor:
+        ctx.layer, ctx.shape = layer, x.shape
+        return layer._conv_forward(x, layer.weight, layer.bias)
+
+    @staticmethod
+    def backward(ctx: Any, d: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        layer, last = ctx.layer, torch.channels_last
+        x = torch.empty(ctx.shape, dtype=d.dtype, device=d.device, memory_format=last)
+        gradient, _, _ = torch.ops.aten.convolution_backward(
+            d.contiguous(memory_format=last),
+            x,  # only its shape is read
+            layer.weight.contiguous(memory_format=last),
+            None,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            False,
+            [0, 0],
+            layer.groups,
+            [True, False, False],
+        )
+        # What comes before has its own layout, and mixed ones are slow.
+        return gradient.contiguous(), None
+
+
+class _Begin(torch.autograd.Function):
+    """Lets the graph begin at a tensor: itself, without a copy, open to in-place operations."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
+        ctx.mark_dirty(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, d: torch.Tensor) -> tuple[None, torch.Tensor]:  # type: ignore[override]
+        return None, d.new_zeros(())
+
+
+def _before_changes(output: torch.Tensor) -> torch.Tensor:
+    """The tensor to hook. A view loses its hooks when it is changed in place, its base not."""
+    base = output._base
+    if base is not None and base.is_contiguous() and output.is_contiguous():
+        return base if base.numel() == output.numel() else output
+    return output
+
+
+class Recording:
+    """One forward pass under watch, and any number of backward passes through it.
+
+    Attributes:
+        leaves: Where the graph begins.
+    """
+
+    def __init__(self, batch: int, like: torch.Tensor):
+        self.batch = batch
+        self.leaves: list[torch.Tensor] = [like.new_zeros((), requires_grad=True)]
+        self._calls: dict[str, list[Call]] = {}
+        self._arrived: dict[str, list[tuple[Call, torch.Tensor]]] = {}
+        self._layers: dict[str, tuple[Any, Rule, Sequence[str]]] = {}
+        self._norms = torch.zeros(0)
+
+    def watch(self, output: torch.Tensor) -> torch.Tensor:
+        """Make sure that gradients reach ``output``."""
+        if output.requires_grad:
+            return output
+        return _Begin.apply(output.clone() if output._is_view() else output, self.leaves[0])
+
+    def add_call(
+        self,
+        name: str,
+        layer: Any,
+        rule: Rule,
+        names: Sequence[str],
+        inputs: torch.Tensor,
+        output: torch.Tensor,
+    ) -> torch.Tensor:
+        """Note one call of a layer; its norm is taken whenever a gradient comes by."""
+        with torch.no_grad():
+            call = Call(rule.keep(layer, self._batch_first(name, inputs.detach())))
+        self._layers[name] = (layer, rule, names)
+        self._calls.setdefault(name, []).append(call)
+        output = self.watch(output)
+        shape = output.shape
+
+        def arrive(d: torch.Tensor) -> None:
+            self._arrive(name, call, rule.arriving(d.detach().view(shape)))
+
+        _before_changes(output).register_hook(arrive)
+        return output
+
+    def add_expanded(self, value: torch.Tensor) -> torch.Tensor:
+        """Note a parameter that was given to every utterance (B, ...) as its own."""
+        value = self.watch(value)
+        value.register_hook(lambda d: self._add(d.flatten(1).square().sum(1).double()))
+        return value
+
+    def _batch_first(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        if x.size(0) != self.batch:
+            # The recurrent encoders' projections see all frames of all utterances in a row.
+            if x.dim() != 2 or x.size(0) % self.batch:
+                raise UnsupportedModelError(f"{name}: no batch in {tuple(x.shape)}")
+            x = x.unflatten(0, (self.batch, -1))
+        return x
+
+    def _arrive(self, name: str, call: Call, d: torch.Tensor) -> None:
+        d = self._batch_first(name, d)
+        if len(self._calls[name]) == 1:
+            self._finish(name, [(call, d)])
+        else:
+            self._arrived.setdefault(name, []).append((call, d))
+
+    def _finish(self, name: str, calls: list[tuple[Call, torch.Tensor]]) -> None:
+        layer, rule, names = self._layers[name]
+        with torch.no_grad():
+            self._add(rule.squared_norms(layer, calls, names))
+
+    def _add(self, norms: torch.Tensor) -> None:
+        self._norms += norms
+
+    def backward(
+        self,
+        outputs: Sequence[torch.Tensor],
+        cotangents: Sequence[torch.Tensor],
+        inputs: Sequence[torch.Tensor] = (),
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]:
+        """|| J_b^T cotangent_b ||^2 of every utterance over the recorded parameters.
+
+        Args:
+            outputs: Tensors of the forward pass, (B, ...) each.
+            cotangents: One of the same shape for each.
+            inputs: Tensors whose gradients are wanted, too.
+
+        Returns:
+            (B,) float64, and the gradients of ``inputs``.
+        """
+        self._norms = torch.zeros(self.batch, dtype=torch.float64, device=outputs[0].device)
+        self._arrived.clear()
+        _, *gradients = self._pull_back(outputs, cotangents, [*self.leaves, *inputs])
+        # A layer called several times has one gradient: the sum over its calls.
+        for name, calls in self._arrived.items():
+            self._finish(name, calls)
+        self._arrived.clear()
+        return self._norms, tuple(gradients)
+
+    @staticmethod
+    def _pull_back(
+        outputs: Sequence[torch.Tensor],
+        cotangents: Sequence[torch.Tensor],
+        inputs: Sequence[torch.Tensor],
+    ) -> tuple[torch.Tensor | None, ...]:
+        """The graph's own backward pass, kept for the next one."""
+        return torch.autograd.grad(
+            outputs, inputs, grad_outputs=cotangents, retain_graph=True, allow_unused=True
+        )
+
+
+class TappedNorms:
+    """Norms of whole batches by rules for the layers.
+
+    Args:
+        model: The model, or the part of it that is watched.
+        parameters: Name -> parameter, as ``model.named_parameters()`` names them.
+
+    Raises:
+        UnsupportedModelError: Layers have no rule; the message names them.
+    """
+
+    def __init__(self, model: torch.nn.Module, parameters: Parameters):
+        self.model = model
+        self._layers: list[tuple[str, Any, Rule, list[str]]] = []
+        self._recurrent: list[tuple[str, Any, list[str]]] = []
+        self._expanded: list[tuple[Any, str, int]] = []
+        self._sharing = [m for m in model.modules() if compat.shares_positions(m)]
+        wanted = {id(p) for p in parameters.values()}
+        covered: list[int] = []
+        unknown: list[str] = []
+        for name, module in model.named_modules():
+            names = [n for n, p in module.named_parameters(recurse=False) if id(p) in wanted]
+            if names and not self._add_layer(name, module, names):
+                unknown.append(f"{name} ({type(module).__name__}: {', '.join(names)})")
+            covered += [id(getattr(module, n)) for n in names]
+        if unknown:
+            raise UnsupportedModelError(f"no rule for {'; '.join(unknown)}")
+        # Every selected parameter once: a tied one would be counted as two.
+        if sorted(covered) != sorted(wanted):
+            raise UnsupportedModelError("parameters that several layers share")
+
+    def _add_layer(self, name: str, module: Any, names: list[str]) -> bool:
+        if is_recurrent(module):
+            self._recurrent.append((name, module, names))
+            return True
+        rule = find_rule(module, names)
+        if rule is not None:
+            self._layers.append((name, module, rule, names))
+            return True
+        shapes = compat.expandable_parameters(module)
+        if not shapes.keys() >= set(names):
+            return False
+        self._expanded += [(module, n, shapes[n]) for n in names]
+        return True
+
+    @contextmanager
+    def recording(self, batch: int) -> Iterator[Recording]:
+        """Watch the forward passes in this block, of ``batch`` utterances each.
+
+        The model is left as it was, also after an exception.
+        """
+        recording = Recording(batch, next(self.model.parameters()))
+        asked = [p for p in self.model.parameters() if p.requires_grad]
+        with ExitStack() as stack:
+            for parameter in asked:
+                parameter.requires_grad = False
+                stack.callback(setattr, parameter, "requires_grad", True)
+            for name, layer, rule, names in self._layers:
+                hook = _hook(recording, name, rule, names)
+                stack.callback(layer.register_forward_hook(hook).remove)
+                if isinstance(layer, torch.nn.Conv2d) and not isinstance(layer.padding, str):
+                    stack.enter_context(replaced(layer, "forward", _pulled_back_quickly(layer)))
+            for module in self._sharing:
+                hook = _give_each_its_own(batch)
+                stack.callback(module.register_forward_pre_hook(hook).remove)
+            for name, layer, names in self._recurrent:
+                forward = Recurrent(recording, name, layer, names)
+                stack.enter_context(replaced(layer, "forward", forward))
+            for module, name, extra in self._expanded:
+                value = getattr(module, name).detach()
+                value = value.reshape((1,) * (extra + 1) + tuple(value.shape))
+                value = value.expand(batch, *value.shape[1:])
+                stack.enter_context(replaced(module, name, recording.add_expanded(value)))
+            yield recording
+
+
+def _hook(recording: Recording, name: str, rule: Rule, names: list[str]) -> Any:
+    def after(layer: Any, args: tuple[Any, ...], output: torch.Tensor) -> Any:
+        if not torch.is_grad_enabled():
+            return None
+        return recording.add_call(name, layer, rule, names, args[0], output)
+
+    return after
+
+
+def _pulled_back_quickly(layer: torch.nn.Conv2d) -> Any:
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return _Convolution.apply(x, layer) if x.requires_grad else type(layer).forward(layer, x)
+
+    return forward
+
+
+def _give_each_its_own(batch: int) -> Any:
+    def before(attention: Any, args: tuple[Any, ...]) -> Any:
+        query, key, value, positions, *rest = args
+        return (query, key, value, positions.expand(batch, -1, -1), *rest)
+
+    return before
+
+
+class AutogradRecording(Recording):
+    """The same by plain autograd, for one utterance."""
+
+    def __init__(self, parameters: Parameters):
+        self.batch = 1
+        self.leaves = list(parameters.values())
+
+    def backward(
+        self,
+        outputs: Sequence[torch.Tensor],
+        cotangents: Sequence[torch.Tensor],
+        inputs: Sequence[torch.Tensor] = (),
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]:
+        gradients = self._pull_back(outputs, cotangents, [*self.leaves, *inputs])
+        norm = squared_norm(gradients[: len(self.leaves)])
+        return norm.unsqueeze(0).to(outputs[0].device), gradients[len(self.leaves) :]
+
+
+class AutogradNorms:
+    """Norms of one utterance at a time by plain autograd: slower, for every model.
+
+    Args:
+        parameters: Name -> parameter.
+    """
+
+    def __init__(self, parameters: Parameters):
+        self.parameters = parameters
+
+    @contextmanager
+    def recording(self, batch: int) -> Iterator[Recording]:
+        """As :meth:`TappedNorms.recording`, for batches of one."""
+        assert batch == 1
+        with ExitStack() as stack:
+            for parameter in self.parameters.values():
+                # Another recording around this one may have switched it off.
+                stack.callback(setattr, parameter, "requires_grad", parameter.requires_grad)
+                parameter.requires_grad = True
+            yield AutogradRecording(self.parameters)

@@ -1,0 +1,66 @@
+"""Transcripts drawn from the model's own P(transcript | audio), without a search.
+
+Axes: T encoder frames, V vocabulary, S samples.
+
+Given the audio, CTC emits every frame independently of the others. To draw every frame
+from its softmax and to collapse the result is therefore to draw a transcript from
+P(y | x), exactly. A list of the most probable transcripts holds what the search found of
+the posterior, of an uncertain utterance often a small part; the mean over samples is an
+unbiased estimate of the expectation over all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+
+import torch
+
+from espnet_egl.errors import ConfigError
+from espnet_egl.hypotheses import AbsHypothesisSource
+from espnet_egl.hypotheses.rescoring import rescore_cleaned
+from espnet_egl.recognizer import Encoded, Recognizer
+from espnet_egl.types import NBest
+
+
+class CTCSampleSource(AbsHypothesisSource):
+    """``size`` samples of an utterance, equal ones joined, and the most probable alignment's.
+
+    The latter serves as the utterance's best hypothesis and has no weight unless drawn.
+    """
+
+    def prepare(self, recognizer: Recognizer) -> None:
+        if self.posterior not in ("auto", "ctc"):
+            raise ConfigError(
+                f"--hyp_source ctc_sample draws from CTC, not --posterior {self.posterior}"
+            )
+        recognizer.check_posterior("ctc")
+
+    def __call__(self, recognizer: Recognizer, uid: str, encoded: Encoded) -> NBest:
+        with torch.no_grad():
+            probs = recognizer.model.ctc.softmax(encoded.hidden)[0].double().cpu()
+        alignments = draw(probs, self.size, f"{self.seed} {uid}")
+        blank = recognizer.model.blank_id
+        counts = Counter(collapse(alignments, blank))
+        best = collapse(probs.argmax(1, keepdim=True), blank)
+        candidates = list(dict.fromkeys([*counts, *best]))
+        nbest = rescore_cleaned(recognizer, encoded, candidates, "ctc")
+        return NBest(nbest.hypotheses, tuple(counts[h.tokens] for h in nbest.hypotheses))
+
+
+def draw(probs: torch.Tensor, size: int, seed: str) -> torch.Tensor:
+    """Alignments (T, S) drawn from (T, V), the same for the same seed whatever else is drawn."""
+    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:7], "big")
+    generator = torch.Generator().manual_seed(number)
+    uniform = torch.rand(len(probs), size, generator=generator, dtype=torch.float64)
+    # By the inverse of the distribution function: a rounding error in it moves next to none.
+    found = torch.searchsorted(probs.cumsum(1), uniform, right=True)
+    return found.clamp_max(probs.size(1) - 1)
+
+
+def collapse(alignments: torch.Tensor, blank: int) -> list[tuple[int, ...]]:
+    """Alignments (T, S) -> transcripts: repeated symbols joined, then blanks removed."""
+    kept = alignments != blank
+    kept[1:] &= alignments[1:] != alignments[:-1]
+    columns = zip(alignments.T, kept.T, strict=True)
+    return [tuple(symbols[keep].tolist()) for symbols, keep in columns]

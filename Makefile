@@ -1,6 +1,7 @@
 # make demo   install into .venv and run the demo, from data to the finished selection
 # make test   install into .venv and run the tests
 # make fsdd   the same as the demo on real speech: FSDD=DIR make fsdd
+# make bench  the gradient engine against the definition and against training: FSDD=DIR make bench
 # make check  ruff, mypy and shellcheck
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test fsdd check clean
+.PHONY: demo test fsdd bench check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -18,8 +19,8 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd test check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd test check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench test check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench test check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -28,6 +29,10 @@ demo: $(VENV)/.installed
 fsdd: $(VENV)/.installed
 	recipes/fsdd/asr1/run.sh
 	recipes/fsdd/asr1/run.sh --stage 20
+
+bench: $(VENV)/.installed
+	python3 bench/gradient_engine.py --model large
+	python3 bench/gradient_engine.py
 
 test: $(VENV)/.installed
 	python3 -m pytest
@@ -39,4 +44,5 @@ check: $(VENV)/.installed
 	shellcheck -x --source-path=recipes/TEMPLATE/asr1 $(SHELL_SCRIPTS)
 
 clean:
-	rm -rf $(VENV) recipes/*/asr1/{data,dump,exp,downloads}
+	rm -rf $(VENV) bench/work
+	for d in data dump exp downloads; do rm -rf recipes/*/asr1/$$d; done

@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from conftest import make_speech
 
 from espnet_egl import scoring
 from espnet_egl.acquisition import AbsAcquisition, Evidence
+from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.pool import Pool
-from espnet_egl.errors import DataError
+from espnet_egl.errors import ConfigError, DataError
+from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.scoring import Journal, Scorer, score_pool
+from espnet_egl.types import Utterance
 
 
 class Failing(AbsAcquisition):
@@ -65,3 +70,126 @@ def test_a_broken_set_up_stops_and_resumes_where_it_was(
     score(recognizer, pool_dir, tmp_path / "whole", Failing(set()))
     for name in ("journal.jsonl", "scores.tsv", "skipped.tsv", "nbest.tsv"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+# ---- batches ----
+
+
+def utterances(count: int) -> list[Utterance]:
+    lengths = [0.5 + 0.13 * ((7 * i) % count) for i in range(count)]
+    return [Utterance(f"u{i}", make_speech(s, seed=i), s) for i, s in enumerate(lengths)]
+
+
+def scorer_of(recognizer: Any, batch_bins: int = 20000, mode: str = "exact") -> Scorer:
+    engine = GradientEngine(recognizer, mode=mode)
+    return Scorer(recognizer, BeamSearchSource(), {"egl": EGL()}, engine, batch_bins)
+
+
+def by_uid(results: Any) -> dict[str, Any]:
+    return {r.uid: r for r in results}
+
+
+def test_batches_hold_similar_lengths_within_the_bound(load: Any) -> None:
+    scorer = scorer_of(load("ctc_conformer"))
+    batches = scorer.batches(utterances(12))
+    assert 1 < len(batches) < 12
+    assert sorted(u.uid for b in batches for u in b) == sorted(u.uid for u in utterances(12))
+    for batch in batches:
+        lengths = [len(u.speech) for u in batch]
+        assert lengths == sorted(lengths, reverse=True)
+        assert lengths[0] * len(batch) <= 20000
+    # One that is longer than the bound has a batch of its own.
+    assert [len(b) for b in scorer_of(load("ctc_conformer"), 100).batches(utterances(3))] == [1] * 3
+
+
+@pytest.mark.parametrize("name", ["ctc_ebranchformer", "hybrid_conformer"])
+def test_scores_do_not_depend_on_the_batch(load: Any, name: str) -> None:
+    found = []
+    for bins in (1, 10**9):
+        scorer = scorer_of(load(name), bins)
+        batches = scorer.batches(utterances(6))
+        assert len(batches) == (6 if bins == 1 else 1)
+        found.append(by_uid(r for batch in batches for r in scorer.score(batch)))
+    for uid, alone in found[0].items():
+        together = found[1][uid]
+        assert together.nbest.hypotheses[0].tokens == alone.nbest.hypotheses[0].tokens
+        assert together.scores["egl"] == pytest.approx(alone.scores["egl"], rel=1e-3)
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_split(
+    load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer, batch, sizes = scorer_of(load("ctc_conformer"), 10**9), utterances(5), []
+    expected = by_uid(scorer.score(batch))
+    encode = GradientEngine.encode
+
+    def limited(self: GradientEngine, speech: Any) -> Any:
+        sizes.append(len(speech))
+        if len(speech) > 2 or len(speech[0]) == max(len(u.speech) for u in batch):
+            raise torch.OutOfMemoryError("no memory left")
+        return encode(self, speech)
+
+    monkeypatch.setattr(GradientEngine, "encode", limited)
+    (whole,) = scorer.batches(batch)
+    found = by_uid(scorer.score(whole))
+    assert max(sizes) == 5
+    assert found.pop(whole[0].uid).reason == "out_of_memory"
+    assert len(found) == 4
+    for uid, result in found.items():
+        assert result.scores["egl"] == pytest.approx(expected[uid].scores["egl"], rel=1e-3)
+
+
+def test_one_bad_clip_costs_the_others_of_its_batch_nothing(load: Any) -> None:
+    scorer = scorer_of(load("ctc_conformer"), 10**9)
+    good = utterances(4)
+    bad = Utterance("bad", make_speech(0.01), 0.01)
+    (batch,) = scorer.batches([*good, bad])
+    found = by_uid(scorer.score(batch))
+    assert found["bad"].reason == "too_short"
+    assert all(found[u.uid].scores["egl"] > 0 for u in good)
+
+
+def test_errors_that_every_utterance_would_meet_are_raised(
+    load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise ConfigError("--nbest must fit")
+
+    scorer = scorer_of(load("ctc_conformer"))
+    monkeypatch.setattr(BeamSearchSource, "__call__", refuse)
+    with pytest.raises(ConfigError, match="--nbest must fit"):
+        scorer.score(utterances(3))
+
+
+def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
+    load: Any, pool_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the journal was cut: windows and batches are those of the whole pool."""
+    monkeypatch.setattr(scoring, "WINDOW", 4)
+    scp = pool_dir / "wav.scp"
+
+    def run(output_dir: Path) -> dict[str, bytes]:
+        output_dir.mkdir(exist_ok=True)
+        pool = Pool([(str(scp), "speech", "sound")], list(read_table(scp)), 8000)
+        score_pool(pool, scorer_of(load("ctc_conformer")), output_dir, num_workers=0)
+        return {p.name: p.read_bytes() for p in output_dir.iterdir()}
+
+    whole = run(tmp_path / "whole")
+    journal = whole["journal.jsonl"]
+    assert journal.count(b"\n") == 6
+    for cut in range(0, len(journal), 97):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / "journal.jsonl").write_bytes(journal[:cut])
+        assert run(tmp_path / "out") == whole
+
+
+def test_two_runs_on_one_directory_are_told_apart(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "journal.jsonl")
+    with pytest.raises(DataError, match="being written by another process"):
+        Journal(tmp_path / "journal.jsonl")
+    first.append({"uid": "a"})
+    first.append({"uid": "a"})
+    first.close()
+    again = Journal(tmp_path / "journal.jsonl")
+    assert [e["uid"] for e in again.entries()] == ["a"]
+    again.close()

@@ -132,7 +132,8 @@ def load(args: argparse.Namespace, nbest: int = 1) -> Any:
             FSDD_EXP / "config.yaml", model, None, "--beam_size 18 --ctc_weight 1.0", nbest=nbest
         )
     model = args.work_dir / "model" / "model.pth"
-    conf = "--beam_size 10 --ctc_weight 1.0"
+    # With random weights the search would end nowhere: as many tokens as 10 s of speech have.
+    conf = "--beam_size 10 --ctc_weight 1.0 --maxlenratio -40"
     return load_recognizer(model.with_name("config.yaml"), model, None, conf, nbest=nbest)
 
 

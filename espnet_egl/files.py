@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from espnet_egl.errors import ManifestError
+from espnet_egl.errors import DataError, ManifestError
 
 
 @contextmanager
@@ -36,11 +36,18 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
 
 
 def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        DataError: It cannot be read.
+    """
     digest = hashlib.sha256()
-    with Path(path).open("rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
+    try:
+        with Path(path).open("rb") as f:
+            while block := f.read(1 << 20):
+                digest.update(block)
+    except OSError as e:
+        raise DataError(f"{path}: cannot be read ({e.strerror})") from e
     return digest.hexdigest()
 
 

@@ -82,7 +82,7 @@ class ArgumentParser(ESPnetArgumentParser):
 
 
 def _config_only() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, fromfile_prefix_chars="@")
     parser.add_argument("--config")
     return parser
 
@@ -93,6 +93,8 @@ def make_parser(command: str, description: str) -> ArgumentParser:
         prog=command,
         description=description,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        # @file: more arguments, one a line. What clusters would let a shell read is safe there.
+        fromfile_prefix_chars="@",
     )
     parser.add_argument(
         "--log_level",

@@ -15,10 +15,16 @@ def get_parser() -> argparse.ArgumentParser:
         "--key_file", required=True, help="The pool's wav.scp, segments or feats.scp"
     )
     parser.add_argument(
-        "--exclude_scp",
+        "--pool_dir",
         action="append",
         default=[],
-        help="wav.scp of a transcribed set: its utterances are left out (repeatable)",
+        help="Data directory of the pool, to know its recordings by (repeatable)",
+    )
+    parser.add_argument(
+        "--exclude_dir",
+        action="append",
+        default=[],
+        help="Data directory of a transcribed set: what is in it is left out (repeatable)",
     )
     parser.add_argument("--nj", type=int, default=4, help="The number of shards at most")
     parser.add_argument("--output_dir", required=True, help="Where keys.JOB.scp go")
@@ -29,7 +35,7 @@ def prepare(args: argparse.Namespace) -> None:
     """Run the command; prints the number of shards."""
     from espnet_egl.data.shards import split_keys
 
-    print(split_keys(args.key_file, args.exclude_scp, args.nj, args.output_dir))
+    print(split_keys(args.key_file, args.nj, args.output_dir, args.pool_dir, args.exclude_dir))
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

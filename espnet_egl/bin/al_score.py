@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,14 +123,9 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def method_conf(args: argparse.Namespace, method: str) -> dict[str, Any]:
-    """The options of one method: ``--<method>_<option>``, then ``--method_conf``."""
-    prefix = f"{method}_"
-    conf = {k.removeprefix(prefix): v for k, v in vars(args).items() if k.startswith(prefix)}
-    if method == "egl":
-        conf = {k: v for k, v in conf.items() if k not in (*ENGINE_OPTIONS, "batch_bins")}
-    if method == "random":
-        conf["seed"] = args.seed
-    return {**conf, **args.method_conf.get(method, {})}
+    """The options of one method: its own, then those of ``--method_conf``."""
+    own = {"egl": {"weights": args.egl_weights}, "random": {"seed": args.seed}}
+    return {**own.get(method, {}), **args.method_conf.get(method, {})}
 
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -140,11 +136,16 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     from espnet_egl.files import file_hash
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
-    files = {"key_file", "segments", "asr_train_config", "asr_model_file", "inference_config"}
+    files = {"key_file", "segments", "utt2dur"}
+    files |= {"asr_train_config", "asr_model_file", "inference_config"}
     found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
     for name in files:
         path = getattr(args, name)
         found[f"{name}_sha256"] = None if path is None else file_hash(path)
+    words = shlex.split(args.inference_args)
+    if "--lm_file" in words[:-1]:
+        found["lm_file_sha256"] = file_hash(words[words.index("--lm_file") + 1])
+    found["data_sha256"] = file_hash(args.data_path_and_name_and_type[0][0])
     versions = {"espnet": compat.ESPNET_VERSION, "torch": torch.__version__}
     return {**found, **versions, "espnet_egl": __version__}
 
@@ -154,7 +155,7 @@ def score(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from espnet_egl.acquisition import acquisition_methods
-    from espnet_egl.data.kaldi import read_table
+    from espnet_egl.data.kaldi import read_durations, read_table
     from espnet_egl.data.pool import Pool
     from espnet_egl.errors import ConfigError
     from espnet_egl.files import claim_directory
@@ -201,13 +202,12 @@ def score(args: argparse.Namespace) -> None:
     if (Path(args.output_dir) / "scores.tsv").exists():
         logging.info(f"{args.output_dir} is finished already")
         return
-    durations = read_table(args.utt2dur) if args.utt2dur else {}
     pool = Pool(
         args.data_path_and_name_and_type,
         keys,
         recognizer.rate,
         segments=args.segments,
-        utt2dur={uid: float(value) for uid, value in durations.items()},
+        utt2dur=read_durations(args.utt2dur) if args.utt2dur else None,
         preprocess=recognizer.preprocess(),
         allow_pipes=args.allow_pipes,
     )

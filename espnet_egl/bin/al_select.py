@@ -42,8 +42,8 @@ def select(args: argparse.Namespace) -> None:
             "scores_sha256": file_hash(args.score_file),
             "espnet_egl": __version__,
         },
-        "It may be with the annotators already. Choose another --al_tag or --al_round, or "
-        "remove the directory.",
+        "It may be with the annotators already. Choose another --al_select_tag, or remove the "
+        "directory.",
     )
     durations = dict(zip(chosen["utterance"], chosen["seconds"], strict=True))
     subset_data_dir(args.data_dir, args.output_dir, chosen["utterance"], durations)

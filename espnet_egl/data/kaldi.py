@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -58,10 +59,27 @@ def read_segments(path: str | Path) -> dict[str, tuple[str, float, float]]:
             raise DataError(
                 f"{path}: '{uid} {value}' is not '<id> <recording> <start> <end>' in seconds"
             ) from None
-        if not 0 <= start < end:
+        if not 0 <= start < end < math.inf:
             raise DataError(f"{path}: '{uid}' runs from {start} to {end} s; need 0 <= start < end")
         segments[uid] = (recording, start, end)
     return segments
+
+
+def read_durations(path: str | Path) -> dict[str, float]:
+    """Read ``utt2dur``: id -> seconds.
+
+    Raises:
+        DataError: As :func:`read_table`, or a value is no number above zero.
+    """
+    durations = {}
+    for uid, value in read_table(path).items():
+        try:
+            durations[uid] = float(value)
+        except ValueError:
+            durations[uid] = math.nan
+        if not 0 < durations[uid] < math.inf:
+            raise DataError(f"{path}: '{uid}' lasts '{value}'; need a number of seconds above 0")
+    return durations
 
 
 def write_table(path: str | Path, table: dict[str, str]) -> None:

@@ -57,50 +57,49 @@ class Pool(torch.utils.data.Dataset):
         self.utt2dur = utt2dur or {}
         self.preprocess = preprocess
         self.allow_pipes = allow_pipes
-        self._read = self._sound_reader(segments) if self.type == "sound" else self._espnet_reader()
-
-    def _sound_reader(self, segments: str | Path | None) -> Callable[[str], tuple[Any, float]]:
-        recordings = read_table(self.path)
-        cuts = {} if segments is None else read_segments(segments)
-        wanted = set(self.keys)
-        if missing := wanted - (cuts or recordings).keys():
+        self.segments = segments
+        self._recordings = read_table(self.path)
+        self._cuts = {} if segments is None else read_segments(segments)
+        if missing := set(self.keys) - (self._cuts or self._recordings).keys():
             raise DataError(
                 f"{segments or self.path} lacks {len(missing)} of the keys, e.g. '{min(missing)}'"
             )
+        self._dataset = None if self.type == "sound" else self._espnet_dataset()
 
-        def read(uid: str) -> tuple[np.ndarray, float]:
-            recording, start, end = cuts.get(uid, (uid, 0.0, None))
-            if recording not in recordings:
-                raise UtteranceError(
-                    "missing_recording", f"{segments}: '{recording}' is not in {self.path}"
-                )
-            return read_audio(recordings[recording], self.rate, start, end, self.allow_pipes)
-
-        return read
-
-    def _espnet_reader(self) -> Callable[[str], tuple[Any, float]]:
+    def _espnet_dataset(self) -> Any:
         from espnet2.train.dataset import ESPnetDataset
 
-        if not Path(self.path).exists():
-            raise DataError(f"{self.path}: cannot be read (no such file)")
-        dataset = ESPnetDataset([(self.path, "speech", self.type)], preprocess=None)
+        return ESPnetDataset([(self.path, "speech", self.type)], preprocess=None)
 
-        def read(uid: str) -> tuple[np.ndarray, float]:
-            try:
-                speech = dataset[uid][1]["speech"]
-            except Exception as e:  # whatever ESPnet's many readers raise for one bad entry
-                raise UtteranceError(
-                    "unreadable_audio", f"{self.path} ({self.type}): {type(e).__name__}: {e}"
-                ) from e
-            if len(speech) == 0:
-                raise UtteranceError("empty_audio", f"{self.path}: no samples or frames")
-            if not np.isfinite(speech).all():
-                raise UtteranceError("not_finite_audio", f"{self.path}: NaN or infinite values")
-            # Features are taken to come every 10 ms where nothing tells the duration.
-            guess = len(speech) / (self.rate if speech.ndim == 1 else 100)
-            return speech, self.utt2dur.get(uid, guess)
+    def _read(self, uid: str) -> tuple[np.ndarray, float]:
+        if self._dataset is not None:
+            return self._read_by_espnet(uid)
+        recording, start, end = self._cuts.get(uid, (uid, 0.0, None))
+        if recording not in self._recordings:
+            raise UtteranceError(
+                "missing_recording", f"{self.segments}: '{recording}' is not in {self.path}"
+            )
+        return read_audio(self._recordings[recording], self.rate, start, end, self.allow_pipes)
 
-        return read
+    def _read_by_espnet(self, uid: str) -> tuple[np.ndarray, float]:
+        assert self._dataset is not None
+        source = self._recordings[uid]
+        if not self.allow_pipes and "|" in source:
+            raise UtteranceError("pipe_not_allowed", f"'{source}' was not run")
+        try:
+            speech = self._dataset[uid][1]["speech"]
+        except Exception as e:  # whatever ESPnet's many readers raise for one bad entry
+            raise UtteranceError(
+                "unreadable_audio", f"{self.path} ({self.type}): {type(e).__name__}: {e}"
+            ) from e
+        if len(speech) == 0:
+            raise UtteranceError("empty_audio", f"{self.path}: no samples or frames")
+        if not np.isfinite(speech).all():
+            raise UtteranceError("not_finite_audio", f"{self.path}: NaN or infinite values")
+        # Features are taken to come every 10 ms where nothing tells the duration.
+        is_sound = speech.ndim == 1 or self.type == "multi_columns_sound"
+        guess = len(speech) / (self.rate if is_sound else 100)
+        return speech, self.utt2dur.get(uid, guess)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -109,10 +108,13 @@ class Pool(torch.utils.data.Dataset):
         uid = self.keys[index]
         try:
             speech, seconds = self._read(uid)
+            if self.preprocess is not None:
+                speech = self.preprocess(uid, {"speech": speech})["speech"]
         except UtteranceError as e:
             return Skipped(uid, e.reason, e.detail)
-        if self.preprocess is not None:
-            speech = self.preprocess(uid, {"speech": speech})["speech"]
+        except Exception as e:
+            # Raised in a data worker, it would end the job at this clip, again and again.
+            return Skipped(uid, "unexpected_error", f"{type(e).__name__}: {e}")
         return Utterance(uid, speech, seconds)
 
 

@@ -2,45 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from espnet_egl.data.kaldi import read_table
+from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.errors import DataError, ManifestError
 from espnet_egl.files import file_hash, write_lines
 from espnet_egl.tables import SKIPPED_COLUMNS, write_rows
 
+Clip = tuple[str, float, float]  # recording, start and end in seconds
+
+
+def clips_of(directory: str | Path) -> dict[str, Clip]:
+    """Where the audio of every utterance of a Kaldi data directory comes from.
+
+    Returns:
+        Utterance id -> (a resolved path, or a command; start; end). An utterance that is a
+        whole recording runs from 0 to infinity.
+
+    Raises:
+        DataError: A table is missing or malformed.
+    """
+    directory = Path(directory)
+    if (directory / "segments").exists():
+        recordings = read_table(directory / "wav.scp")
+        segments = read_segments(directory / "segments")
+        return {
+            uid: (_source(recordings.get(recording, recording)), start, end)
+            for uid, (recording, start, end) in segments.items()
+        }
+    name = next((n for n in ("wav.scp", "feats.scp") if (directory / n).exists()), None)
+    if name is None:
+        raise DataError(f"{directory} has neither segments, wav.scp nor feats.scp")
+    return {
+        uid: (_source(text), 0.0, math.inf) for uid, text in read_table(directory / name).items()
+    }
+
+
+def _source(text: str) -> str:
+    """The same for two ways to write the same path; a command stays as it is."""
+    return " ".join(text.split()) if "|" in text else os.path.realpath(text)
+
 
 def set_aside(
-    pool: dict[str, str], exclude_scps: Sequence[str | Path]
+    keys: Iterable[str], pool_dirs: Sequence[str | Path], exclude_dirs: Sequence[str | Path]
 ) -> tuple[list[str], list[tuple[str, str, str]]]:
     """Split the pool into what is to be scored and what is already transcribed.
 
     Args:
-        pool: Utterance id -> audio.
-        exclude_scps: wav.scp of the training, validation and test sets.
+        keys: The pool's utterance ids.
+        pool_dirs: Data directories of the pool: as the corpus gave it, and as ESPnet's
+            stage 3 wrote it anew.
+        exclude_dirs: The same of the training, validation and test sets.
 
     Returns:
-        Sorted ids, and (id, reason, detail) of those that share their id or their audio
-        with another set.
+        Sorted ids, and (id, reason, detail) of those that share their id or a piece of a
+        recording with another set.
     """
-    owners: dict[str, str] = {}
-    for path in exclude_scps:
-        for uid, audio in read_table(path).items():
-            owners.setdefault(f"id {uid}", str(path))
-            owners.setdefault(f"audio {audio}", str(path))
-    keys, aside = [], []
-    for uid in sorted(pool):
-        owner = owners.get(f"id {uid}") or owners.get(f"audio {pool[uid]}")
+    ids: dict[str, str] = {}
+    taken: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    for directory in exclude_dirs:
+        for uid, (source, start, end) in clips_of(directory).items():
+            ids.setdefault(uid, str(directory))
+            taken[source].append((start, end, str(directory)))
+    for clips in taken.values():
+        clips.sort()
+    own = [clips_of(directory) for directory in pool_dirs]
+    free, aside = [], []
+    for uid in sorted(keys):
+        owner = ids.get(uid) or next(
+            (found for clips in own if uid in clips and (found := _owner(taken, clips[uid]))), None
+        )
         if owner is None:
-            keys.append(uid)
+            free.append(uid)
         else:
             aside.append((uid, "already_transcribed", f"also in {owner}"))
-    return keys, aside
+    return free, aside
+
+
+def _owner(taken: dict[str, list[tuple[float, float, str]]], clip: Clip) -> str | None:
+    source, start, end = clip
+    # Sorted by start: the overlapping one, if any, begins before this clip's end.
+    for other_start, other_end, owner in taken.get(source, []):
+        if other_start >= end:
+            return None
+        if other_end > start:
+            return owner
+    return None
 
 
 def split_keys(
-    key_file: str | Path, exclude_scps: Sequence[str | Path], nj: int, output_dir: str | Path
+    key_file: str | Path,
+    nj: int,
+    output_dir: str | Path,
+    pool_dirs: Sequence[str | Path] = (),
+    exclude_dirs: Sequence[str | Path] = (),
 ) -> int:
     """Write ``keys.1.scp`` ... ``keys.N.scp`` and ``skipped.tsv``.
 
@@ -49,9 +108,10 @@ def split_keys(
 
     Args:
         key_file: The pool's wav.scp, segments or feats.scp.
-        exclude_scps: See :func:`set_aside`.
         nj: The largest number of shards.
         output_dir: Where the files go.
+        pool_dirs: See :func:`set_aside`.
+        exclude_dirs: See :func:`set_aside`.
 
     Returns:
         The number of shards.
@@ -61,7 +121,8 @@ def split_keys(
         ManifestError: The directory was split for another pool.
     """
     output_dir = Path(output_dir)
-    identity = [file_hash(key_file), *(file_hash(p) for p in exclude_scps)]
+    tables = (Path(d) / n for d in exclude_dirs for n in ("segments", "wav.scp", "feats.scp"))
+    identity = [file_hash(key_file), *(file_hash(path) for path in tables if path.exists())]
     split = output_dir / "split"
     if split.exists():
         previous = split.read_text(encoding="utf-8").split("\n")
@@ -74,7 +135,7 @@ def split_keys(
     pool = read_table(key_file)
     if not pool:
         raise DataError(f"{key_file}: the pool is empty")
-    keys, aside = set_aside(pool, exclude_scps)
+    keys, aside = set_aside(pool, pool_dirs, exclude_dirs)
     if not keys:
         raise DataError(f"{key_file}: every utterance of the pool is transcribed already")
     nj = max(1, min(nj, len(keys)))

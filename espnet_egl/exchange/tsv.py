@@ -21,7 +21,7 @@ class TSV(AbsExporter):
         lines = ["\t".join(row) for row in (COLUMNS, *map(_row, tasks))]
         if not path.exists():
             write_lines(path, lines)
-        elif path.read_text(encoding="utf-8").splitlines() != lines:
+        elif path.read_bytes() != "".join(f"{line}\n" for line in lines).encode():
             raise DataError(
                 f"{path} is there already and differs, perhaps by transcripts filled in: "
                 "move it away to have it written anew"
@@ -31,8 +31,9 @@ class TSV(AbsExporter):
 
 def _row(task: Task) -> list[str]:
     start, end = ("", "") if task.end is None else (f"{task.start:.3f}", f"{task.end:.3f}")
-    draft = _inert(one_line(task.drafts[0])) if task.drafts else ""
-    return [task.uid, one_line(task.audio), start, end, f"{task.seconds:.3f}", draft, "", ""]
+    draft = one_line(task.drafts[0]) if task.drafts else ""
+    cells = [task.uid, one_line(task.audio), start, end, f"{task.seconds:.3f}", draft, "", ""]
+    return [_inert(cell) for cell in cells]
 
 
 def _inert(text: str) -> str:

@@ -20,14 +20,16 @@ import yaml
 from espnet2.tasks.asr import ASRTask
 from espnet2.torch_utils.device_funcs import to_device
 from espnet2.train.trainer import Trainer
+from espnet2.utils.types import str2bool
 
 from espnet_egl import compat
 from espnet_egl.errors import ConfigError
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import squared_norm
+from espnet_egl.hypotheses.rescoring import has_ctc_alignment
 from espnet_egl.loading import load_checkpoint
 from espnet_egl.progress import progress
-from espnet_egl.recognizer import scoring_mode
+from espnet_egl.recognizer import replaced, scoring_mode
 from espnet_egl.tables import SKIPPED_COLUMNS, one_line, write_rows
 
 COLUMNS = ("utterance", "gradient_length", "loss", "tokens")
@@ -45,7 +47,10 @@ class GradientLengthTrainer(Trainer):
     ) -> None:
         """Take ESPnet's place for a run: no epochs, no validation, no checkpoints."""
         device = "cuda" if trainer_options.ngpu > 0 else "cpu"
-        load_checkpoint(model, trainer_options.init_param, device)
+        load_checkpoint(
+            model, trainer_options.init_param, device, trainer_options.strict_checkpoint
+        )
+        compat.unmerge_adapters(model)
         parameters = select_parameters(model, trainer_options.egl_params)
         iterator = train_iter_factory.build_iter(1, shuffle=False)
         rows, skipped = measure(model, iterator, parameters, device)
@@ -61,6 +66,7 @@ class GradientLengthTrainer(Trainer):
         trainer_options = super().build_options(args)
         trainer_options.egl_params = args.egl_params
         trainer_options.init_param = args.egl_init_param
+        trainer_options.strict_checkpoint = args.strict_checkpoint
         return trainer_options
 
 
@@ -88,13 +94,18 @@ def measure(
         batch = to_device(batch, device)
         for uid, single in zip(uids, split_batch(batch), strict=True):
             try:
-                length, loss = _gradient_length(model, single, parameters)
+                length, loss, frames = _gradient_length(model, single, parameters)
             except compat.TooShortUttError as e:
                 skipped.append((uid, "too_short", one_line(str(e.args[0]))))
                 continue
-            if loss == 0.0 or not math.isfinite(length):
-                # zero_infinity turned an impossible alignment into no loss, or it is not finite.
-                skipped.append((uid, "no_alignment", f"loss {loss}: more tokens than frames?"))
+            tokens = single["text"][0].tolist()
+            # zero_infinity turns the loss of an impossible alignment into zero.
+            if model.ctc is not None and not has_ctc_alignment(tokens, frames):
+                detail = f"{len(tokens)} tokens cannot be aligned with {frames} frames"
+                skipped.append((uid, "no_alignment", detail))
+                continue
+            if not math.isfinite(length):
+                skipped.append((uid, "not_finite", f"loss {loss}"))
                 continue
             rows.append((uid, length, loss, int(single["text_lengths"][0])))
     return rows, skipped
@@ -114,11 +125,20 @@ def split_batch(batch: dict[str, torch.Tensor]) -> Iterator[dict[str, torch.Tens
 
 def _gradient_length(
     model: Any, single: dict[str, torch.Tensor], parameters: dict[str, torch.nn.Parameter]
-) -> tuple[float, float]:
-    with scoring_mode(model):
+) -> tuple[float, float, int]:
+    """Squared gradient length, loss, and encoder frames of one utterance."""
+    frames: list[int] = []
+    encode = model.encode
+
+    def watched(*args: Any) -> Any:
+        output, lengths = encode(*args)
+        frames.append(int(lengths[0]))
+        return output, lengths
+
+    with scoring_mode(model), replaced(model, "encode", watched):
         loss, _, _ = model(**single)
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-    return float(squared_norm(gradients)), float(loss.detach())
+    return float(squared_norm(gradients)), float(loss.detach()), frames[0]
 
 
 def _gather(items: list[Any]) -> list[Any]:
@@ -162,6 +182,12 @@ class GradientLengthTask(ASRTask):
             "--egl_params",
             default="all",
             help="The gradient's parameters: all, encoder, decoder, head, or a regular expression",
+        )
+        parser.add_argument(
+            "--strict_checkpoint",
+            type=str2bool,
+            default=True,
+            help="Refuse a checkpoint whose keys are not exactly the model's",
         )
         return parser
 
@@ -222,6 +248,9 @@ class GradientLengthTask(ASRTask):
         args.num_att_plot = 0
         args.resume = False
         args.num_iters_per_epoch = None
+        # Every utterance once.
+        args.iterator_type = "sequence"
+        args.drop_last_iter = False
         args.multiple_iterator = False
         compat.provide_rnnt_loss()
         super().main_worker(args)

@@ -40,9 +40,9 @@ def run_stage_20(
     files: Any, pool_dir: Path, score_dir: Path, nj: int, *extra: str, exclude: tuple[str, ...] = ()
 ) -> None:
     logdir = score_dir / "logdir"
-    excluded = [word for path in exclude for word in ("--exclude_scp", path)]
+    excluded = [word for path in exclude for word in ("--exclude_dir", path)]
     prepare = ["--key_file", f"{pool_dir}/wav.scp", "--nj", str(nj), "--output_dir", str(logdir)]
-    al_prepare.main([*prepare, *excluded])
+    al_prepare.main([*prepare, "--pool_dir", str(pool_dir), *excluded])
     for job in range(1, nj + 1):
         al_score.main([*score_command(files, pool_dir, logdir, job), *extra])
     al_merge.main(["--logdir", str(logdir), "--nj", str(nj), "--output_dir", str(score_dir)])
@@ -139,8 +139,10 @@ def test_shards_order_and_threads_change_nothing(
 def test_what_is_transcribed_already_is_listed(
     model_files: Any, pool_dir: Path, tmp_path: Path
 ) -> None:
-    train = tmp_path / "train.scp"
-    train.write_text((pool_dir / "wav.scp").read_text().splitlines()[0] + "\n")
+    train = tmp_path / "train"
+    train.mkdir()
+    first = (pool_dir / "wav.scp").read_text().splitlines()[0].split()
+    (train / "wav.scp").write_text(f"other-name {first[1]}\n")
     run_stage_20(
         model_files("ctc_conformer"), pool_dir, tmp_path / "score", 1, exclude=(str(train),)
     )

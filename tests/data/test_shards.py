@@ -14,21 +14,54 @@ def write(path: Path, rows: dict[str, str]) -> Path:
     return path
 
 
-def test_transcribed_utterances_are_set_aside_by_id_and_by_audio(tmp_path: Path) -> None:
-    train = write(tmp_path / "train.scp", {"a": "1.wav", "x": "same.wav"})
-    keys, aside = set_aside({"a": "2.wav", "b": "same.wav", "c": "3.wav"}, [train])
+def test_transcribed_utterances_are_set_aside_by_id_and_by_audio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths count by where they lead, relative or absolute; pipes by their words."""
+    monkeypatch.chdir(tmp_path)
+    rows = {"a": "1.wav", "x": f"{tmp_path}/same.wav", "y": "sox  2.wav -t wav - |"}
+    write(tmp_path / "train" / "wav.scp", rows)
+    pool = {"a": "2.wav", "b": "./same.wav", "c": "3.wav", "d": "sox 2.wav -t wav - |"}
+    write(tmp_path / "pool" / "wav.scp", pool)
+    keys, aside = set_aside(pool, ["pool"], ["train"])
     assert keys == ["c"]
-    assert [(uid, reason) for uid, reason, _ in aside] == [
-        ("a", "already_transcribed"),
-        ("b", "already_transcribed"),
-    ]
-    assert str(train) in aside[0][2]
+    assert aside == [(uid, "already_transcribed", "also in train") for uid in "abd"]
+
+
+def test_audio_that_was_dumped_is_known_by_where_it_came_from(tmp_path: Path) -> None:
+    """ESPnet's stage 3 gives every set copies of its own."""
+    for name, uid in (("train", "t"), ("pool", "p")):
+        write(tmp_path / "data" / name / "wav.scp", {uid: "same.wav"})
+        write(tmp_path / "dump" / name / "wav.scp", {uid: f"dump/{name}/{uid}.flac"})
+    pools, trains = ([tmp_path / d / n for d in ("dump", "data")] for n in ("pool", "train"))
+    assert set_aside(["p"], pools[:1], trains[:1])[0] == ["p"]
+    assert set_aside(["p"], pools, trains)[0] == []
+
+
+def test_segments_share_audio_where_their_times_overlap(tmp_path: Path) -> None:
+    for name in ("train", "pool"):
+        write(tmp_path / name / "wav.scp", {"rec": "long.wav", f"{name}-only": f"{name}.wav"})
+    write(tmp_path / "train" / "segments", {"t1": "rec 10 20", "t0": "rec 0 5"})
+    segments = {
+        "before": "rec 5 10",
+        "across": "rec 19.5 25",
+        "inside": "rec 12 13",
+        "after": "rec 20 30",
+        "other": "pool-only 0 5",
+    }
+    write(tmp_path / "pool" / "segments", segments)
+    keys, aside = set_aside(segments, [tmp_path / "pool"], [tmp_path / "train"])
+    assert keys == ["after", "before", "other"]
+    assert [uid for uid, *_ in aside] == ["across", "inside"]
+    # A set that took the whole recording leaves nothing of it.
+    (tmp_path / "train" / "segments").unlink()
+    assert set_aside(segments, [tmp_path / "pool"], [tmp_path / "train"])[0] == ["other"]
 
 
 @pytest.mark.parametrize(("nj", "expected"), [(1, 1), (3, 3), (100, 7)])
 def test_every_utterance_is_in_one_shard(tmp_path: Path, nj: int, expected: int) -> None:
     pool = write(tmp_path / "wav.scp", {f"u{i}": f"{i}.wav" for i in range(7)})
-    assert split_keys(pool, [], nj, tmp_path / "log") == expected
+    assert split_keys(pool, nj, tmp_path / "log") == expected
     lines = [
         line
         for job in range(1, expected + 1)
@@ -40,17 +73,17 @@ def test_every_utterance_is_in_one_shard(tmp_path: Path, nj: int, expected: int)
 
 def test_a_directory_keeps_its_split_and_its_pool(tmp_path: Path) -> None:
     pool = write(tmp_path / "wav.scp", {f"u{i}": f"{i}.wav" for i in range(7)})
-    assert split_keys(pool, [], 3, tmp_path / "log") == 3
-    assert split_keys(pool, [], 5, tmp_path / "log") == 3
+    assert split_keys(pool, 3, tmp_path / "log") == 3
+    assert split_keys(pool, 5, tmp_path / "log") == 3
     write(pool, {"other": "1.wav"})
     with pytest.raises(ManifestError, match="another pool"):
-        split_keys(pool, [], 3, tmp_path / "log")
+        split_keys(pool, 3, tmp_path / "log")
 
 
 def test_nothing_to_score_is_an_error(tmp_path: Path) -> None:
     pool = write(tmp_path / "wav.scp", {})
     with pytest.raises(DataError, match="the pool is empty"):
-        split_keys(pool, [], 1, tmp_path / "log")
+        split_keys(pool, 1, tmp_path / "log")
     write(pool, {"a": "1.wav"})
     with pytest.raises(DataError, match="transcribed already"):
-        split_keys(pool, [pool], 1, tmp_path / "log")
+        split_keys(pool, 1, tmp_path / "log", exclude_dirs=[tmp_path])

@@ -18,7 +18,7 @@ al_last_stage=22    # The last of our stages.
 
 # Empty: as al_config has it, or else the commands' own defaults.
 al_method=          # Acquisition method that decides which utterances are selected.
-al_score_methods="confidence random" # Methods whose scores stage 20 computes beside al_method's.
+al_score_methods=   # Methods whose scores stage 20 computes beside al_method's.
 al_budget=          # What may be labelled: 500utt, 2.5h, or 20% of the pool's hours.
 al_pool=pool        # Name of the pool: ${data_feats}/<pool> if it is there, else data/<pool>.
 al_config=          # Config for all al_* commands, e.g. conf/al.yaml.
@@ -33,6 +33,7 @@ al_gpu=false        # Whether to score on GPUs.
 al_seed=            # Random seed.
 al_round=1          # The round of active learning.
 al_tag=             # Suffix to the result dir.
+al_select_tag=      # Suffix to the directories of stages 21 and 22.
 al_dir=             # Specify the directory for active learning.
                     # If this option is specified, al_tag is ignored.
 al_egl_opts=()      # --egl_* options, handed to al_score as they are.
@@ -48,14 +49,15 @@ Stages:
 
 Options:
     --al_method        # Acquisition method that decides (default: al_select's, egl).
-    --al_score_methods # Methods whose scores stage 20 computes beside it (default="${al_score_methods}").
+    --al_score_methods # Methods whose scores stage 20 computes beside it (default: confidence random).
     --al_budget        # What may be labelled: 500utt, 2.5h, or 20% of the pool's hours
                        # (default: al_select's, 20%).
     --al_pool          # Name of the pool: \${data_feats}/<pool> if it is there, else data/<pool>,
                        # which may hold pipes, segments and other sampling rates (default="${al_pool}").
     --al_config        # Config for all al_* commands; the options here win (default="${al_config}").
     --al_nbest         # Hypotheses an utterance at most (default: al_score's, 100).
-    --al_hyp_source    # Where hypotheses come from (default: al_score's, beam).
+    --al_hyp_source    # Where hypotheses come from: beam, or ctc_sample, which needs no search
+                       # (default: al_score's, beam).
     --al_posterior     # Whose P(transcript | audio) weighs them (default: al_score's, auto).
     --al_score_args    # Other arguments for al_score (default="${al_score_args}").
     --al_select_args   # Other arguments for al_select (default="${al_select_args}").
@@ -65,9 +67,14 @@ Options:
     --al_seed          # Random seed (default: al_score's, 0).
     --al_round         # The round of active learning (default="${al_round}").
     --al_tag           # Suffix to the result dir (default: the model's and the pool's names).
+    --al_select_tag    # Suffix to the directories of stages 21 and 22, for another selection from
+                       # the same scores (default="${al_select_tag}").
     --al_dir           # Specify the directory for active learning (default: \${expdir}/al_<al_tag>).
     --egl_weights      # raw: P(y|x) as it is; renormalized: divided by the mass of the list.
     --egl_params       # The gradient's parameters: all, encoder, decoder, head, or a regular expression.
+    --egl_mode         # exact, or estimate from a few directions (default: by the pool's size).
+    --egl_directions   # Of the estimate: more are closer to exact.
+    --egl_batch_bins   # The largest batch, utterances x samples of the longest: memory.
 
 All other options are asr.sh's:
 EOF
@@ -85,6 +92,8 @@ while [ $# -gt 0 ]; do
             echo "${al_help_message}"
             ./asr.sh --help
             exit 0 ;;
+        --*=*)
+            echo "$0: write '${1%%=*} ${1#*=}' for $1" 1>&2; exit 2 ;;
         --stage|--stop_stage|--al_*|--egl_*)
             [ $# -lt 2 ] && { echo "$0: $1 needs a value" 1>&2; exit 2; }
             al_name=${al_option#--}
@@ -141,9 +150,18 @@ if [ -z "${al_dir}" ]; then
 fi
 al_round_dir="${al_dir}/r${al_round}"
 al_score_dir="${al_round_dir}/score"
-al_select_dir="${al_round_dir}/select"
+al_select_dir="${al_round_dir}/select${al_select_tag:+_${al_select_tag}}"
+al_annotate_dir="${al_round_dir}/annotate${al_select_tag:+_${al_select_tag}}"
 al_config_opts=()
 [ -n "${al_config}" ] && al_config_opts=(--config "${al_config}")
+
+# The whole message of one failed job, from its first line to the end of the log.
+show_error() {
+    local failed
+    failed=$(grep -l -e "error:" "$1"/al_score.*.log | head -n 1)
+    [ -n "${failed}" ] && sed -n '/error:/,$p' "${failed}" | head -n 40
+    [ -n "${failed}" ] || tail -n 20 "$1"/al_score.*.log
+}
 
 al_data="${data_feats}/${al_pool}"
 [ -d "${al_data}" ] || al_data="data/${al_pool}"
@@ -191,6 +209,10 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     [ -e "${al_data}/utt2dur" ] && _opts+=(--utt2dur "${al_data}/utt2dur")
     [ -n "${inference_config}" ] && _opts+=(--inference_config "${inference_config}")
     _inference_args="${inference_args}"
+    if "${use_lm}" && "${use_word_lm:-false}"; then
+        log "Error: --use_word_lm true: the search over words is not supported; give a model over tokens"
+        exit 1
+    fi
     if "${use_lm}"; then
         _inference_args+=" --lm_train_config ${lm_exp}/config.yaml --lm_file ${lm_exp}/${inference_lm}"
     fi
@@ -198,10 +220,10 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     [ -n "${al_hyp_source}" ] && _opts+=(--hyp_source "${al_hyp_source}")
     [ -n "${al_posterior}" ] && _opts+=(--posterior "${al_posterior}")
     [ -n "${al_seed}" ] && _opts+=(--seed "${al_seed}")
-    if [ -n "${al_method}" ]; then
-        _opts+=(--methods "${al_method}")
-        for _method in ${al_score_methods}; do
-            [ "${_method}" = "${al_method}" ] || _opts+=("${_method}")
+    if [ -n "${al_method}${al_score_methods}" ]; then
+        _opts+=(--methods "${al_method:-egl}")
+        for _method in ${al_score_methods:-confidence random}; do
+            [ "${_method}" = "${al_method:-egl}" ] || _opts+=("${_method}")
         done
     fi
 
@@ -210,37 +232,47 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     for dset in "${train_set}" "${valid_set}" ${test_sets}; do
         # A pool may stand among the test sets, so that asr.sh formats it.
         [ "${dset}" = "${al_pool}" ] && continue
-        for _dir in "${data_feats}/${dset}" "${data_feats}/org/${dset}"; do
-            if [ -e "${_dir}/${_scp}" ]; then
-                _exclude_opts+=(--exclude_scp "${_dir}/${_scp}")
-                break
+        _found=false
+        # Stage 3 of asr.sh writes audio anew: data/ knows which recordings it came from.
+        for _dir in "${data_feats}/${dset}" "${data_feats}/org/${dset}" "data/${dset}"; do
+            if [ -e "${_dir}/wav.scp" ] || [ -e "${_dir}/feats.scp" ]; then
+                _exclude_opts+=(--exclude_dir "${_dir}")
+                _found=true
             fi
         done
+        "${_found}" || log "Warning: no data of ${dset} is here: what the pool shares with it is not left out"
+    done
+    for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
+        [ -d "${_dir}" ] && _exclude_opts+=(--pool_dir "${_dir}")
     done
     _logdir="${al_score_dir}/logdir"
     mkdir -p "${_logdir}"
     _nj=$(${python} -m espnet_egl.bin.al_prepare --key_file "${_key_file}" \
         ${_exclude_opts[@]+"${_exclude_opts[@]}"} \
-        --nj "${al_nj:-${inference_nj}}" --output_dir "${_logdir}")
+        --nj "${al_nj:-${inference_nj}}" --output_dir "${_logdir}" \
+        ${al_config_opts[@]+"${al_config_opts[@]}"})
 
     # 2. Submit scoring jobs
     log "Scoring started... log: '${_logdir}/al_score.*.log'"
+    # Kaldi's run.pl and its kin paste words into a shell script as they are; a regular expression
+    # or a space would not survive it. One argument a line, al_score reads them from a file.
+    printf '%s\n' \
+        --ngpu "${_ngpu}" \
+        --data_path_and_name_and_type "${al_data}/${_scp},speech,${_type}" \
+        --asr_train_config "${asr_exp}/config.yaml" \
+        --asr_model_file "${asr_exp}/${inference_asr_model}" \
+        --inference_args="${_inference_args}" \
+        ${_opts[@]+"${_opts[@]}"} ${al_egl_opts[@]+"${al_egl_opts[@]}"} > "${_logdir}/al_score.args"
     # shellcheck disable=SC2086
     ${_cmd} --gpu "${_ngpu}" JOB=1:"${_nj}" "${_logdir}"/al_score.JOB.log \
-        ${python} -m espnet_egl.bin.al_score \
-            --ngpu "${_ngpu}" \
-            --data_path_and_name_and_type "${al_data}/${_scp},speech,${_type}" \
+        ${python} -m espnet_egl.bin.al_score "@${_logdir}/al_score.args" \
             --key_file "${_logdir}"/keys.JOB.scp \
-            --asr_train_config "${asr_exp}"/config.yaml \
-            --asr_model_file "${asr_exp}"/"${inference_asr_model}" \
-            --inference_args "${_inference_args}" \
-            --output_dir "${_logdir}"/output.JOB \
-            ${_opts[@]+"${_opts[@]}"} ${al_egl_opts[@]+"${al_egl_opts[@]}"} ${al_score_args} \
-        || { grep -h -e "error:" -e "Error" "${_logdir}"/al_score.*.log | tail -n 20; exit 1; }
+            --output_dir "${_logdir}"/output.JOB ${al_score_args} \
+        || { show_error "${_logdir}"; exit 1; }
 
     # 3. Join the shards and check them
     ${python} -m espnet_egl.bin.al_merge --logdir "${_logdir}" --nj "${_nj}" \
-        --output_dir "${al_score_dir}"
+        --output_dir "${al_score_dir}" ${al_config_opts[@]+"${al_config_opts[@]}"}
     log "Scores: ${al_score_dir}/scores.tsv, not scored: ${al_score_dir}/skipped.tsv"
 fi
 
@@ -262,7 +294,7 @@ if [ "${al_stage}" -le 22 ] && [ "${al_stop_stage}" -ge 22 ]; then
     ${python} -m espnet_egl.bin.al_export \
         --select_dir "${al_select_dir}" \
         --nbest_file "${al_score_dir}/nbest.tsv" \
-        --output_dir "${al_round_dir}/annotate" \
+        --output_dir "${al_annotate_dir}" \
         ${al_format:+--format "${al_format}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
 fi

@@ -266,7 +266,7 @@ class GradientEngine:
                 stack.enter_context(torch.enable_grad())
                 recording = stack.enter_context(self._norms.recording(1))
                 encoded = recognizer.encode(alone)
-            yield EncodedBatch(self, recording, encoded)
+            yield EncodedBatch(self, speech, recording, encoded)
 
 
 class EncodedBatch:
@@ -276,8 +276,11 @@ class EncodedBatch:
         utterances: Each alone, without padding and graph.
     """
 
-    def __init__(self, engine: GradientEngine, recording: Recording, encoded: Encoded):
+    def __init__(
+        self, engine: GradientEngine, speech: Sequence[Any], recording: Recording, encoded: Encoded
+    ):
         self._engine = engine
+        self._speech = speech
         self._recording = recording
         self._encoded = encoded
         self.utterances = [encoded.utterance(b) for b in range(len(encoded.lengths))]
@@ -362,17 +365,42 @@ class EncodedBatch:
         branch_weights = ctc_weights(model, len(logits) - 1)
         return CTCCotangents(logits, branch_weights, hypotheses, model.blank_id)
 
-    def _pull_back(self, utterances: dict[int, _Utterance]) -> torch.Tensor:
-        """|| J_b^T u_r ||^2 of every utterance and direction: (B, R) float64, on the CPU."""
+    def _pull_back(self, utterances: dict[int, _Utterance], first: int = 0) -> torch.Tensor:
+        """|| J_b^T u_r ||^2 of every utterance and direction from ``first`` on.
+
+        Returns:
+            (B, R) float64, on the CPU.
+        """
         lengths = torch.zeros(len(self.utterances), 0, dtype=torch.float64)
-        for r in range(max((u.count for u in utterances.values()), default=0)):
+        for r in range(first, max((u.count for u in utterances.values()), default=0)):
+            left = {b: u for b, u in utterances.items() if r < u.count}
+            if _deserve_a_batch(list(left.values()), r, len(self.utterances)):
+                return torch.cat([lengths, self._pull_back_alone(left, r)], 1)
             wanted = [torch.zeros_like(output) for output in self._outputs]
-            for b, utterance in utterances.items():
-                if r < utterance.count:
-                    utterance.write_direction(r, [target[b] for target in wanted])
+            for b, utterance in left.items():
+                utterance.write_direction(r, [target[b] for target in wanted])
             norms, _ = self._recording.backward(self._outputs, wanted)
             lengths = torch.cat([lengths, norms.cpu().unsqueeze(1)], 1)
         return lengths
+
+    def _pull_back_alone(self, left: dict[int, _Utterance], first: int) -> torch.Tensor:
+        """The same for the few that are left, in a batch of their own."""
+        self._recording.close()
+        self._outputs.clear()
+        with self._engine.encode([self._speech[b] for b in left]) as batch:
+            found = batch._pull_back(dict(enumerate(left.values())), first)
+        lengths = torch.zeros(len(self.utterances), found.size(1), dtype=torch.float64)
+        lengths[list(left)] = found
+        return lengths
+
+
+def _deserve_a_batch(left: Sequence[_Utterance], done: int, batch: int) -> bool:
+    """Whether encoding those left anew costs less than to carry the others on.
+
+    To encode costs about as much as to pull back once.
+    """
+    passes = max(u.count for u in left) - done
+    return 2 * len(left) <= batch and (batch - len(left)) * passes > 2 * len(left)
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,13 @@ class Recording:
         self._arrived: dict[str, list[tuple[Call, torch.Tensor]]] = {}
         self._layers: dict[str, tuple[Any, Rule, Sequence[str]]] = {}
         self._norms = torch.zeros(0)
+        self.closed = False
+
+    def close(self) -> None:
+        """Let go of the forward pass, and watch no other one."""
+        self.closed = True
+        self._calls.clear()
+        self.leaves.clear()
 
     def watch(self, output: torch.Tensor) -> torch.Tensor:
         """Make sure that gradients reach ``output``."""
@@ -256,13 +263,14 @@ class TappedNorms:
                 if isinstance(layer, torch.nn.Conv2d) and not isinstance(layer.padding, str):
                     stack.enter_context(replaced(layer, "forward", _pulled_back_quickly(layer)))
             for module in self._sharing:
-                hook = _give_each_its_own(batch)
+                hook = _give_each_its_own(recording)
                 stack.callback(module.register_forward_pre_hook(hook).remove)
             for name, layer, names in self._recurrent:
                 forward = Recurrent(recording, name, layer, names)
                 stack.enter_context(replaced(layer, "forward", forward))
             for module, name, extra in self._expanded:
-                value = getattr(module, name).detach()
+                # Not the attribute, which a recording around this one may have replaced.
+                value = module._parameters[name].detach()
                 value = value.reshape((1,) * (extra + 1) + tuple(value.shape))
                 value = value.expand(batch, *value.shape[1:])
                 stack.enter_context(replaced(module, name, recording.add_expanded(value)))
@@ -271,7 +279,7 @@ class TappedNorms:
 
 def _hook(recording: Recording, name: str, rule: Rule, names: list[str]) -> Any:
     def after(layer: Any, args: tuple[Any, ...], output: torch.Tensor) -> Any:
-        if not torch.is_grad_enabled():
+        if recording.closed or not torch.is_grad_enabled():
             return None
         return recording.add_call(name, layer, rule, names, args[0], output)
 
@@ -285,10 +293,12 @@ def _pulled_back_quickly(layer: torch.nn.Conv2d) -> Any:
     return forward
 
 
-def _give_each_its_own(batch: int) -> Any:
+def _give_each_its_own(recording: Recording) -> Any:
     def before(attention: Any, args: tuple[Any, ...]) -> Any:
+        if recording.closed:
+            return None
         query, key, value, positions, *rest = args
-        return (query, key, value, positions.expand(batch, -1, -1), *rest)
+        return (query, key, value, positions.expand(recording.batch, -1, -1), *rest)
 
     return before
 

@@ -133,6 +133,35 @@ def test_the_estimate_nears_the_exact_value_with_more_directions(load: Any) -> N
     assert errors == sorted(errors, reverse=True)
 
 
+def test_the_few_that_need_more_directions_go_on_alone(
+    load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recognizer = load("ctc_conformer")
+    speech = [make_speech(1.3 - 0.05 * i, seed=i) for i in range(7)]
+    certain = [[1.0] + [0.0] * (len(HYPOTHESES) - 1)] * 7
+    weights = [
+        w if i % 3 else shares(recognizer, s, HYPOTHESES)
+        for i, (s, w) in enumerate(zip(speech, certain, strict=True))
+    ]
+    sizes = []
+    encode = GradientEngine.encode
+
+    def watched(self: GradientEngine, speech: Any) -> Any:
+        sizes.append(len(speech))
+        return encode(self, speech)
+
+    monkeypatch.setattr(GradientEngine, "encode", watched)
+    engine = GradientEngine(recognizer, mode="exact")
+    together = run(engine, speech, HYPOTHESES, weights)
+    assert sizes == [7, 3]
+    assert sorted({f.passes for f in together})[0] == 1
+    for s, w, found in zip(speech, weights, together, strict=True):
+        (alone,) = run(engine, [s], HYPOTHESES, [w])
+        assert found.passes == alone.passes
+        assert found.value == pytest.approx(alone.value, rel=1e-4)
+    assert not any(m._forward_hooks for m in recognizer.model.modules())
+
+
 class TestInvariance:
     """The same numbers whatever shares a batch, a list, a chunk or a thread with them."""
 

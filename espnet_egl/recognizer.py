@@ -254,7 +254,7 @@ class Recognizer:
             raise ConfigError(f"--posterior {posterior}: this model has no such branch")
 
     def _ctc(self, encoded: Encoded, hypotheses: Sequence[Sequence[int]]) -> torch.Tensor:
-        log_probs = self.model.ctc.log_softmax(encoded.hidden)[0].double()
+        log_probs = self.model.ctc.log_softmax(encoded.hidden)[0, : encoded.frames].double()
         return ctc_log_likelihoods(log_probs, hypotheses, self.model.blank_id)
 
     def _attention(self, encoded: Encoded, hypotheses: Sequence[Sequence[int]]) -> torch.Tensor:

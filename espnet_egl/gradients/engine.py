@@ -31,6 +31,7 @@ import torch
 
 from espnet_egl.errors import ConfigError, UnsupportedModelError
 from espnet_egl.gradients.losses import (
+    Combined,
     Cotangents,
     CTCCotangents,
     HiddenCotangents,
@@ -79,25 +80,16 @@ class ExpectedGradientLength:
     passes: int
 
 
-@dataclass(frozen=True)
-class Directions:
-    """Orthogonal directions u_1 ... u_R of one utterance, by decreasing energy.
-
-    Attributes:
-        energies: (R,) lambda_r, above 0.
-        coefficients: (R, K); u_r = sum_k coefficients[r, k] g_k has length 1.
-    """
-
-    energies: torch.Tensor
-    coefficients: torch.Tensor
-
-
-def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> Directions:
+def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Directions with sum_r lambda_r u_r u_r^T = sum_k w_k g_k g_k^T.
 
     Args:
         gram: (K, K) inner products <g_k, g_l>, float64.
         weights: (K,) at least 0, float64.
+
+    Returns:
+        Energies lambda (R,), largest first, and coefficients (R, K) with
+        u_r = sum_k coefficients[r, k] g_k of length 1.
     """
     roots = weights.sqrt()
     energies, vectors = torch.linalg.eigh(gram * roots[:, None] * roots)
@@ -105,7 +97,7 @@ def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> Directions:
     # Below this, eigenvalues are rounding.
     keep = energies > 1e-12 * energies[0].clamp_min(1e-300)
     energies, vectors = energies[keep], vectors[:, keep]
-    return Directions(energies, vectors.T * roots / energies.sqrt()[:, None])
+    return energies, vectors.T * roots / energies.sqrt()[:, None]
 
 
 def noticeable(weights: Sequence[float]) -> list[int]:
@@ -353,8 +345,17 @@ class EncodedBatch:
         shares = torch.tensor(
             [weights[k] for k in kept], dtype=torch.float64, device=cotangents.gram.device
         )
-        directions = find_directions(cotangents.gram, shares)
-        return _Utterance(cotangents, shares, directions, self._engine.count(directions.energies))
+        energies, coefficients = find_directions(cotangents.gram, shares)
+        count = self._engine.count(energies)
+        return _Utterance(
+            weights=shares,
+            own=cotangents.own,
+            lengths=cotangents.gram.diagonal().clone(),
+            energies=energies,
+            # The hypotheses' own gradients are let go of: there may be a hundred.
+            directions=cotangents.combine(coefficients[:count]) if count else [],
+            count=count,
+        )
 
     def _cotangents(self, b: int, hypotheses: Sequence[Sequence[int]]) -> Cotangents:
         recognizer, encoded = self._engine.recognizer, self.utterances[b]
@@ -408,38 +409,41 @@ class _Utterance:
     """What is known of an utterance before the backward passes.
 
     Attributes:
-        cotangents: Its hypotheses' gradients where they come in.
         weights: (K,).
-        directions: All of them.
-        count: How many are pulled back.
+        own: (K,) squared gradient lengths above the shared part.
+        lengths: (K,) squared lengths of the gradients that come into the shared part.
+        energies: Of all directions.
+        directions: Those that are pulled back, for every tensor they come in at.
+        count: How many these are.
     """
 
-    cotangents: Cotangents
     weights: torch.Tensor
-    directions: Directions
+    own: torch.Tensor
+    lengths: torch.Tensor
+    energies: torch.Tensor
+    directions: list[Combined]
     count: int
 
     def write_direction(self, r: int, targets: Sequence[torch.Tensor]) -> None:
-        """Put u_r into (T, F) tensors, which may be longer."""
-        parts = self.cotangents.combine(self.directions.coefficients[r])
-        for target, part in zip(targets, parts, strict=True):
-            target[: len(part)] = part
+        """Put u_r into (T, F) tensors of zeros, which may be longer."""
+        for target, combined in zip(targets, self.directions, strict=True):
+            combined.write(r, target)
 
     def result(self, lengths: torch.Tensor) -> ExpectedGradientLength:
         """From || J^T u_r ||^2 of the first directions; the others by their energy."""
-        own = self.cotangents.own
+        own = self.own
         if self.count == 0:
             return ExpectedGradientLength(
                 float(self.weights @ own), 0.0, _spread(self.weights, own), 0
             )
-        energies = self.directions.energies
+        energies = self.energies
         measured, rest = energies[: self.count], float(energies[self.count :].sum())
         shared = float(measured.cpu() @ lengths[: self.count])
         per_energy = shared / float(measured.sum())
         return ExpectedGradientLength(
             float(self.weights @ own) + shared + per_energy * rest,
             PROPORTION_ERROR * per_energy * rest,
-            _spread(self.weights, own + per_energy * self.cotangents.gram.diagonal()),
+            _spread(self.weights, own + per_energy * self.lengths),
             self.count,
         )
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -68,8 +69,40 @@ class Cotangents(ABC):
     own: torch.Tensor
 
     @abstractmethod
-    def combine(self, coefficients: torch.Tensor) -> list[torch.Tensor]:
-        """sum_k coefficients[k] g_k: one (T, F) for every tensor of the shared part."""
+    def combine(self, coefficients: torch.Tensor) -> list[Combined]:
+        """u_r = sum_k coefficients[r, k] g_k, for every tensor of the shared part.
+
+        Args:
+            coefficients: (R, K).
+        """
+
+
+@dataclass(frozen=True)
+class Combined:
+    """u_1 ... u_R at one tensor (T, F), where F are a few symbols of a vocabulary or all.
+
+    Attributes:
+        values: (R, T, U), single precision: what the backward pass computes in.
+        symbols: (U,) the columns that ``values`` are of; None for all.
+        common: (T, F) what the other columns are a multiple of.
+        factors: (R,) of ``common``.
+    """
+
+    values: torch.Tensor
+    symbols: torch.Tensor | None = None
+    common: torch.Tensor | None = None
+    factors: torch.Tensor | None = None
+
+    def write(self, r: int, target: torch.Tensor) -> None:
+        """Put u_r into a (T', F) tensor of zeros with T' >= T."""
+        if self.symbols is None:
+            target[: self.values.size(1)] = self.values[r]
+            return
+        assert self.common is not None
+        assert self.factors is not None
+        rows = target[: self.values.size(1)]
+        rows.copy_(self.factors[r] * self.common)
+        rows[:, self.symbols] = self.values[r].to(rows.dtype)
 
 
 def occupancies(
@@ -134,14 +167,14 @@ class CTCCotangents(Cotangents):
             common = probs.square().sum() - probs[:, symbols].square().sum()
             kept = (probs[:, symbols] - occupied).flatten(1)
             self.gram += weight**2 * (kept @ kept.T + common)
-            self._branches.append((weight, probs, symbols, kept))
+            self._branches.append((weight, probs.to(z.dtype), symbols, kept))
 
-    def combine(self, coefficients: torch.Tensor) -> list[torch.Tensor]:
+    def combine(self, coefficients: torch.Tensor) -> list[Combined]:
         found = []
         for weight, probs, symbols, kept in self._branches:
-            combined = coefficients.sum() * probs
-            combined[:, symbols] = (coefficients @ kept).view(len(probs), -1)
-            found.append(weight * combined)
+            values = (weight * coefficients @ kept).view(len(coefficients), len(probs), -1)
+            factors = weight * coefficients.sum(1)
+            found.append(Combined(values.to(probs.dtype), symbols, probs, factors.to(probs.dtype)))
         return found
 
 
@@ -173,8 +206,11 @@ class HiddenCotangents(Cotangents):
         flat = [g.flatten(1).double() for g in self._gradients]
         self.gram = sum((f @ f.T for f in flat[1:]), flat[0] @ flat[0].T)
 
-    def combine(self, coefficients: torch.Tensor) -> list[torch.Tensor]:
-        return [torch.einsum("k,ktd->td", coefficients.to(g.dtype), g) for g in self._gradients]
+    def combine(self, coefficients: torch.Tensor) -> list[Combined]:
+        return [
+            Combined(torch.einsum("rk,ktd->rtd", coefficients.to(g.dtype), g))
+            for g in self._gradients
+        ]
 
 
 def _decoder_size(

@@ -46,14 +46,12 @@ from espnet_egl.recognizer import Encoded, Recognizer, scoring_mode
 
 logger = logging.getLogger(__name__)
 
-MODES = ("exact", "estimate")
-
 # Share of the energy that exact mode leaves to proportion. EGL then differs from the
 # definition by less than 1e-3 (bench/gradient_engine.py).
 ENERGY_LEFT_OUT = 5e-4
 
-# Share of the weight of all but the best hypothesis that both modes leave out altogether.
-WEIGHT_LEFT_OUT = 1e-5
+# Share of the weight of all but the best hypothesis that is left out altogether.
+WEIGHT_LEFT_OUT = {"exact": 1e-5, "estimate": 1e-3}
 
 # How far the part taken in proportion to its energy may be off, as a share of it: the
 # reference lies within two of these in more than 90 % (bench/gradient_engine.py).
@@ -100,7 +98,7 @@ def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Te
     return energies, vectors.T * roots / energies.sqrt()[:, None]
 
 
-def noticeable(weights: Sequence[float]) -> list[int]:
+def noticeable(weights: Sequence[float], left_out: float) -> list[int]:
     """Leave out the least likely hypotheses, which together change nothing.
 
     The most likely one is what the model would have said and pulls least, so that what
@@ -108,12 +106,13 @@ def noticeable(weights: Sequence[float]) -> list[int]:
 
     Args:
         weights: K, which sum to 1.
+        left_out: The share of the others' weight that may be left out.
 
     Returns:
         Indices, in the order of the weights.
     """
     order = sorted(range(len(weights)), key=lambda k: weights[k])
-    limit = WEIGHT_LEFT_OUT * (1.0 - max(weights))
+    limit = left_out * (1.0 - max(weights))
     below = itertools.takewhile(
         lambda total: total <= limit, itertools.accumulate(weights[k] for k in order)
     )
@@ -140,13 +139,15 @@ class GradientEngine:
         mode: str = "estimate",
         directions: int = 5,
     ):
-        if mode not in MODES:
-            raise ConfigError(f"--egl_mode must be one of {', '.join(MODES)}, not {mode}")
+        if mode not in WEIGHT_LEFT_OUT:
+            known = ", ".join(WEIGHT_LEFT_OUT)
+            raise ConfigError(f"--egl_mode must be one of {known}, not {mode}")
         if directions < 1:
             raise ConfigError(f"--egl_directions must be at least 1, not {directions}")
         self.recognizer = recognizer
         self.parameters = select_parameters(recognizer.model, params)
         self.limit = directions if mode == "estimate" else None
+        self.weight_left_out = WEIGHT_LEFT_OUT[mode]
         self.shared, self.above = self._split()
         self._norms = self._watch(self.shared, "encoder")
         self.above_norms = self._watch(self.above, "decoder")
@@ -200,8 +201,12 @@ class GradientEngine:
                 self._norms = AutogradNorms(self.shared)
 
     def _agrees(self, speech: Sequence[Any]) -> bool:
-        with self.encode(speech) as batch:
-            together, wanted = batch.norms_of_noise()
+        try:
+            with self.encode(speech) as batch:
+                together, wanted = batch.norms_of_noise()
+        except UnsupportedModelError as e:
+            logger.warning(str(e))
+            return False
         fast, self._norms = self._norms, AutogradNorms(self.shared)
         try:
             for b, alone in enumerate(speech):
@@ -340,7 +345,7 @@ class EncodedBatch:
     def _utterance(
         self, b: int, hypotheses: Sequence[Sequence[int]], weights: Sequence[float]
     ) -> _Utterance:
-        kept = noticeable(weights)
+        kept = noticeable(weights, self._engine.weight_left_out)
         cotangents = self._cotangents(b, [hypotheses[k] for k in kept])
         shares = torch.tensor(
             [weights[k] for k in kept], dtype=torch.float64, device=cotangents.gram.device
@@ -388,6 +393,7 @@ class EncodedBatch:
         """The same for the few that are left, in a batch of their own."""
         self._recording.close()
         self._outputs.clear()
+        self._encoded = self.utterances[0]  # without a graph: its memory is free
         with self._engine.encode([self._speech[b] for b in left]) as batch:
             found = batch._pull_back(dict(enumerate(left.values())), first)
         lengths = torch.zeros(len(self.utterances), found.size(1), dtype=torch.float64)

@@ -69,10 +69,13 @@ class ArgumentParser(ESPnetArgumentParser):
         action = actions[0]
         # What was satisfied here need not stand on the command line.
         action.required = False
+        many = action.nargs in ("+", "*") or isinstance(action, argparse._AppendAction)
+        if value is None or (isinstance(value, list) and not many):
+            self.error(f"--config {path}: {key}: one value is wanted, not {value!r}")
         try:
             if isinstance(value, list):
                 return [self._get_value(action, str(v)) for v in value]
-            if isinstance(value, dict) or value is None:
+            if isinstance(value, dict):
                 return value if action.type is None else self._get_value(action, yaml.dump(value))
             value = self._get_value(action, str(value))
             self._check_value(action, value)
@@ -107,7 +110,10 @@ def make_parser(command: str, description: str) -> ArgumentParser:
 
 def yaml_dict(text: str) -> dict[str, Any]:
     """An option's value written as a yaml mapping, e.g. ``{my_method: {alpha: 2}}``."""
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        raise argparse.ArgumentTypeError(f"not yaml: {e}") from e
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"not a yaml mapping: {text}")
     return value

@@ -105,7 +105,7 @@ def test_decoding_options_are_espnets_own(model_files: Any, tmp_path: Path) -> N
     assert (recognizer.speech2text.nbest, recognizer.speech2text.maxlenratio) == (7, 0.3)
 
 
-@pytest.mark.parametrize("args", ["--beam_sise 5", "--beam_size five"])
+@pytest.mark.parametrize("args", ["--beam_sise 5", "--beam_size five", "--beam_size '5"])
 def test_wrong_decoding_options_are_refused(model_files: Any, args: str) -> None:
     files = model_files("ctc_conformer")
     with pytest.raises(ConfigError, match="options for decoding"):

@@ -58,6 +58,8 @@ def test_required_options_may_stand_in_the_config(tmp_path: Path) -> None:
         ("- al_score", "must hold sections"),
         ("a: [", "while parsing"),
         ("!!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("al_score: {nbest: }", "nbest: one value is wanted, not None"),
+        ("al_score: {egl_mode: [exact, estimate]}", "egl_mode: one value is wanted"),
     ],
 )
 def test_a_wrong_config_is_refused(
@@ -67,6 +69,17 @@ def test_a_wrong_config_is_refused(
         al_score.get_parser().parse_args(["--config", write(tmp_path, content), *NEEDED])
     assert e.value.code == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_arguments_may_come_from_a_file(tmp_path: Path) -> None:
+    """Whatever a shell on the way would make of them."""
+    pattern = r"^encoder\.(a|b)$ *"
+    (tmp_path / "al_score.args").write_text(
+        f"--egl_params\n{pattern}\n--inference_args=--beam_size 3\n--config\n"
+        f"{write(tmp_path, 'al_score: {nbest: 7}')}\n"
+    )
+    args = al_score.get_parser().parse_args([f"@{tmp_path}/al_score.args", *NEEDED])
+    assert (args.egl_params, args.inference_args, args.nbest) == (pattern, "--beam_size 3", 7)
 
 
 def test_a_missing_config_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

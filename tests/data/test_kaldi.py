@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from espnet_egl.data.kaldi import read_segments, read_table, subset_data_dir, write_table
+from espnet_egl.data.kaldi import (
+    read_durations,
+    read_segments,
+    read_table,
+    subset_data_dir,
+    write_table,
+)
 from espnet_egl.errors import DataError
 
 
@@ -88,3 +94,19 @@ def test_a_pool_that_changed_since_scoring_is_refused(tmp_path: Path) -> None:
     source = make_dir(tmp_path / "pool", {"wav.scp": "a a.wav\n"})
     with pytest.raises(DataError, match="lacks 1 selected utterances, for example 'z'"):
         subset_data_dir(source, tmp_path / "out", ["a", "z"], {"a": 1.0, "z": 1.0})
+
+
+@pytest.mark.parametrize("value", ["abc", "nan", "inf", "-1", "0", ""])
+def test_durations_are_numbers_above_zero(tmp_path: Path, value: str) -> None:
+    (tmp_path / "utt2dur").write_text(f"a 1.5\nb {value}\n")
+    with pytest.raises(DataError, match="utt2dur: 'b' lasts"):
+        read_durations(tmp_path / "utt2dur")
+    (tmp_path / "utt2dur").write_text("a 1.5\n")
+    assert read_durations(tmp_path / "utt2dur") == {"a": 1.5}
+
+
+@pytest.mark.parametrize("end", ["inf", "nan"])
+def test_segments_end_somewhere(tmp_path: Path, end: str) -> None:
+    (tmp_path / "segments").write_text(f"a rec 0 {end}\n")
+    with pytest.raises(DataError, match="'a' runs from"):
+        read_segments(tmp_path / "segments")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -148,3 +149,38 @@ def test_wrong_lists_are_refused(tmp_path: Path) -> None:
         make_pool(tmp_path, {"a": "a.wav"}, keys=["a", "z"])
     with pytest.raises(DataError, match="cannot be read"):
         Pool([(str(tmp_path / "none.scp"), "speech", "kaldi_ark")], ["a"], 8000)
+
+
+def test_no_clip_can_end_the_worker_that_reads_it(tmp_path: Path) -> None:
+    def broken(uid: str, data: dict[str, object]) -> dict[str, object]:
+        raise OverflowError("a bug")
+
+    scp = write_scp(tmp_path, {"a": write(tmp_path / "a.wav", make_speech(0.2))})
+    (item,) = Pool([(scp, "speech", "sound")], ["a"], 8000, preprocess=broken)
+    assert item == Skipped("a", "unexpected_error", "OverflowError: a bug")
+
+
+def test_a_pool_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    pool = make_pool(tmp_path, {"a": write(tmp_path / "a.wav", make_speech(0.2))})
+    (item,) = pickle.loads(pickle.dumps(pool))
+    assert item.uid == "a"
+
+
+def test_columns_of_several_channels_last_as_long_as_they_do(tmp_path: Path) -> None:
+    path = tmp_path / "two.wav"
+    soundfile.write(path, np.stack([make_speech(0.5)] * 2, 1), 8000)
+    scp = write_scp(tmp_path, {"a": str(path)})
+    (item,) = Pool([(scp, "speech", "multi_columns_sound")], ["a"], 8000)
+    assert item.seconds == 0.5
+
+
+def test_commands_are_not_run_by_any_type_that_must_not(tmp_path: Path) -> None:
+    scp = write_scp(tmp_path, {"a": f"touch {tmp_path}/ran |"})
+    (item,) = Pool([(scp, "speech", "kaldi_ark")], ["a"], 8000, allow_pipes=False)
+    assert (item.reason, (tmp_path / "ran").exists()) == ("pipe_not_allowed", False)
+
+
+def write_scp(directory: Path, rows: dict[str, str]) -> str:
+    path = directory / "list.scp"
+    path.write_text("".join(f"{uid} {value}\n" for uid, value in rows.items()))
+    return str(path)

@@ -74,3 +74,13 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "wav.scp").unlink()
     with pytest.raises(DataError, match=r"neither wav\.scp nor feats\.scp"):
         read_tasks(tmp_path)
+
+
+def test_no_cell_is_a_formula_and_a_spreadsheets_copy_is_kept(tmp_path: Path) -> None:
+    task = Task("=1+1", "@cmd.wav", 0.0, None, 1.0, ("+draft",))
+    path = TSV().export([task], tmp_path)
+    (row,) = path.read_text().splitlines()[1:]
+    assert row.split("\t") == [" =1+1", " @cmd.wav", "", "", "1.000", " +draft", "", ""]
+    path.write_bytes(path.read_text().encode("utf-16"))
+    with pytest.raises(DataError, match="is there already and differs"):
+        TSV().export([task], tmp_path)

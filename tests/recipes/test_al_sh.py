@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -59,6 +60,7 @@ def test_help_tells_both_kinds_of_options(recipe: Path) -> None:
         (("--stage", "twenty"), "are numbers, not 'twenty'"),
         (("--al_gpu", "maybe", "--stage", "20"), 'expected "true" or "false": --al_gpu'),
         (("--al_budget",), "--al_budget needs a value"),
+        (("--al_budget=2utt", "--stage", "20"), "write '--al_budget 2utt' for --al_budget=2utt"),
         (("--stage", "20"), "no pool: neither dump/raw/pool nor data/pool"),
         (("--stage", "20", "--use_lm", "perhaps"), 'expected "true" or "false": --use_lm'),
     ],
@@ -150,6 +152,38 @@ def test_values_that_look_like_options_stay_values(recipe: Path) -> None:
         recipe, "./run.sh", "--asr_args", "--al_nonsense", "--stage", "14", "--stop_stage", "14"
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_what_a_shell_would_read_stays_out_of_its_sight(pool_recipe: Path) -> None:
+    """Kaldi's run.pl and its kin paste the words of a command into a script, unquoted."""
+    pattern = r"^ctc\.(ctc_lo|no pe)\.*$|after_norm"
+    done = run(
+        pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--egl_params", pattern,
+        "--al_hyp_source", "ctc_sample", "--egl_mode", "estimate", "--al_budget", "2utt",
+        "--inference_args", "--beam_size 4",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    logdir = pool_recipe / "exp" / "al_asr_model_pool" / "r1" / "score" / "logdir"
+    command = (logdir / "al_score.1.log").read_text().splitlines()[0]
+    assert not set("()|$*\\'") & set(command)
+    manifest = json.loads((logdir / "output.1" / "manifest.json").read_text())
+    assert manifest["egl_params"] == pattern
+    assert manifest["inference_args"].strip() == "--beam_size 4"
+    assert manifest["egl_mode"] == "estimate"
+    # Another selection from the same scores, beside the first.
+    done = run(
+        pool_recipe, "./run.sh", *OPTIONS, "--stage", "21", "--al_method", "confidence",
+        "--al_select_tag", "sure", "--al_budget", "1utt",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len((logdir.parents[1] / "select_sure" / "wav.scp").read_text().splitlines()) == 1
+    assert (logdir.parents[1] / "annotate_sure" / "transcribe.tsv").exists()
+    # Other settings on the same scores: the whole message is shown.
+    done = run(pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--al_budget", "2utt")
+    assert done.returncode != 0
+    assert "egl_params: " in done.stdout
+    assert "Choose another --al_tag or --al_round" in done.stdout
 
 
 @pytest.mark.slow

@@ -32,33 +32,31 @@ TooShortUttError: type[Exception] = _legacy(
 # RNNDecoder.sampling_probability. Modules that heed the mode have them too, unread.
 RANDOM_IN_EVALUATION = frozenset({"dropout_rate", "dropout", "sampling_probability"})
 
-_attention = _legacy("nets.pytorch_backend.transformer.attention")
-_embedding = _legacy("nets.pytorch_backend.transformer.embedding")
 
-# Modules with parameters of their own that are added to, or multiplied with, what every
-# utterance has: parameter -> how many dimensions stand between the batch and its own.
-_EXPANDABLE: list[tuple[type[torch.nn.Module], dict[str, int]]] = [
-    (_attention.RelPositionMultiHeadedAttention, {"pos_bias_u": 1, "pos_bias_v": 1}),
-    (_attention.LegacyRelPositionMultiHeadedAttention, {"pos_bias_u": 1, "pos_bias_v": 1}),
-    (_embedding.ScaledPositionalEncoding, {"alpha": 2}),
-]
+def _attention(*names: str) -> tuple[type[torch.nn.Module], ...]:
+    """Classes of ESPnet's attention; imported when wanted, for the import prints a line."""
+    module = _legacy("nets.pytorch_backend.transformer.attention")
+    return tuple(getattr(module, name) for name in names)
+
+
+_RELATIVE = ("RelPositionMultiHeadedAttention", "LegacyRelPositionMultiHeadedAttention")
 
 
 def expandable_parameters(module: torch.nn.Module) -> dict[str, int]:
-    """Parameters that may be given to every utterance of a batch as its own."""
-    for cls, parameters in _EXPANDABLE:
-        if isinstance(module, cls):
-            return parameters
-    return {}
+    """Parameters that may be given to every utterance of a batch as its own.
+
+    They are added to, or multiplied with, what every utterance has: name -> how many
+    dimensions stand between the batch and the parameter's own.
+    """
+    if isinstance(module, _attention(*_RELATIVE)):
+        return {"pos_bias_u": 1, "pos_bias_v": 1}
+    embedding = _legacy("nets.pytorch_backend.transformer.embedding")
+    return {"alpha": 2} if isinstance(module, embedding.ScaledPositionalEncoding) else {}
 
 
 def shares_positions(module: torch.nn.Module) -> bool:
     """Whether its fourth argument is one table of positions (1, T, D) for the whole batch."""
-    return isinstance(
-        module,
-        _attention.RelPositionMultiHeadedAttention
-        | _attention.LegacyRelPositionMultiHeadedAttention,
-    )
+    return isinstance(module, _attention(*_RELATIVE))
 
 
 def lora_linear() -> list[type[torch.nn.Module]]:

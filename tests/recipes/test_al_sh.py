@@ -193,6 +193,13 @@ def test_a_failing_job_is_shown(pool_recipe: Path) -> None:
     assert "unknown acquisition method 'elg'" in done.stdout + done.stderr
 
 
+def test_a_pool_without_audio_is_refused(recipe: Path) -> None:
+    (recipe / "data" / "pool").mkdir(parents=True)
+    done = run(recipe, "./run.sh", "--stage", "20")
+    assert done.returncode == 1
+    assert "data/pool has neither wav.scp nor feats.scp. Put the untranscribed" in done.stdout
+
+
 def run_pl(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return run(directory, str(TEMPLATE / "utils" / "run.pl"), *args)
 

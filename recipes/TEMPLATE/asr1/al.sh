@@ -170,6 +170,11 @@ if [ ! -d "${al_data}" ]; then
         "Give its name with --al_pool"
     exit 1
 fi
+if [ ! -e "${al_data}/wav.scp" ] && [ ! -e "${al_data}/feats.scp" ]; then
+    log "Error: ${al_data} has neither wav.scp nor feats.scp." \
+        "Put the untranscribed audio into it as a Kaldi data directory, or give another with --al_pool"
+    exit 1
+fi
 
 
 if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then

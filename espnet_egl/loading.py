@@ -48,7 +48,7 @@ def load_recognizer(
         if path is not None and not Path(path).is_file():
             raise ConfigError(f"{path}: no such file; train the model first (stage 11)")
     compat.provide_rnnt_loss()
-    options = _inference_options(inference_config, inference_args)
+    options = inference_options(inference_config, inference_args)
     options.update(asr_train_config=str(train_config), device=device, dtype=dtype, nbest=nbest)
     lm_file = options.pop("lm_file", None)
     speech2text = _build(options)
@@ -103,8 +103,16 @@ def load_checkpoint(
         logger.warning(message)
 
 
-def _inference_options(config: str | Path | None, args: str) -> dict[str, Any]:
-    """Options of ``Speech2Text`` from asr_inference's own parser."""
+def inference_options(config: str | Path | None, args: str) -> dict[str, Any]:
+    """Options of ``Speech2Text`` from asr_inference's own parser.
+
+    Args:
+        config: Its ``--config``, a yaml file.
+        args: More options as on a command line; they win.
+
+    Raises:
+        ConfigError: An option is unknown or has a wrong value.
+    """
     from espnet2.bin.asr_inference import Speech2Text, get_parser
 
     parser = get_parser()

@@ -51,6 +51,8 @@ def load_recognizer(
     options = inference_options(inference_config, inference_args)
     options.update(asr_train_config=str(train_config), device=device, dtype=dtype, nbest=nbest)
     lm_file = options.pop("lm_file", None)
+    if lm_file is not None and options["lm_train_config"] is None:
+        raise ConfigError(f"--lm_file {lm_file} needs --lm_train_config, its config.yaml")
     speech2text = _build(options)
     load_checkpoint(speech2text.asr_model, model_file, device, strict)
     if lm_file is not None and options["lm_weight"] != 0.0:

@@ -172,3 +172,9 @@ def test_the_language_model_of_the_recipe_is_searched_with(
     torch.save({"lm.other": torch.zeros(1)}, lm_file)
     with pytest.raises(CheckpointError, match=r"lm\.pth does not fit"):
         load_recognizer(files.config, files.checkpoint, inference_args=options)
+
+
+def test_a_language_model_without_its_config_is_refused(model_files: Any) -> None:
+    files = model_files("ctc_conformer")
+    with pytest.raises(ConfigError, match=r"--lm_file lm\.pth needs --lm_train_config"):
+        load_recognizer(files.config, files.checkpoint, inference_args="--lm_file lm.pth")

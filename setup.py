@@ -39,7 +39,6 @@ setup(
     ],
     extras_require={
         "demo": ["espeakng-loader>=0.2"],
-        "report": ["jinja2>=3.1", "plotly>=5.20"],
         "dev": [
             "espeakng-loader>=0.2",
             "hypothesis>=6.100",

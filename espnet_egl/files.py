@@ -62,11 +62,27 @@ def claim_directory(directory: str | Path, settings: dict[str, Any], advice: str
     Raises:
         ManifestError: It holds results made with other settings; the message names them.
     """
+    check_directory(directory, settings, advice)
     path = Path(directory) / "manifest.json"
-    settings = json.loads(json.dumps(settings))
     if not path.exists():
         write_lines(path, [json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)])
+
+
+def check_directory(directory: str | Path, settings: dict[str, Any], advice: str) -> None:
+    """Refuse a directory that was claimed for other settings; writes nothing.
+
+    Args:
+        directory: As for :func:`claim_directory`.
+        settings: As for :func:`claim_directory`.
+        advice: As for :func:`claim_directory`.
+
+    Raises:
+        ManifestError: It holds results made with other settings; the message names them.
+    """
+    path = Path(directory) / "manifest.json"
+    if not path.exists():
         return
+    settings = json.loads(json.dumps(settings))
     found = json.loads(path.read_text(encoding="utf-8"))
     differences = [
         f"  {key}: {found.get(key)!r} there, {settings.get(key)!r} now"

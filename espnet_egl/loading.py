@@ -48,9 +48,11 @@ def load_recognizer(
         if path is not None and not Path(path).is_file():
             raise ConfigError(f"{path}: no such file; train the model first (stage 11)")
     compat.provide_rnnt_loss()
-    options = _inference_options(inference_config, inference_args)
+    options = inference_options(inference_config, inference_args)
     options.update(asr_train_config=str(train_config), device=device, dtype=dtype, nbest=nbest)
     lm_file = options.pop("lm_file", None)
+    if lm_file is not None and options["lm_train_config"] is None:
+        raise ConfigError(f"--lm_file {lm_file} needs --lm_train_config, its config.yaml")
     speech2text = _build(options)
     load_checkpoint(speech2text.asr_model, model_file, device, strict)
     if lm_file is not None and options["lm_weight"] != 0.0:
@@ -103,8 +105,16 @@ def load_checkpoint(
         logger.warning(message)
 
 
-def _inference_options(config: str | Path | None, args: str) -> dict[str, Any]:
-    """Options of ``Speech2Text`` from asr_inference's own parser."""
+def inference_options(config: str | Path | None, args: str) -> dict[str, Any]:
+    """Options of ``Speech2Text`` from asr_inference's own parser.
+
+    Args:
+        config: Its ``--config``, a yaml file.
+        args: More options as on a command line; they win.
+
+    Raises:
+        ConfigError: An option is unknown or has a wrong value.
+    """
     from espnet2.bin.asr_inference import Speech2Text, get_parser
 
     parser = get_parser()
@@ -127,7 +137,7 @@ def _inference_options(config: str | Path | None, args: str) -> dict[str, Any]:
 
 
 def _build(options: dict[str, Any]) -> Any:
-    """Make Speech2Text with random weights, mending options the model cannot meet."""
+    """Make Speech2Text with random weights."""
     from espnet2.bin.asr_inference import Speech2Text
 
     try:
@@ -140,6 +150,17 @@ def _build(options: dict[str, Any]) -> Any:
     for key in ("quantize_asr_model", "quantize_lm", "enh_s2t_task", "multi_asr", "streaming"):
         if options.get(key):
             raise UnsupportedModelError(f"--{key} cannot be combined with gradient lengths")
+    try:
+        return Speech2Text(**_fitted(options, train))
+    except Exception as e:  # from assertions to type checks, whatever the options break
+        raise ConfigError(
+            f"ESPnet cannot make the model or its search: {type(e).__name__}: {e}"
+        ) from e
+
+
+def _fitted(options: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:
+    """``options`` without what the model of ``train`` cannot meet."""
+    options = dict(options)
     ctc_weight = float((train.get("model_conf") or {}).get("ctc_weight", 0.5))
     if ctc_weight in (0.0, 1.0) and options["ctc_weight"] != ctc_weight:
         logger.info(f"The model has one branch only: decoding with ctc_weight {ctc_weight}")
@@ -154,12 +175,7 @@ def _build(options: dict[str, Any]) -> Any:
             **(options.get("transducer_conf") or {}),
             "nbest": options["nbest"],
         }
-    try:
-        return Speech2Text(**options)
-    except Exception as e:  # from assertions to type checks, whatever the options break
-        raise ConfigError(
-            f"ESPnet cannot make the model or its search: {type(e).__name__}: {e}"
-        ) from e
+    return options
 
 
 def _vocabulary_size(token_list: list[str] | str) -> int:

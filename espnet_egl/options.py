@@ -70,13 +70,14 @@ class ArgumentParser(ESPnetArgumentParser):
         # What was satisfied here need not stand on the command line.
         action.required = False
         many = action.nargs in ("+", "*") or isinstance(action, argparse._AppendAction)
-        if value is None or (isinstance(value, list) and not many):
+        mapping = isinstance(value, dict)
+        if value is None or (isinstance(value, list) and not many) or (mapping and not action.type):
             self.error(f"--config {path}: {key}: one value is wanted, not {value!r}")
         try:
             if isinstance(value, list):
                 return [self._get_value(action, str(v)) for v in value]
-            if isinstance(value, dict):
-                return value if action.type is None else self._get_value(action, yaml.dump(value))
+            if mapping:
+                return self._get_value(action, yaml.dump(value))
             value = self._get_value(action, str(value))
             self._check_value(action, value)
         except argparse.ArgumentError as e:

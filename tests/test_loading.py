@@ -112,6 +112,31 @@ def test_wrong_decoding_options_are_refused(model_files: Any, args: str) -> None
         load_recognizer(files.config, files.checkpoint, inference_args=args)
 
 
+def test_an_empty_decoding_option_is_refused(model_files: Any, tmp_path: Path) -> None:
+    files = model_files("ctc_conformer")
+    (tmp_path / "decode.yaml").write_text("beam_size:\n")
+    with pytest.raises(ConfigError, match="ESPnet cannot make the model or its search: TypeError"):
+        load_recognizer(files.config, files.checkpoint, tmp_path / "decode.yaml")
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"token_list": "none.txt"}, r"No such file or directory: 'none\.txt'"),
+        ({"model_conf": {"ctc_weight": "half"}}, "could not convert string to float: 'half'"),
+        ({"encoder_conf": {"output_size": "many"}}, 'TypeCheckError: argument "output_size"'),
+    ],
+)
+def test_a_broken_training_config_is_refused(
+    model_files: Any, tmp_path: Path, broken: dict[str, Any], message: str
+) -> None:
+    files = model_files("ctc_conformer")
+    config = {**yaml.safe_load(files.config.read_text()), **broken}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigError, match=message):
+        load_recognizer(tmp_path / "config.yaml", files.checkpoint)
+
+
 def test_quantized_models_are_refused(model_files: Any) -> None:
     files = model_files("ctc_conformer")
     with pytest.raises(UnsupportedModelError, match="quantize"):
@@ -172,3 +197,9 @@ def test_the_language_model_of_the_recipe_is_searched_with(
     torch.save({"lm.other": torch.zeros(1)}, lm_file)
     with pytest.raises(CheckpointError, match=r"lm\.pth does not fit"):
         load_recognizer(files.config, files.checkpoint, inference_args=options)
+
+
+def test_a_language_model_without_its_config_is_refused(model_files: Any) -> None:
+    files = model_files("ctc_conformer")
+    with pytest.raises(ConfigError, match=r"--lm_file lm\.pth needs --lm_train_config"):
+        load_recognizer(files.config, files.checkpoint, inference_args="--lm_file lm.pth")

@@ -60,6 +60,7 @@ def test_required_options_may_stand_in_the_config(tmp_path: Path) -> None:
         ("!!python/object/apply:os.getcwd []", "could not determine a constructor"),
         ("al_score: {nbest: }", "nbest: one value is wanted, not None"),
         ("al_score: {egl_mode: [exact, estimate]}", "egl_mode: one value is wanted"),
+        ("al_score: {hyp_source: {beam: 5}}", "hyp_source: one value is wanted"),
     ],
 )
 def test_a_wrong_config_is_refused(

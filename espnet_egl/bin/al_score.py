@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,6 +133,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 
     from espnet_egl import compat
     from espnet_egl.files import file_hash
+    from espnet_egl.loading import inference_options
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
     files = {"key_file", "segments", "utt2dur"}
@@ -142,9 +142,10 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     for name in files:
         path = getattr(args, name)
         found[f"{name}_sha256"] = None if path is None else file_hash(path)
-    words = shlex.split(args.inference_args)
-    if "--lm_file" in words[:-1]:
-        found["lm_file_sha256"] = file_hash(words[words.index("--lm_file") + 1])
+    decoding = inference_options(args.inference_config, args.inference_args)
+    for name in ("lm_train_config", "lm_file", "ngram_file"):
+        if decoding[name] is not None:
+            found[f"{name}_sha256"] = file_hash(decoding[name])
     found["data_sha256"] = file_hash(args.data_path_and_name_and_type[0][0])
     versions = {"espnet": compat.ESPNET_VERSION, "torch": torch.__version__}
     return {**found, **versions, "espnet_egl": __version__}

@@ -28,26 +28,28 @@ def select(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from espnet_egl.data.kaldi import subset_data_dir
-    from espnet_egl.files import claim_directory, file_hash
+    from espnet_egl.files import check_directory, claim_directory, file_hash
     from espnet_egl.selection import select as selection
     from espnet_egl.tables import read_scores
 
     table = read_scores(args.score_file)
     chosen = selection.select(table, args.method, args.budget)
-    claim_directory(
-        args.output_dir,
-        {
-            "method": args.method,
-            "budget": args.budget,
-            "scores_sha256": file_hash(args.score_file),
-            "espnet_egl": __version__,
-        },
+    settings = {
+        "method": args.method,
+        "budget": args.budget,
+        "scores_sha256": file_hash(args.score_file),
+        "espnet_egl": __version__,
+    }
+    advice = (
         "It may be with the annotators already. Choose another --al_select_tag, or remove the "
-        "directory.",
+        "directory."
     )
+    check_directory(args.output_dir, settings, advice)
     durations = dict(zip(chosen["utterance"], chosen["seconds"], strict=True))
     subset_data_dir(args.data_dir, args.output_dir, chosen["utterance"], durations)
     selection.write_selection(Path(args.output_dir) / "selection.tsv", chosen)
+    # Claimed last: a selection that failed half way must not refuse the mended run.
+    claim_directory(args.output_dir, settings, advice)
     print(f"\n{selection.describe(table, chosen, args.method, args.budget)}\n")
     print(f"The selection is a Kaldi data directory: {Path(args.output_dir).absolute()}")
 

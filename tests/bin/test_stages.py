@@ -215,11 +215,12 @@ def test_a_pool_of_segments_is_scored_and_selected(
     assert (tmp_path / "select" / "wav.scp").read_text() == f"{uid} cat {path} |\n"
 
 
-def error_of(call: Any, capsys: pytest.CaptureFixture[str]) -> str:
+def error_of(call: Any, capsys: pytest.CaptureFixture[str], whole: bool = False) -> str:
     with pytest.raises(SystemExit) as e:
         call()
     assert e.value.code == 1
-    return capsys.readouterr().err.splitlines()[-1]
+    message = capsys.readouterr().err
+    return message if whole else message.splitlines()[-1]
 
 
 def test_other_settings_in_the_same_directory_are_refused(
@@ -265,6 +266,25 @@ def test_errors_name_what_to_do(
             ["--logdir", f"{score_dir}/logdir", "--nj", "1", "--output_dir", str(score_dir)]
         ),
         capsys,
+    )
+
+
+def test_a_selection_that_failed_does_not_refuse_the_mended_run(
+    model_files: Any, pool_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score_dir, selected = tmp_path / "score", tmp_path / "select"
+    run_stage_20(model_files("ctc_conformer"), pool_dir, score_dir, 1)
+    select = ["--score_file", f"{score_dir}/scores.tsv", "--data_dir", str(pool_dir)]
+    select += ["--output_dir", str(selected)]
+    (pool_dir / "utt2spk").rename(tmp_path / "utt2spk")
+    (pool_dir / "utt2spk").write_text("a one\na two\n")
+    assert "stands twice" in error_of(lambda: al_select.main([*select, "--budget", "2utt"]), capsys)
+    (tmp_path / "utt2spk").replace(pool_dir / "utt2spk")
+    al_select.main([*select, "--budget", "1utt"])
+    assert len((selected / "wav.scp").read_text().splitlines()) == 1
+    # What is finished is claimed.
+    assert "budget: '1utt' there, '2utt' now" in error_of(
+        lambda: al_select.main([*select, "--budget", "2utt"]), capsys, whole=True
     )
 
 

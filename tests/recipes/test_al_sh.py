@@ -193,6 +193,26 @@ def test_a_failing_job_is_shown(pool_recipe: Path) -> None:
     assert "unknown acquisition method 'elg'" in done.stdout + done.stderr
 
 
+def test_a_killed_job_shows_the_end_of_its_log(pool_recipe: Path) -> None:
+    """A log that holds no message of ours."""
+    cluster = pool_recipe / "cluster.sh"
+    cluster.write_text('#!/bin/bash\necho "out of memory" > "${4/JOB/1}"\nexit 1\n')
+    cluster.chmod(0o755)
+    (pool_recipe / "cmd.sh").unlink()
+    (pool_recipe / "cmd.sh").write_text('decode_cmd="./cluster.sh"\n')
+    done = run(pool_recipe, "./run.sh", *OPTIONS, "--stage", "20")
+    assert done.returncode == 1
+    assert "out of memory" in done.stdout
+    assert "Warning: no data of train is here" in done.stderr
+
+
+def test_a_pool_without_audio_is_refused(recipe: Path) -> None:
+    (recipe / "data" / "pool").mkdir(parents=True)
+    done = run(recipe, "./run.sh", "--stage", "20")
+    assert done.returncode == 1
+    assert "data/pool has neither wav.scp nor feats.scp. Put the untranscribed" in done.stdout
+
+
 def run_pl(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return run(directory, str(TEMPLATE / "utils" / "run.pl"), *args)
 

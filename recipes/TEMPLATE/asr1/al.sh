@@ -155,12 +155,16 @@ al_annotate_dir="${al_round_dir}/annotate${al_select_tag:+_${al_select_tag}}"
 al_config_opts=()
 [ -n "${al_config}" ] && al_config_opts=(--config "${al_config}")
 
-# The whole message of one failed job, from its first line to the end of the log.
+# The whole message of one failed job, from its first line to the end of the log; where none says
+# "error:", as after a kill, the logs' ends.
 show_error() {
     local failed
-    failed=$(grep -l -e "error:" "$1"/al_score.*.log | head -n 1)
-    [ -n "${failed}" ] && sed -n '/error:/,$p' "${failed}" | head -n 40
-    [ -n "${failed}" ] || tail -n 20 "$1"/al_score.*.log
+    failed=$(grep -l -e "error:" "$1"/al_score.*.log | head -n 1 || true)
+    if [ -n "${failed}" ]; then
+        sed -n '/error:/,$p' "${failed}"
+    else
+        tail -n 20 "$1"/al_score.*.log
+    fi
 }
 
 al_data="${data_feats}/${al_pool}"
@@ -168,6 +172,11 @@ al_data="${data_feats}/${al_pool}"
 if [ ! -d "${al_data}" ]; then
     log "Error: no pool: neither ${data_feats}/${al_pool} nor data/${al_pool} is a directory." \
         "Give its name with --al_pool"
+    exit 1
+fi
+if [ ! -e "${al_data}/wav.scp" ] && [ ! -e "${al_data}/feats.scp" ]; then
+    log "Error: ${al_data} has neither wav.scp nor feats.scp." \
+        "Put the untranscribed audio into it as a Kaldi data directory, or give another with --al_pool"
     exit 1
 fi
 
@@ -240,7 +249,7 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
                 _found=true
             fi
         done
-        "${_found}" || log "Warning: no data of ${dset} is here: what the pool shares with it is not left out"
+        "${_found}" || log "Warning: no data of ${dset} is here: what the pool shares with it is not left out" 1>&2
     done
     for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
         [ -d "${_dir}" ] && _exclude_opts+=(--pool_dir "${_dir}")

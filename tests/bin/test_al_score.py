@@ -1,0 +1,35 @@
+"""What al_score writes down before it scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from espnet_egl.bin import al_score
+
+
+def settings(directory: Path, *extra: str) -> dict[str, Any]:
+    for name in ("wav.scp", "config.yaml", "model.pth"):
+        (directory / name).write_text(name)
+    command = ["--data_path_and_name_and_type", f"{directory}/wav.scp,speech,sound"]
+    command += ["--key_file", f"{directory}/wav.scp", "--output_dir", str(directory)]
+    command += ["--asr_train_config", f"{directory}/config.yaml"]
+    command += ["--asr_model_file", f"{directory}/model.pth"]
+    return al_score.settings(al_score.get_parser().parse_args([*command, *extra]))
+
+
+@pytest.mark.parametrize("name", ["lm_file", "lm_train_config", "ngram_file"])
+@pytest.mark.parametrize("form", ["--{} {}", "--{}={}", "in the config"])
+def test_a_language_model_that_changed_is_noticed(tmp_path: Path, name: str, form: str) -> None:
+    """Wherever it was named."""
+    model, config = tmp_path / "lm", tmp_path / "decode.yaml"
+    config.write_text(f"{name}: {model}\n" if form == "in the config" else "beam_size: 5\n")
+    args = "" if form == "in the config" else form.format(name, model)
+    extra = ("--inference_config", str(config), f"--inference_args={args}")
+    model.write_text("one")
+    before = settings(tmp_path, *extra)
+    assert settings(tmp_path, *extra) == before
+    model.write_text("two")
+    assert settings(tmp_path, *extra) != before

@@ -171,18 +171,33 @@ class Recognizer:
         return int(conf.get("n_fft", 512))
 
     def search(self, encoded: Encoded) -> list[list[int]]:
-        """ESPnet's beam search: token ids of every hypothesis, as the search leaves them."""
+        """ESPnet's beam search: token ids of every hypothesis, as the search leaves them.
+
+        Raises:
+            UtteranceError: More tokens than frames were asked for, and ESPnet's CTC fell over it.
+        """
         hidden = encoded.hidden[0, : encoded.frames].detach()
         with torch.no_grad():
             if self.speech2text.beam_search_transducer is not None:
                 found = self.speech2text.beam_search_transducer(hidden)
             else:
-                found = self.speech2text.beam_search(
-                    x=hidden,
-                    maxlenratio=self.speech2text.maxlenratio,
-                    minlenratio=self.speech2text.minlenratio,
-                )
+                found = self._search_tokens(hidden)
         return [torch.as_tensor(h.yseq).tolist() for h in found[: self.speech2text.nbest]]
+
+    def _search_tokens(self, hidden: torch.Tensor) -> Any:
+        ratio = self.speech2text.maxlenratio
+        try:
+            return self.speech2text.beam_search(
+                x=hidden, maxlenratio=ratio, minlenratio=self.speech2text.minlenratio
+            )
+        except IndexError as e:
+            # ESPnet 202511 scores prefixes beyond the last frame.
+            longest = -ratio if ratio < 0 else ratio * len(hidden)
+            if longest <= len(hidden):
+                raise
+            raise UtteranceError(
+                "too_short", f"{len(hidden)} frames, for {longest:g} tokens by maxlenratio {ratio}"
+            ) from e
 
     def to_text(self, tokens: Sequence[int]) -> str:
         """Token ids -> the transcript as a person reads it."""

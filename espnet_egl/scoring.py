@@ -254,7 +254,7 @@ def score_pool(
 
     Args:
         pool: The shard's utterances.
-        scorer: What scores them.
+        scorer: What scores them, prepared.
         output_dir: Where tables and journal go.
         write_nbest: How many hypotheses of every utterance ``nbest.tsv`` keeps.
         num_workers: Processes that read audio ahead.
@@ -264,7 +264,6 @@ def score_pool(
     """
     output_dir = Path(output_dir)
     started = time.monotonic()
-    scorer.prepare()
     journal = Journal(output_dir / "journal.jsonl")
     with contextlib.closing(journal):
         if journal.done:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_speech
+from conftest import MODELS, make_speech
 
 from espnet_egl import scoring
 from espnet_egl.acquisition import AbsAcquisition, Evidence
@@ -147,6 +147,20 @@ def test_one_bad_clip_costs_the_others_of_its_batch_nothing(load: Any) -> None:
     found = by_uid(scorer.score(batch))
     assert found["bad"].reason == "too_short"
     assert all(found[u.uid].scores["egl"] > 0 for u in good)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_clip_is_too_short_to_be_told_so(load: Any, name: str) -> None:
+    """Some leave fewer frames than the search's 8 tokens, which ESPnet 202511 falls over."""
+    scorer = scorer_of(load(name), 10**9)
+    clips = [
+        Utterance(str(n), make_speech(1.0)[:n], n / 8000)
+        for n in (4000, 1, 60, 130, 300, 500, 700, 900, 1100)
+    ]
+    found = by_uid(r for batch in scorer.batches(clips) for r in scorer.score(batch))
+    assert found.pop("4000").scores["egl"] > 0
+    for result in found.values():
+        assert getattr(result, "reason", "too_short") == "too_short"
 
 
 def test_errors_that_every_utterance_would_meet_are_raised(

@@ -41,7 +41,7 @@ from espnet_egl.gradients.losses import (
 )
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.shared_forward import gradient_lengths
-from espnet_egl.gradients.taps import AutogradNorms, Recording, TappedNorms
+from espnet_egl.gradients.taps import AutogradNorms, Recording, TappedNorms, TappedRecording
 from espnet_egl.recognizer import Encoded, Recognizer, scoring_mode
 
 logger = logging.getLogger(__name__)
@@ -149,8 +149,14 @@ class GradientEngine:
         self.limit = directions if mode == "estimate" else None
         self.weight_left_out = WEIGHT_LEFT_OUT[mode]
         self.shared, self.above = self._split()
-        self._norms = self._watch(self.shared, "encoder")
-        self.above_norms = self._watch(self.above, "decoder")
+        if separable(recognizer.model):
+            self._norms = self._watch(self.shared, "encoder")
+            self.above_norms = self._watch(self.above, "decoder")
+        else:
+            logger.warning(
+                "One hypothesis at a time, which is slow: the loss has no part they share"
+            )
+            self._norms = self.above_norms = AutogradNorms(self.parameters)
         self._padding_is_harmless = True
 
     def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -165,8 +171,6 @@ class GradientEngine:
             logger.warning(
                 f"The front end is trained ({trainable[0]}, ...): one utterance at a time"
             )
-            return AutogradNorms(parameters)
-        if not separable(self.recognizer.model):
             return AutogradNorms(parameters)
         try:
             return TappedNorms(self.recognizer.model, parameters)
@@ -252,6 +256,7 @@ class GradientEngine:
         with ExitStack() as stack:
             stack.enter_context(scoring_mode(recognizer.model))
             stack.enter_context(torch.autocast(recognizer.device.type, enabled=False))
+            recording: Recording
             if isinstance(self._norms, TappedNorms):
                 with torch.no_grad():
                     features = [recognizer.features(s) for s in speech]
@@ -391,6 +396,7 @@ class EncodedBatch:
 
     def _pull_back_alone(self, left: dict[int, _Utterance], first: int) -> torch.Tensor:
         """The same for the few that are left, in a batch of their own."""
+        assert isinstance(self._recording, TappedRecording)  # one alone is never few of many
         self._recording.close()
         self._outputs.clear()
         self._encoded = self.utterances[0]  # without a graph: its memory is free

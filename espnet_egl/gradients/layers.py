@@ -15,7 +15,6 @@ Adding a rule is one class and one line in RULES.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,8 +38,16 @@ class Call:
     saved: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-class Rule(ABC):
+Calls = Sequence[tuple[Call, torch.Tensor]]
+"""Calls of one layer, each with the gradient D of its outputs."""
+
+
+class Rule:
     """The gradient of one kind of layer, utterance by utterance.
+
+    A rule has a method for every parameter it knows, of the parameter's name: from the layer,
+    what was kept of its inputs, and the gradient of its outputs to the parameter's gradient
+    for every utterance, (B, ...) in any order of its elements.
 
     Attributes:
         parameters: The names of the parameters it knows.
@@ -60,66 +67,31 @@ class Rule(ABC):
         """The gradient at the rule's own outputs, from that at the watched tensor."""
         return d
 
-    @abstractmethod
-    def gradients(
-        self, layer: Any, a: torch.Tensor, d: torch.Tensor, names: Collection[str]
-    ) -> dict[str, torch.Tensor]:
-        """Parameter name -> its gradient for every utterance, (B, *shape).
-
-        Args:
-            layer: The layer.
-            a: What was kept of its inputs.
-            d: The gradient of its outputs.
-            names: The parameters that are asked for.
-        """
-
-    def squared_norms(
-        self,
-        layer: Any,
-        calls: Sequence[tuple[Call, torch.Tensor]],
-        names: Collection[str],
-    ) -> torch.Tensor:
+    def squared_norms(self, layer: Any, calls: Calls, names: Collection[str]) -> torch.Tensor:
         """(B,) squared norm over the parameters ``names``, all calls of the layer together."""
-        total: dict[str, torch.Tensor] = {}
-        for call, d in calls:
-            for name, gradient in self.gradients(layer, call.inputs, d, names).items():
-                total[name] = total[name] + gradient if name in total else gradient
-        return _sum(gradient.flatten(1).square().sum(1) for gradient in total.values())
-
-
-def _sum(terms: Any) -> torch.Tensor:
-    """Sum over parameters, in float64."""
-    return torch.stack([term.double() for term in terms]).sum(0)
+        norms = []
+        for name in names:
+            gradient = getattr(self, name)
+            total = sum(gradient(layer, call.inputs, d) for call, d in calls)
+            norms.append(total.flatten(1).square().sum(1).double())
+        return torch.stack(norms).sum(0)
 
 
 class Linear(Rule):
     """y = x W^T + b, at every position."""
 
-    def gradients(
-        self, layer: Any, a: torch.Tensor, d: torch.Tensor, names: Collection[str]
-    ) -> dict[str, torch.Tensor]:
-        a, d = _positions(a), _positions(d)
-        found = {}
-        if "weight" in names:
-            found["weight"] = d.transpose(1, 2) @ a
-        if "bias" in names:
-            found["bias"] = d.sum(1)
-        return found
+    def weight(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        return _positions(d).transpose(1, 2) @ _positions(a)
 
-    def squared_norms(
-        self,
-        layer: Any,
-        calls: Sequence[tuple[Call, torch.Tensor]],
-        names: Collection[str],
-    ) -> torch.Tensor:
+    def bias(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        return _positions(d).sum(1)
+
+    def squared_norms(self, layer: Any, calls: Calls, names: Collection[str]) -> torch.Tensor:
         (call, d), *more = calls
         d = _positions(d)
         length, inputs, outputs = d.size(1), layer.weight.size(1), layer.weight.size(0)
-        if (
-            more
-            or set(names) != {"weight", "bias"}
-            or length * (inputs + outputs) > inputs * outputs
-        ):
+        explicit = length * (inputs + outputs) > inputs * outputs
+        if more or explicit or set(names) != {"weight", "bias"}:
             return super().squared_norms(layer, calls, names)
         if "gram" not in call.saved:
             a = _positions(call.inputs)
@@ -133,28 +105,40 @@ def _positions(x: torch.Tensor) -> torch.Tensor:
     return x.unsqueeze(1) if x.dim() == 2 else x.flatten(1, -2)
 
 
+class Pointwise(Linear):
+    """Conv1d with a kernel of one: a linear layer whose features come second."""
+
+    def fits(self, layer: Any) -> bool:
+        return (
+            layer.kernel_size == layer.stride == (1,)
+            and layer.groups == 1
+            and layer.padding in ((0,), 0)
+        )
+
+    def keep(self, layer: Any, a: torch.Tensor) -> torch.Tensor:
+        return a.transpose(1, 2)
+
+    def arriving(self, d: torch.Tensor) -> torch.Tensor:
+        return d.transpose(1, 2)
+
+
 class Convolution(Rule):
     """Conv1d and Conv2d of any stride, padding, dilation and groups."""
 
     def fits(self, layer: Any) -> bool:
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
-    def gradients(
-        self, layer: Any, a: torch.Tensor, d: torch.Tensor, names: Collection[str]
-    ) -> dict[str, torch.Tensor]:
-        found = {}
-        if "weight" in names:
-            by_groups = layer.groups > 1
-            found["weight"] = (_in_groups if by_groups else _one_by_one)(layer, a, d)
-        if "bias" in names:
-            found["bias"] = d.flatten(2).sum(2)
-        return found
+    def weight(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        return (_in_groups if layer.groups > 1 else _one_by_one)(layer, a, d)
+
+    def bias(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        return d.flatten(2).sum(2)
 
 
 def _in_groups(layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
     """The batch as part of the groups: one call for all utterances. Best for many groups."""
     weight = layer.weight
-    gradient = {3: conv1d_weight, 4: conv2d_weight}[a.dim()](
+    gradient = _WEIGHT_GRADIENT[a.dim()](
         a.reshape(1, -1, *a.shape[2:]),
         (len(a) * weight.size(0), *weight.shape[1:]),
         d.reshape(1, -1, *d.shape[2:]),
@@ -168,57 +152,28 @@ def _in_groups(layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
 
 def _one_by_one(layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
     """A call for every utterance: each is large enough to be worth it."""
-    compute = {3: conv1d_weight, 4: conv2d_weight}[a.dim()]
+    compute = _WEIGHT_GRADIENT[a.dim()]
     shape, conf = layer.weight.shape, (layer.stride, layer.padding, layer.dilation)
     each = zip(a.split(1), d.contiguous().split(1), strict=True)
     return torch.stack([compute(x, shape, g, *conf) for x, g in each])
 
 
-class FewInputs(Rule):
+_WEIGHT_GRADIENT = {3: conv1d_weight, 4: conv2d_weight}  # by dimensions of the inputs
+
+
+class FewInputs(Convolution):
     """Conv2d of few inputs, such as the first over a spectrogram: linear in its patches."""
 
     def fits(self, layer: Any) -> bool:
-        few = layer.weight[0].numel() <= 32
-        return few and layer.groups == 1 and Convolution().fits(layer)
+        return layer.weight[0].numel() <= 32 and layer.groups == 1 and super().fits(layer)
 
     def keep(self, layer: Any, a: torch.Tensor) -> torch.Tensor:
-        patches = torch.nn.functional.unfold(
+        return torch.nn.functional.unfold(
             a, layer.kernel_size, layer.dilation, layer.padding, layer.stride
         )
-        # The bias is the weight of an input that is always one.
-        return torch.cat([patches, torch.ones_like(patches[:, :1])], 1)
 
-    def gradients(
-        self, layer: Any, a: torch.Tensor, d: torch.Tensor, names: Collection[str]
-    ) -> dict[str, torch.Tensor]:
-        both = a @ d.flatten(2).transpose(1, 2)  # (B, C k k + 1, O)
-        return {n: both[:, :-1] if n == "weight" else both[:, -1] for n in names}
-
-
-class Pointwise(Linear):
-    """Conv1d with a kernel of one: a linear layer whose features come second."""
-
-    def fits(self, layer: Any) -> bool:
-        return (
-            layer.kernel_size == layer.stride == (1,)
-            and layer.groups == 1
-            and layer.padding in ((0,), 0)
-        )
-
-    def gradients(
-        self, layer: Any, a: torch.Tensor, d: torch.Tensor, names: Collection[str]
-    ) -> dict[str, torch.Tensor]:
-        found = super().gradients(layer, a.transpose(1, 2), d.transpose(1, 2), names)
-        return {n: g.unsqueeze(-1) if n == "weight" else g for n, g in found.items()}
-
-    def squared_norms(
-        self,
-        layer: Any,
-        calls: Sequence[tuple[Call, torch.Tensor]],
-        names: Collection[str],
-    ) -> torch.Tensor:
-        turned = [(Call(c.inputs.transpose(1, 2), c.saved), d.transpose(1, 2)) for c, d in calls]
-        return _AsLinear.squared_norms(layer, turned, names)
+    def weight(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        return a @ d.flatten(2).transpose(1, 2)  # (B, C k k, O)
 
 
 class LayerNorm(Rule):
@@ -231,15 +186,11 @@ class LayerNorm(Rule):
     def keep(self, layer: Any, a: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.layer_norm(a, layer.normalized_shape, eps=layer.eps)
 
-    def gradients(
-        self, layer: Any, a: torch.Tensor, d: torch.Tensor, names: Collection[str]
-    ) -> dict[str, torch.Tensor]:
-        found = {}
-        if "weight" in names:
-            found["weight"] = _positions(a * d).sum(1)
-        if "bias" in names:
-            found["bias"] = _positions(d).sum(1)
-        return found
+    def weight(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        return _positions(a * d).sum(1)
+
+    def bias(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        return _positions(d).sum(1)
 
 
 class BatchNorm(Rule):
@@ -253,17 +204,16 @@ class BatchNorm(Rule):
             a, layer.running_mean, layer.running_var, training=False, eps=layer.eps
         )
 
-    def gradients(
-        self, layer: Any, a: torch.Tensor, d: torch.Tensor, names: Collection[str]
-    ) -> dict[str, torch.Tensor]:
-        if a.dim() == 2:
-            a, d = a.unsqueeze(-1), d.unsqueeze(-1)
-        found = {}
-        if "weight" in names:
-            found["weight"] = (a * d).flatten(2).sum(2)
-        if "bias" in names:
-            found["bias"] = d.flatten(2).sum(2)
-        return found
+    def weight(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        return _times(a * d)
+
+    def bias(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        return _times(d)
+
+
+def _times(x: torch.Tensor) -> torch.Tensor:
+    """Sum over what follows batch and channel, if anything does."""
+    return x if x.dim() == 2 else x.flatten(2).sum(2)
 
 
 class Embedding(Rule):
@@ -274,23 +224,17 @@ class Embedding(Rule):
     def fits(self, layer: Any) -> bool:
         return layer.max_norm is None and not layer.scale_grad_by_freq
 
-    def gradients(
-        self, layer: Any, a: torch.Tensor, d: torch.Tensor, names: Collection[str]
-    ) -> dict[str, torch.Tensor]:
+    def weight(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
         if layer.padding_idx is not None:
             d = d.masked_fill((a == layer.padding_idx).unsqueeze(-1), 0.0)
         # Only the rows that occur in the batch: their number, not the vocabulary's, is paid for.
         rows, places = a.flatten(1).unique(return_inverse=True)
         gradient = d.new_zeros(len(a), len(rows), d.size(-1))
         gradient.scatter_add_(1, places.unsqueeze(-1).expand(-1, -1, d.size(-1)), _positions(d))
-        return {"weight": gradient}
+        return gradient
 
-    def squared_norms(
-        self,
-        layer: Any,
-        calls: Sequence[tuple[Call, torch.Tensor]],
-        names: Collection[str],
-    ) -> torch.Tensor:
+    def squared_norms(self, layer: Any, calls: Calls, names: Collection[str]) -> torch.Tensor:
+        # Together, for the rows of two calls are not the same.
         tokens = torch.cat([call.inputs.flatten(1) for call, _ in calls], 1)
         together = Call(tokens), torch.cat([_positions(d) for _, d in calls], 1)
         return super().squared_norms(layer, [together], names)
@@ -301,22 +245,19 @@ class LowRankLinear(Rule):
 
     parameters = frozenset({"weight", "bias", "lora_A", "lora_B"})
 
+    weight = Linear.weight
+    bias = Linear.bias
+
     def fits(self, layer: Any) -> bool:
         return layer.r > 0 and not layer.merged and not layer.fan_in_fan_out
 
-    def gradients(
-        self, layer: Any, a: torch.Tensor, d: torch.Tensor, names: Collection[str]
-    ) -> dict[str, torch.Tensor]:
-        a, d = _positions(a), _positions(d)
-        found = _AsLinear.gradients(layer, a, d, names)
-        if "lora_A" in names:
-            found["lora_A"] = layer.scaling * (d @ layer.lora_B).transpose(1, 2) @ a
-        if "lora_B" in names:
-            found["lora_B"] = layer.scaling * d.transpose(1, 2) @ (a @ layer.lora_A.T)
-        return found
+    def lora_A(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:  # noqa: N802
+        d = layer.scaling * (_positions(d) @ layer.lora_B)
+        return d.transpose(1, 2) @ _positions(a)
 
+    def lora_B(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:  # noqa: N802
+        return layer.scaling * _positions(d).transpose(1, 2) @ (_positions(a) @ layer.lora_A.T)
 
-_AsLinear = Linear()
 
 # The first that fits; a class before those it is derived from.
 RULES: list[tuple[type[torch.nn.Module], Rule]] = [

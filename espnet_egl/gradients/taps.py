@@ -13,6 +13,7 @@ one, and their results are the same.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -21,7 +22,7 @@ import torch
 
 from espnet_egl import compat
 from espnet_egl.errors import UnsupportedModelError
-from espnet_egl.gradients.layers import Call, Rule, find_rule
+from espnet_egl.gradients.layers import Call, Calls, Rule, find_rule
 from espnet_egl.gradients.recurrent import Recurrent, is_recurrent
 from espnet_egl.gradients.reference import squared_norm
 from espnet_egl.recognizer import replaced
@@ -83,20 +84,66 @@ def _before_changes(output: torch.Tensor) -> torch.Tensor:
     return output
 
 
-class Recording:
+class Recording(ABC):
     """One forward pass under watch, and any number of backward passes through it.
 
-    Attributes:
+    Args:
+        batch: Number of utterances.
         leaves: Where the graph begins.
     """
 
-    def __init__(self, batch: int, like: torch.Tensor):
+    def __init__(self, batch: int, leaves: list[torch.Tensor]):
         self.batch = batch
-        self.leaves: list[torch.Tensor] = [like.new_zeros((), requires_grad=True)]
+        self.leaves = leaves
+
+    def backward(
+        self,
+        outputs: Sequence[torch.Tensor],
+        cotangents: Sequence[torch.Tensor],
+        inputs: Sequence[torch.Tensor] = (),
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]:
+        """|| J_b^T cotangent_b ||^2 of every utterance over the recorded parameters.
+
+        Args:
+            outputs: Tensors of the forward pass, (B, ...) each.
+            cotangents: One of the same shape for each.
+            inputs: Tensors whose gradients are wanted, too.
+
+        Returns:
+            (B,) float64, and the gradients of ``inputs``.
+        """
+        gradients = torch.autograd.grad(
+            outputs,
+            [*self.leaves, *inputs],
+            grad_outputs=cotangents,
+            retain_graph=True,
+            allow_unused=True,
+        )
+        count = len(self.leaves)
+        return self._norms(gradients[:count]).to(outputs[0].device), gradients[count:]
+
+    @abstractmethod
+    def _norms(self, gradients: Sequence[torch.Tensor | None]) -> torch.Tensor:
+        """(B,) float64, at the end of a backward pass that gave the leaves ``gradients``."""
+
+
+class AutogradRecording(Recording):
+    """One utterance, whose leaves are the parameters."""
+
+    def _norms(self, gradients: Sequence[torch.Tensor | None]) -> torch.Tensor:
+        return squared_norm(gradients).unsqueeze(0)
+
+
+class TappedRecording(Recording):
+    """A batch, whose one leaf is an anchor that every watched tensor hangs on."""
+
+    def __init__(self, batch: int, like: torch.Tensor):
+        super().__init__(batch, [like.new_zeros((), requires_grad=True)])
         self._calls: dict[str, list[Call]] = {}
-        self._arrived: dict[str, list[tuple[Call, torch.Tensor]]] = {}
         self._layers: dict[str, tuple[Any, Rule, Sequence[str]]] = {}
-        self._norms = torch.zeros(0)
+        # Of the backward pass under way.
+        self._arrived: dict[str, list[tuple[Call, torch.Tensor]]] = {}
+        self._found: list[torch.Tensor] = []
         self.closed = False
 
     def close(self) -> None:
@@ -129,7 +176,8 @@ class Recording:
         shape = output.shape
 
         def arrive(d: torch.Tensor) -> None:
-            self._arrive(name, call, rule.arriving(d.detach().view(shape)))
+            d = self._batch_first(name, d.detach().view(shape))
+            self._arrive(name, call, rule.arriving(d))
 
         _before_changes(output).register_hook(arrive)
         return output
@@ -137,7 +185,7 @@ class Recording:
     def add_expanded(self, value: torch.Tensor) -> torch.Tensor:
         """Note a parameter that was given to every utterance (B, ...) as its own."""
         value = self.watch(value)
-        value.register_hook(lambda d: self._add(d.flatten(1).square().sum(1).double()))
+        value.register_hook(lambda d: self._found.append(d.flatten(1).square().sum(1).double()))
         return value
 
     def _batch_first(self, name: str, x: torch.Tensor) -> torch.Tensor:
@@ -149,55 +197,25 @@ class Recording:
         return x
 
     def _arrive(self, name: str, call: Call, d: torch.Tensor) -> None:
-        d = self._batch_first(name, d)
         if len(self._calls[name]) == 1:
             self._finish(name, [(call, d)])
         else:
             self._arrived.setdefault(name, []).append((call, d))
 
-    def _finish(self, name: str, calls: list[tuple[Call, torch.Tensor]]) -> None:
+    def _finish(self, name: str, calls: Calls) -> None:
         layer, rule, names = self._layers[name]
         with torch.no_grad():
-            self._add(rule.squared_norms(layer, calls, names))
+            self._found.append(rule.squared_norms(layer, calls, names))
 
-    def _add(self, norms: torch.Tensor) -> None:
-        self._norms += norms
-
-    def backward(
-        self,
-        outputs: Sequence[torch.Tensor],
-        cotangents: Sequence[torch.Tensor],
-        inputs: Sequence[torch.Tensor] = (),
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]:
-        """|| J_b^T cotangent_b ||^2 of every utterance over the recorded parameters.
-
-        Args:
-            outputs: Tensors of the forward pass, (B, ...) each.
-            cotangents: One of the same shape for each.
-            inputs: Tensors whose gradients are wanted, too.
-
-        Returns:
-            (B,) float64, and the gradients of ``inputs``.
-        """
-        self._norms = torch.zeros(self.batch, dtype=torch.float64, device=outputs[0].device)
-        self._arrived.clear()
-        _, *gradients = self._pull_back(outputs, cotangents, [*self.leaves, *inputs])
+    def _norms(self, gradients: Sequence[torch.Tensor | None]) -> torch.Tensor:
         # A layer called several times has one gradient: the sum over its calls.
         for name, calls in self._arrived.items():
             self._finish(name, calls)
+        nothing = torch.zeros(self.batch, dtype=torch.float64)
+        total = torch.stack(self._found).sum(0) if self._found else nothing
         self._arrived.clear()
-        return self._norms, tuple(gradients)
-
-    @staticmethod
-    def _pull_back(
-        outputs: Sequence[torch.Tensor],
-        cotangents: Sequence[torch.Tensor],
-        inputs: Sequence[torch.Tensor],
-    ) -> tuple[torch.Tensor | None, ...]:
-        """The graph's own backward pass, kept for the next one."""
-        return torch.autograd.grad(
-            outputs, inputs, grad_outputs=cotangents, retain_graph=True, allow_unused=True
-        )
+        self._found.clear()
+        return total
 
 
 class TappedNorms:
@@ -246,12 +264,12 @@ class TappedNorms:
         return True
 
     @contextmanager
-    def recording(self, batch: int) -> Iterator[Recording]:
+    def recording(self, batch: int) -> Iterator[TappedRecording]:
         """Watch the forward passes in this block, of ``batch`` utterances each.
 
         The model is left as it was, also after an exception.
         """
-        recording = Recording(batch, next(self.model.parameters()))
+        recording = TappedRecording(batch, next(self.model.parameters()))
         asked = [p for p in self.model.parameters() if p.requires_grad]
         with ExitStack() as stack:
             for parameter in asked:
@@ -277,7 +295,7 @@ class TappedNorms:
             yield recording
 
 
-def _hook(recording: Recording, name: str, rule: Rule, names: list[str]) -> Any:
+def _hook(recording: TappedRecording, name: str, rule: Rule, names: list[str]) -> Any:
     def after(layer: Any, args: tuple[Any, ...], output: torch.Tensor) -> Any:
         if recording.closed or not torch.is_grad_enabled():
             return None
@@ -293,7 +311,7 @@ def _pulled_back_quickly(layer: torch.nn.Conv2d) -> Any:
     return forward
 
 
-def _give_each_its_own(recording: Recording) -> Any:
+def _give_each_its_own(recording: TappedRecording) -> Any:
     def before(attention: Any, args: tuple[Any, ...]) -> Any:
         if recording.closed:
             return None
@@ -301,24 +319,6 @@ def _give_each_its_own(recording: Recording) -> Any:
         return (query, key, value, positions.expand(recording.batch, -1, -1), *rest)
 
     return before
-
-
-class AutogradRecording(Recording):
-    """The same by plain autograd, for one utterance."""
-
-    def __init__(self, parameters: Parameters):
-        self.batch = 1
-        self.leaves = list(parameters.values())
-
-    def backward(
-        self,
-        outputs: Sequence[torch.Tensor],
-        cotangents: Sequence[torch.Tensor],
-        inputs: Sequence[torch.Tensor] = (),
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]:
-        gradients = self._pull_back(outputs, cotangents, [*self.leaves, *inputs])
-        norm = squared_norm(gradients[: len(self.leaves)])
-        return norm.unsqueeze(0).to(outputs[0].device), gradients[len(self.leaves) :]
 
 
 class AutogradNorms:
@@ -340,4 +340,4 @@ class AutogradNorms:
                 # Another recording around this one may have switched it off.
                 stack.callback(setattr, parameter, "requires_grad", parameter.requires_grad)
                 parameter.requires_grad = True
-            yield AutogradRecording(self.parameters)
+            yield AutogradRecording(1, list(self.parameters.values()))

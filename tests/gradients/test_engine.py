@@ -291,12 +291,15 @@ def test_a_layer_without_a_rule_is_named(load: Any, caplog: Any) -> None:
     assert "no rule for decoder.decoder.0 (LSTMCell: weight_ih" in caplog.text
 
 
-def test_a_loss_that_is_no_sum_over_transcripts_is_taken_one_by_one(load_fresh: Any) -> None:
+def test_a_loss_that_is_no_sum_over_transcripts_is_taken_one_by_one(
+    load_fresh: Any, caplog: Any
+) -> None:
     recognizer = load_fresh("hybrid_conformer")
     recognizer.model.criterion_att.normalize_length = True
     assert not separable(recognizer.model)
     engine = GradientEngine(recognizer, mode="exact")
     assert not engine.batches
+    assert "One hypothesis at a time, which is slow" in caplog.text
     speech = pool()[:1]
     weights = [shares(recognizer, speech[0], HYPOTHESES)]
     (found,) = run(engine, speech, HYPOTHESES, weights)

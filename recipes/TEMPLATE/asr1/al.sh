@@ -155,6 +155,10 @@ al_annotate_dir="${al_round_dir}/annotate${al_select_tag:+_${al_select_tag}}"
 al_config_opts=()
 [ -n "${al_config}" ] && al_config_opts=(--config "${al_config}")
 
+has_audio() {
+    [ -e "$1/wav.scp" ] || [ -e "$1/feats.scp" ]
+}
+
 # The whole message of one failed job, from its first line to the end of the log; where none says
 # "error:", as after a kill, the logs' ends.
 show_error() {
@@ -174,7 +178,7 @@ if [ ! -d "${al_data}" ]; then
         "Give its name with --al_pool"
     exit 1
 fi
-if [ ! -e "${al_data}/wav.scp" ] && [ ! -e "${al_data}/feats.scp" ]; then
+if ! has_audio "${al_data}"; then
     log "Error: ${al_data} has neither wav.scp nor feats.scp." \
         "Put the untranscribed audio into it as a Kaldi data directory, or give another with --al_pool"
     exit 1
@@ -244,7 +248,7 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
         _found=false
         # Stage 3 of asr.sh writes audio anew: data/ knows which recordings it came from.
         for _dir in "${data_feats}/${dset}" "${data_feats}/org/${dset}" "data/${dset}"; do
-            if [ -e "${_dir}/wav.scp" ] || [ -e "${_dir}/feats.scp" ]; then
+            if has_audio "${_dir}"; then
                 _exclude_opts+=(--exclude_dir "${_dir}")
                 _found=true
             fi
@@ -252,7 +256,7 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
         "${_found}" || log "Warning: no data of ${dset} is here: what the pool shares with it is not left out" 1>&2
     done
     for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
-        [ -d "${_dir}" ] && _exclude_opts+=(--pool_dir "${_dir}")
+        has_audio "${_dir}" && _exclude_opts+=(--pool_dir "${_dir}")
     done
     _logdir="${al_score_dir}/logdir"
     mkdir -p "${_logdir}"

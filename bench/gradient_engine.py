@@ -6,8 +6,9 @@ phase in a process of its own so that its peak memory is its own:
 
     python3 bench/gradient_engine.py                # the FSDD seed model (trained if missing)
     python3 bench/gradient_engine.py --model large  # 22 M parameters at random, BPE 5000
+    python3 bench/gradient_engine.py --model hybrid # the same with its decoder, 35 M
 
-Prints a table and, last, one JSON line.
+Prints tables and, last, one JSON line.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,18 +33,21 @@ ROOT = Path(__file__).resolve().parents[1]
 FSDD = ROOT / "recipes" / "fsdd" / "asr1"
 FSDD_EXP = FSDD / "exp" / "asr_train_asr_ctc_conformer_raw_en_char"
 
-PHASES = ("hypotheses", "reference", "exact", "estimate", "pass", "train")
+# Utterances, of these by the definition, samples of a batch.
+SIZES = {"fsdd": (100, 100, 300_000), "large": (12, 3, 500_000), "hybrid": (4, 2, 500_000)}
+PHASES = ("hypotheses", "reference", "exact", "estimate", "pass", "train", "parts")
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="fsdd", choices=("fsdd", "large"))
+    parser.add_argument("--model", default="fsdd", choices=tuple(SIZES))
     parser.add_argument("--fsdd", help="The Free Spoken Digit Dataset, to train on if need be")
-    parser.add_argument("--utterances", type=int, help="default: 100, or 12 of the large model")
+    parser.add_argument("--utterances", type=int, help="default: as many as take minutes")
     parser.add_argument("--reference", type=int, help="of these, how many by the definition")
     parser.add_argument("--hypotheses", type=int, default=100)
+    parser.add_argument("--directions", type=int, default=5, help="of the estimate")
     parser.add_argument("--batch_bins", type=int, help="of training and of the engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work_dir", type=Path, help="default: bench/work/<model>")
@@ -72,6 +77,8 @@ def prepare(args: argparse.Namespace) -> None:
 
     options = ASRTask.get_parser().parse_args(["--output_dir", str(model)])
     vars(options).update(large_model())
+    if args.model == "hybrid":
+        vars(options).update(transformer_decoder())
     torch.manual_seed(0)
     network = ASRTask.build_model(options).eval()
     sharpen(network, audio)
@@ -119,6 +126,15 @@ def large_model() -> dict[str, Any]:
     }
 
 
+def transformer_decoder() -> dict[str, Any]:
+    """What librispeech_100 has beside it."""
+    return {
+        "decoder": "transformer",
+        "decoder_conf": {"attention_heads": 4, "linear_units": 2048, "num_blocks": 6},
+        "model_conf": {"ctc_weight": 0.3, "lsm_weight": 0.1, "length_normalized_loss": False},
+    }
+
+
 def make_speech(directory: Path, count: int) -> None:
     """5 to 15 s of noise with changing tones; lengths are what costs time."""
     import soundfile
@@ -147,7 +163,8 @@ def load(args: argparse.Namespace, nbest: int = 1) -> Any:
         )
     model = args.work_dir / "model" / "model.pth"
     # With random weights the search would end nowhere: as many tokens as 10 s of speech have.
-    conf = "--beam_size 10 --ctc_weight 1.0 --maxlenratio -40"
+    ctc_weight = 1.0 if args.model == "large" else 0.3
+    conf = f"--beam_size 10 --ctc_weight {ctc_weight} --maxlenratio -40"
     return load_recognizer(model.with_name("config.yaml"), model, None, conf, nbest=nbest)
 
 
@@ -269,7 +286,7 @@ def run_engine(args: argparse.Namespace, mode: str) -> dict[str, Any]:
 
     recognizer, lists = load(args), read_lists(args)
     utterances = list(read_pool(args, recognizer))
-    engine = GradientEngine(recognizer, mode=mode)
+    engine = GradientEngine(recognizer, mode=mode, directions=args.directions)
     scorer = Scorer(recognizer, None, {}, engine, args.batch_bins)  # type: ignore[arg-type]
 
     def measure() -> dict[str, Any]:
@@ -300,15 +317,91 @@ def run_pass(args: argparse.Namespace) -> dict[str, Any]:
     recognizer = load(args)
     before = peak_bytes()
     pool = read_pool(args, recognizer)
-    engine = GradientEngine(recognizer, mode="estimate")
+    engine = GradientEngine(recognizer, mode="estimate", directions=args.directions)
     source = CTCSampleSource(size=args.hypotheses)
     scorer = Scorer(recognizer, source, {"egl": EGL()}, engine, args.batch_bins)
     output = args.work_dir / "pass"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
+    scorer.prepare()
     summary, seconds = timed(lambda: score_pool(pool, scorer, output))
     assert summary.scored == len(read_lists(args)), summary
     return {"seconds": seconds, "peak": peak_bytes() - before}
+
+
+def run_parts(args: argparse.Namespace) -> dict[str, Any]:
+    """Where an estimate's time goes, beside one step of training on the same batches.
+
+    The first round warms up and is not counted.
+    """
+    from espnet_egl.gradients.engine import GradientEngine
+    from espnet_egl.scoring import Scorer
+
+    recognizer, lists = load(args), read_lists(args)
+    engine = GradientEngine(recognizer, mode="estimate", directions=args.directions)
+    scorer = Scorer(recognizer, None, {}, engine, args.batch_bins)  # type: ignore[arg-type]
+    batches = scorer.batches(list(read_pool(args, recognizer)))
+    spent: Counter[str] = Counter()
+    for _ in range(2):
+        spent.clear()
+        for batch in batches:
+            found = [lists[u.uid] for u in batch]
+            spent += time_estimate(engine, batch, found)
+            spent += time_training(recognizer, batch, found)
+    with torch.profiler.profile() as profiled:
+        for batch in batches:
+            time_estimate(engine, batch, [lists[u.uid] for u in batch])
+    operators = {e.key: e.self_cpu_time_total for e in profiled.key_averages()}
+    total = sum(operators.values())
+    largest = sorted(operators, key=lambda key: -operators[key])[:12]
+    return {"seconds": spent, "operators": {key: operators[key] / total for key in largest}}
+
+
+def time_estimate(engine: Any, batch: Sequence[Any], found: Sequence[Any]) -> Counter[str]:
+    """Seconds an estimate of a batch takes, with all of its backward passes together."""
+    spent: Counter[str] = Counter()
+    started = time.perf_counter()
+    with engine.encode([u.speech for u in batch]) as encoded:
+        spent["forward pass, watched"] = time.perf_counter() - started
+        recording = encoded._recording
+        backward, passes = recording.backward, []
+
+        def pull_back(*a: Any, **k: Any) -> Any:
+            result, seconds = timed(lambda: backward(*a, **k))
+            passes.append(seconds)
+            return result
+
+        recording.backward = pull_back
+        _, seconds = timed(
+            lambda: encoded.expected_gradient_lengths(
+                [f["hypotheses"] for f in found], [f["weights"] for f in found]
+            )
+        )
+    spent["hypotheses to directions"] = seconds - sum(passes)
+    spent["one backward pass with norms"] = sum(passes) / len(passes)
+    return spent
+
+
+def time_training(recognizer: Any, batch: Sequence[Any], found: Sequence[Any]) -> Counter[str]:
+    """Seconds the forward and backward pass of training on a batch take."""
+    from espnet_egl.recognizer import pad
+
+    model = recognizer.model
+    speech = torch.nn.utils.rnn.pad_sequence(
+        [torch.as_tensor(u.speech) for u in batch], batch_first=True
+    )
+    lengths = torch.tensor([len(u.speech) for u in batch])
+    text, text_lengths = pad(
+        [f["hypotheses"][0] or [2] for f in found], speech.device, fill=model.ignore_id
+    )
+    model.train()
+    (loss, _, _), forward = timed(
+        lambda: model(speech=speech, speech_lengths=lengths, text=text, text_lengths=text_lengths)
+    )
+    _, backward = timed(loss.backward)
+    model.zero_grad()
+    model.eval()
+    return Counter({"training: forward pass": forward, "training: backward pass": backward})
 
 
 def run_train(args: argparse.Namespace) -> dict[str, Any]:
@@ -445,13 +538,20 @@ def report(found: dict[str, Any], figures: dict[str, Any]) -> None:
     for name, seconds in rows:
         print(f"{name:28}{seconds:16.4f}{duration(seconds * count):>16}")
     print()
+    for name, seconds in found["parts"]["seconds"].items():
+        print(f"{name:34}{1000 * seconds / count:10.2f} ms an utterance")
+    print("\nOf the estimate's time:")
+    for name, share in found["parts"]["operators"].items():
+        print(f"{name:34}{share:10.1%}")
+    print()
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
-    args.utterances = args.utterances or {"fsdd": 100, "large": 12}[args.model]
-    args.reference = args.reference or {"fsdd": args.utterances, "large": 3}[args.model]
-    args.batch_bins = args.batch_bins or {"fsdd": 300_000, "large": 500_000}[args.model]
+    utterances, reference, batch_bins = SIZES[args.model]
+    args.utterances = args.utterances or utterances
+    args.reference = min(args.reference or reference, args.utterances)
+    args.batch_bins = args.batch_bins or batch_bins
     args.work_dir = (args.work_dir or ROOT / "bench" / "work" / args.model).resolve()
     torch.set_num_threads(args.threads)
     if args.phase:
@@ -463,6 +563,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             "estimate": lambda a: run_engine(a, "estimate"),
             "pass": run_pass,
             "train": run_train,
+            "parts": run_parts,
         }
         print(json.dumps(phases[args.phase](args)))
         return
@@ -472,10 +573,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     for phase in PHASES:
         print(f"{phase} ...", file=sys.stderr, flush=True)
         words = [sys.executable, __file__, "--phase", phase]
-        for name in ("model", "utterances", "reference", "hypotheses", "batch_bins", "threads"):
-            words += [f"--{name}", str(getattr(args, name))]
+        for name, value in vars(args).items():
+            if name != "phase" and value is not None:
+                words += [f"--{name}", str(value)]
         done = subprocess.run(
-            [*words, "--work_dir", str(args.work_dir)],
+            words,
             stdout=subprocess.PIPE,
             text=True,
             check=True,

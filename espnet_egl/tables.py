@@ -14,7 +14,7 @@ from espnet_egl.files import atomic_open
 if TYPE_CHECKING:
     import pandas as pd
 
-    from espnet_egl.types import ScoredUtterance
+    from espnet_egl.types import NBest, ScoredUtterance, Utterance
 
 BASE_COLUMNS = (
     "utterance",
@@ -46,6 +46,17 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
+def known_columns(utterance: Utterance, frames: int, nbest: NBest) -> dict[str, float]:
+    """BASE_COLUMNS as numbers, for methods that look at other columns."""
+    return {
+        "seconds": utterance.seconds,
+        "frames": float(frames),
+        "hypotheses": float(len(nbest.hypotheses)),
+        "mass": nbest.mass,
+        "confidence": nbest.hypotheses[0].confidence,
+    }
+
+
 def score_row(scored: ScoredUtterance) -> list[str]:
     """The cells of one utterance: BASE_COLUMNS, the methods' scores, then their details."""
     best = scored.nbest.hypotheses[0]
@@ -58,6 +69,7 @@ def score_row(scored: ScoredUtterance) -> list[str]:
         f"{best.confidence:.6f}",
         one_line(best.text),
         *(f"{value:.8g}" for value in (scored.scores | scored.details).values()),
+        scored.audio_hash,
     ]
 
 
@@ -79,7 +91,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    text = dict.fromkeys(("utterance", "best_hypothesis"), str)
+    text = dict.fromkeys(("utterance", "best_hypothesis", "audio_hash"), str)
     try:
         table = pd.read_csv(
             path,
@@ -106,6 +118,31 @@ def read_scores(path: str | Path) -> pd.DataFrame:
                 f"{table[column][bad[0]]!r}, not a finite number"
             )
         table[column] = values
+    return table
+
+
+def read_nbest(path: str | Path) -> pd.DataFrame:
+    """Read ``nbest.tsv``: NBEST_COLUMNS, the most probable hypothesis of an utterance first.
+
+    Raises:
+        DataError: It is missing or malformed.
+    """
+    import pandas as pd
+
+    text = dict.fromkeys(("utterance", "text"), str)
+    try:
+        table = pd.read_csv(
+            path,
+            sep="\t",
+            quoting=csv.QUOTE_NONE,
+            keep_default_na=False,
+            dtype=text | {"rank": int, "log_prob": float},
+            encoding="utf-8",
+        )
+    except (OSError, ValueError) as e:
+        raise DataError(f"{path}: not a table of hypotheses: {e}") from e
+    if missing := [c for c in NBEST_COLUMNS if c not in table.columns]:
+        raise DataError(f"{path}: not a table of hypotheses: column {missing[0]} is missing")
     return table
 
 

@@ -24,7 +24,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ from espnet_egl.gradients.losses import (
     separable,
 )
 from espnet_egl.gradients.parameters import select_parameters
+from espnet_egl.gradients.projection import DIMENSIONS, Projection
 from espnet_egl.gradients.shared_forward import gradient_lengths
 from espnet_egl.gradients.taps import AutogradNorms, Recording, TappedNorms, TappedRecording
 from espnet_egl.recognizer import Encoded, Recognizer, scoring_mode
@@ -70,12 +71,15 @@ class ExpectedGradientLength:
         stderr: Standard error of ``value``.
         spread: Standard deviation of the gradient length over hypotheses, about.
         passes: Backward passes it took through what the hypotheses share.
+        embedding: (S,) the projected gradient of the hypothesis of the largest weight, as far
+            as the directions that were pulled back hold it; S is zero if not asked for.
     """
 
     value: float
     stderr: float
     spread: float
     passes: int
+    embedding: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
 def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,9 +131,11 @@ class GradientEngine:
         params: Over which parameters, see :func:`select_parameters`.
         mode: ``exact`` or ``estimate``.
         directions: How many directions ``estimate`` takes.
+        embedding: Whether gradients are projected, too, see :mod:`.projection`.
+        seed: Of the projection.
 
     Raises:
-        ConfigError: An option is wrong.
+        ConfigError: An option is wrong, or there is nothing to project.
     """
 
     def __init__(
@@ -138,6 +144,8 @@ class GradientEngine:
         params: str = "all",
         mode: str = "estimate",
         directions: int = 5,
+        embedding: bool = False,
+        seed: int = 0,
     ):
         if mode not in WEIGHT_LEFT_OUT:
             known = ", ".join(WEIGHT_LEFT_OUT)
@@ -149,6 +157,7 @@ class GradientEngine:
         self.limit = directions if mode == "estimate" else None
         self.weight_left_out = WEIGHT_LEFT_OUT[mode]
         self.shared, self.above = self._split()
+        self.projection = self._project(seed) if embedding else None
         if separable(recognizer.model):
             self._norms = self._watch(self.shared, "encoder")
             self.above_norms = self._watch(self.above, "decoder")
@@ -156,7 +165,7 @@ class GradientEngine:
             logger.warning(
                 "One hypothesis at a time, which is slow: the loss has no part they share"
             )
-            self._norms = self.above_norms = AutogradNorms(self.parameters)
+            self._norms = self.above_norms = AutogradNorms(self.parameters, self.projection)
         self._padding_is_harmless = True
 
     def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -166,17 +175,28 @@ class GradientEngine:
         above = {n: p for n, p in self.parameters.items() if n.startswith(ABOVE)}
         return {n: p for n, p in self.parameters.items() if n not in above}, above
 
+    def _project(self, seed: int) -> Projection:
+        model = self.recognizer.model
+        projection = Projection(model, self.shared, seed)
+        if not separable(model) or not projection:
+            raise ConfigError(
+                "gradient embeddings need linear layers that all hypotheses share: this model, or "
+                "what --egl_params chose of it, has none"
+            )
+        return projection
+
     def _watch(self, parameters: dict[str, Any], part: str) -> TappedNorms | AutogradNorms:
+        projection = self.projection if part == "encoder" else None
         if trainable := [n for n in parameters if n.startswith("frontend.")]:
             logger.warning(
                 f"The front end is trained ({trainable[0]}, ...): one utterance at a time"
             )
-            return AutogradNorms(parameters)
+            return AutogradNorms(parameters, projection)
         try:
-            return TappedNorms(self.recognizer.model, parameters)
+            return TappedNorms(self.recognizer.model, parameters, projection)
         except UnsupportedModelError as e:
             logger.warning(f"Gradient lengths of the {part} one at a time, which is slow: {e}")
-            return AutogradNorms(parameters)
+            return AutogradNorms(parameters, projection)
 
     @property
     def batches(self) -> bool:
@@ -202,7 +222,7 @@ class GradientEngine:
                 logger.warning("One utterance at a time: padding changes what this encoder gives")
             else:
                 logger.warning("One utterance at a time: hooks miss some of this encoder")
-                self._norms = AutogradNorms(self.shared)
+                self._norms = AutogradNorms(self.shared, self.projection)
 
     def _agrees(self, speech: Sequence[Any]) -> bool:
         try:
@@ -328,10 +348,11 @@ class EncodedBatch:
             for b, (found, shares) in enumerate(zip(hypotheses, weights, strict=True))
             if found
         }
-        lengths = self._pull_back(wanted)
+        lengths, projected = self._pull_back(wanted)
         nothing = ExpectedGradientLength(0.0, 0.0, 0.0, 0)
         return [
-            wanted[b].result(lengths[b]) if b in wanted else nothing for b in range(len(hypotheses))
+            wanted[b].result(lengths[b], projected[b]) if b in wanted else nothing
+            for b in range(len(hypotheses))
         ]
 
     def _one_by_one(
@@ -361,6 +382,7 @@ class EncodedBatch:
             weights=shares,
             own=cotangents.own,
             lengths=cotangents.gram.diagonal().clone(),
+            best=(coefficients[:count] @ cotangents.gram[:, 0]).cpu(),
             energies=energies,
             # The hypotheses' own gradients are let go of: there may be a hundred.
             directions=cotangents.combine(coefficients[:count]) if count else [],
@@ -376,25 +398,36 @@ class EncodedBatch:
         branch_weights = ctc_weights(model, len(logits) - 1)
         return CTCCotangents(logits, branch_weights, hypotheses, model.blank_id)
 
-    def _pull_back(self, utterances: dict[int, _Utterance], first: int = 0) -> torch.Tensor:
-        """|| J_b^T u_r ||^2 of every utterance and direction from ``first`` on.
+    def _pull_back(
+        self, utterances: dict[int, _Utterance], first: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """J_b^T u_r of every utterance and direction from ``first`` on.
 
         Returns:
-            (B, R) float64, on the CPU.
+            || J_b^T u_r ||^2 (B, R), and projected (B, R, S), float64, on the CPU.
         """
-        lengths = torch.zeros(len(self.utterances), 0, dtype=torch.float64)
+        lengths = [torch.zeros(len(self.utterances), 0, dtype=torch.float64)]
+        size = DIMENSIONS if self._engine.projection is not None else 0
+        projected = [torch.zeros(len(self.utterances), 0, size, dtype=torch.float64)]
         for r in range(first, max((u.count for u in utterances.values()), default=0)):
             left = {b: u for b, u in utterances.items() if r < u.count}
             if _deserve_a_batch(list(left.values()), r, len(self.utterances)):
-                return torch.cat([lengths, self._pull_back_alone(left, r)], 1)
+                for done, more in zip(
+                    (lengths, projected), self._pull_back_alone(left, r), strict=True
+                ):
+                    done.append(more)
+                break
             wanted = [torch.zeros_like(output) for output in self._outputs]
             for b, utterance in left.items():
                 utterance.write_direction(r, [target[b] for target in wanted])
             norms, _ = self._recording.backward(self._outputs, wanted)
-            lengths = torch.cat([lengths, norms.cpu().unsqueeze(1)], 1)
-        return lengths
+            lengths.append(norms.cpu().unsqueeze(1))
+            projected.append(self._recording.projected.double().cpu().unsqueeze(1))
+        return torch.cat(lengths, 1), torch.cat(projected, 1)
 
-    def _pull_back_alone(self, left: dict[int, _Utterance], first: int) -> torch.Tensor:
+    def _pull_back_alone(
+        self, left: dict[int, _Utterance], first: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same for the few that are left, in a batch of their own."""
         assert isinstance(self._recording, TappedRecording)  # one alone is never few of many
         self._recording.close()
@@ -402,9 +435,11 @@ class EncodedBatch:
         self._encoded = self.utterances[0]  # without a graph: its memory is free
         with self._engine.encode([self._speech[b] for b in left]) as batch:
             found = batch._pull_back(dict(enumerate(left.values())), first)
-        lengths = torch.zeros(len(self.utterances), found.size(1), dtype=torch.float64)
-        lengths[list(left)] = found
-        return lengths
+        count = len(self.utterances)
+        everyone = [values.new_zeros(count, *values.shape[1:]) for values in found]
+        for place, values in zip(everyone, found, strict=True):
+            place[list(left)] = values
+        return everyone[0], everyone[1]
 
 
 def _deserve_a_batch(left: Sequence[_Utterance], done: int, batch: int) -> bool:
@@ -424,6 +459,7 @@ class _Utterance:
         weights: (K,).
         own: (K,) squared gradient lengths above the shared part.
         lengths: (K,) squared lengths of the gradients that come into the shared part.
+        best: (R,) inner products of the first of these gradients with the directions.
         energies: Of all directions.
         directions: Those that are pulled back, for every tensor they come in at.
         count: How many these are.
@@ -432,6 +468,7 @@ class _Utterance:
     weights: torch.Tensor
     own: torch.Tensor
     lengths: torch.Tensor
+    best: torch.Tensor
     energies: torch.Tensor
     directions: list[Combined]
     count: int
@@ -441,8 +478,8 @@ class _Utterance:
         for target, combined in zip(targets, self.directions, strict=True):
             combined.write(r, target)
 
-    def result(self, lengths: torch.Tensor) -> ExpectedGradientLength:
-        """From || J^T u_r ||^2 of the first directions; the others by their energy."""
+    def result(self, lengths: torch.Tensor, projected: torch.Tensor) -> ExpectedGradientLength:
+        """From J^T u_r of the first directions; the others' lengths by their energy."""
         own = self.own
         if self.count == 0:
             return ExpectedGradientLength(
@@ -457,6 +494,7 @@ class _Utterance:
             PROPORTION_ERROR * per_energy * rest,
             _spread(self.weights, own + per_energy * self.lengths),
             self.count,
+            self.best @ projected[: self.count],
         )
 
 

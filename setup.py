@@ -45,6 +45,7 @@ setup(
             "espeakng-loader>=0.2",
             "hypothesis>=6.100",
             "loralib>=0.1.2",
+            "matplotlib>=3.8",
             "mypy>=1.11",
             "pandas-stubs",
             "pytest>=8.0",

@@ -8,6 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "espnet_egl"
 # Everyone may use these; the rest stands in the order in which data flows.
 COMMON = {"types", "errors", "registry", "compat", "files", "tables", "options", "progress"}
+COMMON |= {"embeddings"}
 ORDER = [
     "data",
     "padding",
@@ -15,6 +16,8 @@ ORDER = [
     "loading",
     "hypotheses",
     "gradients",
+    "prediction",
+    "temperature",
     "acquisition",
     "scoring",
 ]

@@ -27,6 +27,7 @@ al_hyp_source=      # Where hypotheses come from.
 al_posterior=       # Whose P(transcript | audio) weighs them: auto, ctc, attention, ...
 al_score_args=      # Other arguments for al_score, e.g., "--allow_pipes false".
 al_select_args=     # Other arguments for al_select.
+al_oracle_text=     # Transcripts of the pool, for the oracles true_gl and true_wer.
 al_format=          # What the annotators get.
 al_nj=              # The number of scoring jobs (default: inference_nj).
 al_gpu=false        # Whether to score on GPUs.
@@ -64,6 +65,8 @@ Options:
     --al_posterior     # Whose P(transcript | audio) weighs them (default: al_score's, auto).
     --al_score_args    # Other arguments for al_score (default="${al_score_args}").
     --al_select_args   # Other arguments for al_select (default="${al_select_args}").
+    --al_oracle_text   # Transcripts of the pool, for the methods true_gl and true_wer: to see what could
+                       # be had at most, where a pool is transcribed in truth.
     --al_format        # What the annotators get (default: al_export's, tsv).
     --al_nj            # The number of scoring jobs (default: inference_nj).
     --al_gpu           # Whether to score on GPUs (default="${al_gpu}").
@@ -342,6 +345,7 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
         has_audio "${_dir}" && _prepare_opts+=(--pool_dir "${_dir}")
     done
+    [ -n "${al_oracle_text}" ] && _opts+=(--text "${al_oracle_text}")
     # shellcheck disable=SC2206
     [ "${_methods}" = " " ] || _opts+=(--methods ${_methods})
     al_score_data "${al_data}" "${al_score_dir}" ${_prepare_opts[@]+"${_prepare_opts[@]}"} -- \

@@ -116,7 +116,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--egl_directions",
         type=int,
-        default=5,
+        default=3,
         help="Backward passes for a batch in estimate mode: more are closer to exact",
     )
     group.add_argument(

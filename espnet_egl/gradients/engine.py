@@ -15,7 +15,7 @@ and as hypotheses of one utterance differ in few places, a few directions hold a
 sliver of the energy. Each costs one backward pass, which all utterances of a batch share
 (:mod:`.taps`). What is left out is taken in proportion to its energy. The modes differ in
 how much that is: ``exact`` leaves out no more than ENERGY_LEFT_OUT, ``estimate`` takes a
-fixed number of directions.
+fixed number of directions, turned so that the first hold as much as can be (:func:`turn`).
 """
 
 from __future__ import annotations
@@ -82,16 +82,31 @@ class ExpectedGradientLength:
     embedding: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
-def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Directions with sum_r lambda_r u_r u_r^T = sum_k w_k g_k g_k^T.
+@dataclass(frozen=True)
+class Directions:
+    """u_1 ... u_R with sum_r lambda_r u_r u_r^T = sum_k w_k g_k g_k^T.
+
+    Attributes:
+        energies: lambda (R,), largest first.
+        coefficients: (R, K) with u_r = sum_k coefficients[r, k] g_k.
+        best: (R,) with g_1 = sum_r best[r] u_r.
+    """
+
+    energies: torch.Tensor
+    coefficients: torch.Tensor
+    best: torch.Tensor
+
+    def first(self, count: int) -> Directions:
+        """The first of them."""
+        return Directions(self.energies[:count], self.coefficients[:count], self.best[:count])
+
+
+def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> Directions:
+    """Directions of length one, at right angles to each other.
 
     Args:
         gram: (K, K) inner products <g_k, g_l>, float64.
         weights: (K,) at least 0, float64.
-
-    Returns:
-        Energies lambda (R,), largest first, and coefficients (R, K) with
-        u_r = sum_k coefficients[r, k] g_k of length 1.
     """
     roots = weights.sqrt()
     energies, vectors = torch.linalg.eigh(gram * roots[:, None] * roots)
@@ -99,7 +114,37 @@ def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Te
     # Below this, eigenvalues are rounding.
     keep = energies > 1e-12 * energies[0].clamp_min(1e-300)
     energies, vectors = energies[keep], vectors[:, keep]
-    return energies, vectors.T * roots / energies.sqrt()[:, None]
+    coefficients = vectors.T * roots / energies.sqrt()[:, None]
+    return Directions(energies, coefficients, coefficients @ gram[:, 0])
+
+
+def turn(cotangents: Cotangents, directions: Directions) -> Directions:
+    """The same sum by directions of which fewer matter further down.
+
+    What counts is || J^T u ||^2, not || u ||^2. A rotation of the columns sqrt(lambda_r) u_r
+    leaves the sum over all of them as it is, so that they may be ordered by any estimate of
+    what counts. Here it is the squared gradient length of a linear layer with the encoder's
+    outputs h as inputs and the gradient there, d_r, at its outputs: || [h, 1]^T d_r ||^2.
+    Like the gradients further down, and unlike || u_r ||^2, it adds up over frames.
+    """
+    if len(directions.energies) < 2:
+        return directions
+    scaled = directions.energies.sqrt()[:, None] * directions.coefficients
+    gram = torch.zeros_like(directions.energies).diag()
+    for h, d in cotangents.beneath(scaled):
+        inputs = torch.cat([h, torch.ones_like(h[:, :1])], 1)
+        gradients = (inputs.T @ d).flatten(1).double()
+        gram += gradients @ gradients.T
+    lengths, rotation = torch.linalg.eigh(gram)
+    lengths, rotation = lengths.flip(0), rotation.flip(1)
+    keep = lengths > 1e-12 * lengths[0].clamp_min(1e-300)
+    lengths, rotation = lengths[keep], rotation[:, keep].T
+    roots = directions.energies.sqrt()
+    return Directions(
+        lengths,
+        rotation @ scaled / lengths.sqrt()[:, None],
+        lengths.sqrt() * (rotation @ (directions.best / roots)),
+    )
 
 
 def noticeable(weights: Sequence[float], left_out: float) -> list[int]:
@@ -143,7 +188,7 @@ class GradientEngine:
         recognizer: Recognizer,
         params: str = "all",
         mode: str = "estimate",
-        directions: int = 5,
+        directions: int = 3,
         embedding: bool = False,
         seed: int = 0,
     ):
@@ -256,10 +301,20 @@ class GradientEngine:
         """How many directions of the given energies are pulled back."""
         if not self.shared:
             return 0
-        if self.limit is not None:
-            return min(self.limit, len(energies))
-        left_out = energies.flip(0).cumsum(0).flip(0)
-        return int((left_out > ENERGY_LEFT_OUT * left_out[0]).sum())
+        enough = _enough(energies)
+        return enough if self.limit is None else min(self.limit, enough)
+
+    def turned(self, cotangents: Cotangents, directions: Directions) -> tuple[Directions, float]:
+        """For estimates: directions in the order of what counts further down.
+
+        Returns:
+            Them, and the share of the energy that they leave out.
+        """
+        if self.limit is None:
+            return directions, 0.0
+        enough = directions.first(_enough(directions.energies))
+        left_out = 1.0 - float(enough.energies.sum() / directions.energies.sum())
+        return turn(cotangents, enough), left_out
 
     @contextmanager
     def encode(self, speech: Sequence[Any]) -> Iterator[EncodedBatch]:
@@ -376,16 +431,20 @@ class EncodedBatch:
         shares = torch.tensor(
             [weights[k] for k in kept], dtype=torch.float64, device=cotangents.gram.device
         )
-        energies, coefficients = find_directions(cotangents.gram, shares)
-        count = self._engine.count(energies)
+        directions = find_directions(cotangents.gram, shares)
+        count = self._engine.count(directions.energies)
+        left_out = 0.0
+        if 0 < count < len(directions.energies):
+            directions, left_out = self._engine.turned(cotangents, directions)
         return _Utterance(
             weights=shares,
             own=cotangents.own,
             lengths=cotangents.gram.diagonal().clone(),
-            best=(coefficients[:count] @ cotangents.gram[:, 0]).cpu(),
-            energies=energies,
+            best=directions.best[:count].cpu(),
+            energies=directions.energies,
+            left_out=left_out,
             # The hypotheses' own gradients are let go of: there may be a hundred.
-            directions=cotangents.combine(coefficients[:count]) if count else [],
+            directions=cotangents.combine(directions.coefficients[:count]) if count else [],
             count=count,
         )
 
@@ -395,8 +454,10 @@ class EncodedBatch:
         if not loss_is_ctc(model):
             return HiddenCotangents(recognizer, self._engine.above_norms, encoded, hypotheses)
         logits = [z[b, : encoded.frames] for z in self._outputs]
+        hidden = [encoded.hidden[0], *(h[0] for _, h in encoded.intermediate)]
         branch_weights = ctc_weights(model, len(logits) - 1)
-        return CTCCotangents(logits, branch_weights, hypotheses, model.blank_id)
+        weight = model.ctc.ctc_lo.weight
+        return CTCCotangents(hidden, weight, logits, branch_weights, hypotheses, model.blank_id)
 
     def _pull_back(
         self, utterances: dict[int, _Utterance], first: int = 0
@@ -442,6 +503,12 @@ class EncodedBatch:
         return everyone[0], everyone[1]
 
 
+def _enough(energies: torch.Tensor) -> int:
+    """How many directions leave out no more than ENERGY_LEFT_OUT."""
+    left_out = energies.flip(0).cumsum(0).flip(0)
+    return int((left_out > ENERGY_LEFT_OUT * left_out[:1]).sum())
+
+
 def _deserve_a_batch(left: Sequence[_Utterance], done: int, batch: int) -> bool:
     """Whether encoding those left anew costs less than to carry the others on.
 
@@ -461,6 +528,7 @@ class _Utterance:
         lengths: (K,) squared lengths of the gradients that come into the shared part.
         best: (R,) inner products of the first of these gradients with the directions.
         energies: Of all directions.
+        left_out: Share of the energy beside these.
         directions: Those that are pulled back, for every tensor they come in at.
         count: How many these are.
     """
@@ -470,6 +538,7 @@ class _Utterance:
     lengths: torch.Tensor
     best: torch.Tensor
     energies: torch.Tensor
+    left_out: float
     directions: list[Combined]
     count: int
 
@@ -485,13 +554,14 @@ class _Utterance:
             return ExpectedGradientLength(
                 float(self.weights @ own), 0.0, _spread(self.weights, own), 0
             )
-        energies = self.energies
-        measured, rest = energies[: self.count], float(energies[self.count :].sum())
-        shared = float(measured.cpu() @ lengths[: self.count])
-        per_energy = shared / float(measured.sum())
+        energies, lengths = self.energies.cpu(), lengths[: self.count]
+        measured = float(energies[: self.count] @ lengths)
+        rest = float(energies[self.count :].sum()) * float(lengths.mean())
+        shared = (measured + rest) / (1.0 - self.left_out)
+        per_energy = shared / float(self.weights @ self.lengths)
         return ExpectedGradientLength(
-            float(self.weights @ own) + shared + per_energy * rest,
-            PROPORTION_ERROR * per_energy * rest,
+            float(self.weights @ own) + shared,
+            PROPORTION_ERROR * (shared - measured),
             _spread(self.weights, own + per_energy * self.lengths),
             self.count,
             self.best @ projected[: self.count],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 TEMPLATE = Path(__file__).parents[2] / "recipes" / "TEMPLATE" / "asr1"
 
@@ -255,3 +256,23 @@ def test_scoring_counts_words_and_characters(tmp_path: Path) -> None:
     assert result.startswith("%WER 40.00 [ 2 / 5, 0 ins, 1 del, 1 sub ]\n2 utterances")
     done = run(tmp_path, sys.executable, str(script), "--results", "exp")
     assert "| WER | decode/test | 40.00 | 2 | 5 | 0 | 1 | 1 |" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_temperature_is_fitted_to_a_transcribed_set(pool_recipe: Path, transcribed: Path) -> None:
+    options = [*OPTIONS, "--stage", "20", "--stop_stage", "20", "--egl_temperature", "auto"]
+    done = run(pool_recipe, "./run.sh", *options, "--al_fit_set", "transcribed")
+    assert done.returncode != 0
+    assert "audio and text are needed in data/transcribed" in done.stdout + done.stderr
+    (pool_recipe / "data" / "transcribed").symlink_to(transcribed)
+    done = run(pool_recipe, "./run.sh", *options, "--al_fit_set", "transcribed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    round_dir = pool_recipe / "exp" / "al_asr_model_pool" / "r1"
+    fitted = yaml.safe_load((round_dir / "fit" / "fitted.yaml").read_text())
+    assert fitted["true_gl"]["utterances"] == 60
+    manifest = json.loads((round_dir / "score/logdir/output.1/manifest.json").read_text())
+    assert manifest["egl_temperature"] == fitted["temperature"] > 0
+    assert "Temperature of the posterior" in done.stdout
+    both = [*options, "--al_fit_set", "transcribed", "--al_method", "predicted_gl"]
+    done = run(pool_recipe, "./run.sh", *both)
+    assert "give a number for --egl_temperature" in done.stdout + done.stderr

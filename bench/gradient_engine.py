@@ -34,7 +34,7 @@ FSDD = ROOT / "recipes" / "fsdd" / "asr1"
 FSDD_EXP = FSDD / "exp" / "asr_train_asr_ctc_conformer_raw_en_char"
 
 # Utterances, of these by the definition, samples of a batch.
-SIZES = {"fsdd": (500, 100, 300_000), "large": (8, 2, 500_000), "hybrid": (4, 2, 500_000)}
+SIZES = {"fsdd": (100, 100, 300_000), "large": (8, 2, 500_000), "hybrid": (4, 2, 500_000)}
 PHASES = ("hypotheses", "reference", "exact", "estimate", "pass", "train", "parts")
 
 

@@ -33,6 +33,7 @@ setup(
         "jiwer>=3.0",
         "numpy",
         "pandas>=2.0",
+        "scikit-learn>=1.3",
         "scipy",
         "soundfile>=0.12",
         "tqdm",

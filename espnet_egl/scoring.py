@@ -23,6 +23,8 @@ from typing import Any
 import torch
 
 from espnet_egl.acquisition import AbsAcquisition, Evidence
+from espnet_egl.acquisition.confidence import Confidence
+from espnet_egl.data.kaldi import write_table
 from espnet_egl.data.pool import Pool, read_ahead
 from espnet_egl.errors import DataError, EGLError, UtteranceError
 from espnet_egl.gradients.engine import GradientEngine
@@ -34,9 +36,12 @@ from espnet_egl.tables import (
     NBEST_COLUMNS,
     SKIPPED_COLUMNS,
     one_line,
+    read_words,
     score_column,
     score_row,
+    word_row,
     write_rows,
+    write_words,
 )
 from espnet_egl.types import NBest, ScoredUtterance, Skipped, Utterance
 
@@ -63,6 +68,8 @@ class Scorer:
         methods: Name -> method.
         engine: Needed if any method needs gradients.
         batch_bins: An upper bound for (utterances x samples of the longest) of a batch.
+        confidence: What measures every best hypothesis and its words, whether or not it is
+            one of the methods.
     """
 
     recognizer: Recognizer
@@ -70,6 +77,7 @@ class Scorer:
     methods: Mapping[str, AbsAcquisition]
     engine: GradientEngine | None = None
     batch_bins: int = BATCH_BINS
+    confidence: Confidence = field(default_factory=Confidence)
 
     def prepare(self) -> None:
         """Check the options against the model.
@@ -78,6 +86,7 @@ class Scorer:
             ConfigError: They do not fit it.
         """
         self.source.prepare(self.recognizer)
+        self.confidence.prepare(self.recognizer)
         for method in self.methods.values():
             method.prepare(self.recognizer)
 
@@ -156,11 +165,22 @@ class Scorer:
         details: dict[str, float] = {}
         for method in self.methods.values():
             details.update(zip(method.columns, method.details(evidence), strict=True))
-        for name, value in (scores | details).items():
+        confidence = self.confidence.confidence(evidence)
+        finite = [*(scores | details).items(), ("confidence", confidence.utterance)]
+        for name, value in finite + [
+            (f"confidence of {w.text}", w.confidence) for w in confidence.words
+        ]:
             if not math.isfinite(value):
                 return Skipped(utterance.uid, "not_finite_score", f"{name} gave {value}")
-        frames = evidence.encoded.frames
-        return ScoredUtterance(utterance.uid, utterance.seconds, frames, nbest, scores, details)
+        return ScoredUtterance(
+            utterance.uid,
+            utterance.seconds,
+            evidence.encoded.frames,
+            nbest,
+            confidence,
+            scores,
+            details,
+        )
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -250,7 +270,7 @@ def score_pool(
     write_nbest: int = 5,
     num_workers: int = 1,
 ) -> Summary:
-    """Score a shard and leave ``scores.tsv``, ``skipped.tsv`` and ``nbest.tsv``.
+    """Score a shard and leave ``scores.tsv``, ``skipped.tsv``, ``nbest.tsv``, ``words.ctm``.
 
     Args:
         pool: The shard's utterances.
@@ -340,6 +360,7 @@ def _entry(result: ScoredUtterance | Skipped, nbest: int) -> dict[str, Any]:
         "uid": result.uid,
         "row": score_row(result),
         "nbest": [[f"{h.log_prob:.6g}", one_line(h.text)] for h in result.nbest.hypotheses[:nbest]],
+        "words": [word_row(word) for word in result.confidence.words],
     }
 
 
@@ -357,6 +378,7 @@ def _write_tables(journal: Journal, output_dir: Path, columns: Sequence[str]) ->
         else:
             summary.scored += 1
             summary.seconds += float(entry["row"][1])
+    write_words(output_dir / "words.ctm", rows("words"))
     write_rows(output_dir / "nbest.tsv", NBEST_COLUMNS, rows("nbest"))
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, rows("skipped"))
     write_rows(output_dir / "scores.tsv", [*BASE_COLUMNS, *columns], rows("row"))
@@ -368,6 +390,8 @@ def _rows_of(entry: dict[str, Any], key: str) -> list[list[str]]:
         return [entry["row"]]
     if key == "skipped":
         return [[entry["uid"], *entry["skipped"]]]
+    if key == "words":
+        return [[entry["uid"], *cells] for cells in entry["words"]]
     return [[entry["uid"], str(rank), *cells] for rank, cells in enumerate(entry["nbest"], 1)]
 
 
@@ -408,6 +432,12 @@ def merge_shards(
     for name, lines in joined.items():
         body = sorted(lines[1:], key=_sort_key)
         write_rows(output_dir / name, lines[0].split("\t"), (line.split("\t") for line in body))
+    write_words(
+        output_dir / "words.ctm", [w for s in shards for w in read_words(Path(s) / "words.ctm")]
+    )
+    column = BASE_COLUMNS.index("confidence")
+    cells = (line.split("\t") for line in joined["scores.tsv"][1:])
+    write_table(output_dir / "utt2confidence", {row[0]: row[column] for row in cells})
     return _summarize(joined)
 
 

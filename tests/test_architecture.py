@@ -14,9 +14,11 @@ ORDER = [
     "recognizer",
     "loading",
     "hypotheses",
+    "confidence",
     "gradients",
     "acquisition",
     "scoring",
+    "calibration",
 ]
 ORDER += ["selection", "exchange", "bin"]
 

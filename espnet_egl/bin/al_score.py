@@ -16,6 +16,12 @@ EXACT_POOL = 2000
 # Options that are the gradient engine's.
 ENGINE_OPTIONS = ("params", "mode", "directions")
 
+# Options that are the confidence's.
+CONFIDENCE_OPTIONS = (
+    *("measure", "alpha", "norm", "aggregation"),
+    *("temperature", "level", "exclude_blank"),
+)
+
 
 def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_score", __doc__ or "")
@@ -113,6 +119,43 @@ def get_parser() -> argparse.ArgumentParser:
         help="The largest batch: utterances x samples of the longest. Memory grows with it",
     )
     group.add_argument(
+        "--confidence_measure",
+        default="tsallis",
+        choices=("max_prob", "gibbs", "tsallis", "renyi", "posterior"),
+        help="Of the model's posteriors: the largest probability, an entropy, or the "
+        "transcript's own probability",
+    )
+    group.add_argument(
+        "--confidence_alpha", type=float, default=0.33, help="Exponent of the probabilities"
+    )
+    group.add_argument(
+        "--confidence_norm",
+        default="exp",
+        choices=("linear", "exp"),
+        help="How an entropy is mapped to 0-1",
+    )
+    group.add_argument(
+        "--confidence_aggregation",
+        default="min",
+        choices=("mean", "min", "prod"),
+        help="Of frames to tokens, to words, to the utterance",
+    )
+    group.add_argument(
+        "--confidence_temperature", type=float, default=1.0, help="Above 1 flattens posteriors"
+    )
+    group.add_argument(
+        "--confidence_level",
+        default="word",
+        choices=("token", "word"),
+        help="What the utterance is aggregated from",
+    )
+    group.add_argument(
+        "--confidence_exclude_blank",
+        type=options.str2bool,
+        default=True,
+        help="Leave blanks out, or count them with the token before",
+    )
+    group.add_argument(
         "--method_conf",
         type=options.yaml_dict,
         default={},
@@ -123,7 +166,12 @@ def get_parser() -> argparse.ArgumentParser:
 
 def method_conf(args: argparse.Namespace, method: str) -> dict[str, Any]:
     """The options of one method: its own, then those of ``--method_conf``."""
-    own = {"egl": {"weights": args.egl_weights}, "random": {"seed": args.seed}}
+    confidence = {name: getattr(args, f"confidence_{name}") for name in CONFIDENCE_OPTIONS}
+    own = {
+        "egl": {"weights": args.egl_weights},
+        "confidence": {"posterior": args.posterior, **confidence},
+        "random": {"seed": args.seed},
+    }
     return {**own.get(method, {}), **args.method_conf.get(method, {})}
 
 
@@ -193,7 +241,10 @@ def score(args: argparse.Namespace) -> None:
     if any(method.needs_gradients for method in methods.values()):
         conf = {name: getattr(args, f"egl_{name}") for name in ENGINE_OPTIONS}
         engine = GradientEngine(recognizer, **conf)
-    scorer = Scorer(recognizer, source, methods, engine, args.egl_batch_bins)
+    confidence = methods.get("confidence") or acquisition_methods.build(
+        "confidence", method_conf(args, "confidence")
+    )
+    scorer = Scorer(recognizer, source, methods, engine, args.egl_batch_bins, confidence)
     scorer.prepare()
     claim_directory(
         args.output_dir,

@@ -30,7 +30,14 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from espnet_egl.calibration import word_correctness
-from espnet_egl.confidence import AGGREGATIONS, Alignment, ConfidenceMeasure, align, words_of
+from espnet_egl.confidence import (
+    AGGREGATIONS,
+    LEVELS,
+    Alignment,
+    ConfidenceMeasure,
+    align,
+    words_of,
+)
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.pool import Pool
 from espnet_egl.errors import ConfigError, UtteranceError
@@ -144,8 +151,7 @@ def compare(data: Sequence[Decoded]) -> list[dict[str, Any]]:
         except ConfigError:
             continue
         steps = [part.tolist() for part in base.steps(log_probs, symbols).split(sizes)]
-        levels = ("token", "word")
-        for aggregation, level, exclude in itertools.product(AGGREGATIONS, levels, (True, False)):
+        for aggregation, level, exclude in itertools.product(AGGREGATIONS, LEVELS, (True, False)):
             setting = {
                 **vars(base),
                 "aggregation": aggregation,
@@ -169,17 +175,18 @@ def compare(data: Sequence[Decoded]) -> list[dict[str, Any]]:
     return rows
 
 
-COLUMNS = ("measure", "alpha", "norm", "temperature", "aggregation", "level", "exclude_blank")
+STEP = ("measure", "alpha", "norm", "temperature", "aggregation", "exclude_blank")
 RESULTS = ("auc_words", "auc_utterances", "spearman")
 
 
-def show(rows: Sequence[dict[str, Any]]) -> None:
+def show(rows: Sequence[dict[str, Any]], columns: Sequence[str], results: Sequence[str]) -> None:
     """A table."""
-    print("| " + " | ".join((*COLUMNS, *RESULTS)) + " |")
-    print("|" + "---|" * (len(COLUMNS) + len(RESULTS)))
+    print("| " + " | ".join((*columns, *results)) + " |")
+    print("|" + "---|" * (len(columns) + len(results)))
     for row in rows:
-        cells = [str(row[name]) for name in COLUMNS] + [f"{row[name]:.4f}" for name in RESULTS]
+        cells = [str(row[name]) for name in columns] + [f"{row[name]:.3f}" for name in results]
         print("| " + " | ".join(cells) + " |")
+    print()
 
 
 def main() -> None:
@@ -191,13 +198,29 @@ def main() -> None:
     decoding = time.monotonic() - started
     right = [r for d in data for r in d.right]
     rows = compare(data)
-    rows.sort(key=lambda row: -(row["auc_words"] + row["spearman"]))
     print(
         f"\n{args.recipe_dir.parent.name}, {args.data}: {len(data)} utterances, {len(right)} "
         f"words, {np.mean(right):.1%} of them right; decoding took {decoding:.0f} s\n"
     )
-    show(rows[: args.rows])
+    # The level changes nothing of words; of transcripts nothing else changes anything.
+    transcripts = [row for row in rows if row["level"] == "transcript"]
+    show([row for row in rows if is_default(row)], (*STEP, "level"), RESULTS)
+    print("Words:\n")
+    transcripts.sort(key=lambda row: -row["auc_words"])
+    show(transcripts[: args.rows], STEP, RESULTS[:1])
+    print("Utterances:\n")
+    others = [row for row in rows if row["level"] != "transcript"]
+    others.sort(key=lambda row: -row["spearman"])
+    show(transcripts[:1], ("level",), RESULTS[1:])
+    show(others[: args.rows], (*STEP, "level"), RESULTS[1:])
     print(json.dumps({"utterances": len(data), "words": len(right), "rows": rows}))
+
+
+def is_default(row: dict[str, Any]) -> bool:
+    """Whether it is what al_score does, at any level."""
+    return all(
+        row[name] == value for name, value in vars(ConfidenceMeasure()).items() if name in STEP
+    )
 
 
 if __name__ == "__main__":

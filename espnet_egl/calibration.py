@@ -77,7 +77,7 @@ class Logistic:
     after: Quality
 
     def __call__(self, confidences: Sequence[float]) -> np.ndarray:
-        """Calibrated confidences, in (0, 1)."""
+        """Calibrated confidences, in [0, 1]."""
         return _sigmoid(self.slope * logit(confidences) + self.intercept)
 
 

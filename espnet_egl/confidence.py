@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ from espnet_egl.types import Hypothesis, TranscriptConfidence, Word
 MEASURES = ("max_prob", "gibbs", "tsallis", "renyi", "posterior")
 NORMS = ("linear", "exp")
 AGGREGATIONS = ("mean", "min", "prod")
-LEVELS = ("token", "word")
+LEVELS = ("transcript", "word", "token")
 
 # Owners of steps that belong to no token.
 LEADING, END = -1, -2
@@ -45,15 +46,15 @@ class Alignment:
         owners: The token (0..L-1) every step belongs to: S numbers; LEADING for blanks
             before the first token, END for the end of the sentence.
         blanks: Which of the steps emit a blank: S.
-        spans: The first frame of every token and the one after its last: L pairs; None
-            where the model tells no times.
+        spans: Where every token starts and ends, in frames: L pairs that do not overlap;
+            None where the model tells no times.
     """
 
     log_probs: torch.Tensor
     symbols: tuple[int, ...]
     owners: tuple[int, ...]
     blanks: tuple[bool, ...]
-    spans: tuple[tuple[int, int], ...] | None
+    spans: tuple[tuple[float, float], ...] | None
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,16 @@ class ConfidenceMeasure:
 
     Args:
         measure: ``max_prob``, the largest probability; ``gibbs``, ``tsallis``, ``renyi``, by
-            an entropy; ``posterior``, the probability of the transcript itself: of what is
-            emitted at a step, and P(y | x)^(1 / (L + 1)) of the utterance.
+            an entropy; ``posterior``, the probability of what the transcript emits there.
         alpha: Exponent of probabilities (not of ``posterior``): below 1 the improbable
             counts more. 1 makes every entropy Shannon's.
         norm: How an entropy is mapped to [0, 1]: ``linear`` or ``exp``.
-        aggregation: Of steps to tokens, tokens to words and on to the utterance: ``mean``,
-            ``min`` or ``prod``.
+        aggregation: Of steps to tokens, tokens to words and, unless ``level`` says otherwise,
+            to the utterance: ``mean``, ``min`` or ``prod``.
         temperature: Posteriors are sharpened (below 1) or flattened (above) first.
-        level: The utterance is aggregated from its tokens (``token``), or from its words.
+        level: What the utterance's confidence comes from: ``transcript``, the exact
+            P(y | x)^(1 / (L + 1)), whatever the measure; or its ``word`` s or ``token`` s,
+            aggregated.
         exclude_blank: Leave blanks out; else they belong to the token before them.
 
     Raises:
@@ -79,10 +81,10 @@ class ConfidenceMeasure:
 
     measure: str = "tsallis"
     alpha: float = 0.33
-    norm: str = "exp"
-    aggregation: str = "min"
+    norm: str = "linear"
+    aggregation: str = "mean"
     temperature: float = 1.0
-    level: str = "word"
+    level: str = "transcript"
     exclude_blank: bool = True
 
     def __post_init__(self) -> None:
@@ -109,16 +111,15 @@ class ConfidenceMeasure:
             ConfigError: Gibbs' entropy has its maximum at the uniform distribution only for
                 some exponents.
         """
-        if self.measure != "gibbs" or size < 3:
+        if self.measure != "gibbs":
             return
         log_v, log_rest = math.log(size), math.log(size - 1)
         low = (log_v + 2 - math.sqrt(log_v**2 + 4)) / (2 * log_v)
-        high = (1 + log_rest) / log_rest
+        high = (1 + log_rest) / log_rest if size > 2 else math.inf
         if not low <= self.alpha <= high:
             raise ConfigError(
                 f"--confidence_alpha {self.alpha:g}: with {size} symbols Gibbs' entropy takes "
-                f"exponents from {math.ceil(low * 1000) / 1000:g} to "
-                f"{math.floor(high * 1000) / 1000:g}"
+                f"exponents from {low:.3f} to {high:.3f}"
             )
 
     def steps(self, log_probs: torch.Tensor, symbols: Sequence[int]) -> torch.Tensor:
@@ -157,7 +158,7 @@ class ConfidenceMeasure:
         """From the confidence of steps to that of the utterance and of each of its words.
 
         The end of the sentence, where the model emits one, is evidence of the utterance
-        beside its words. What has no tokens has its blanks and its end.
+        beside its words or tokens. An empty transcript has its blanks, or its end.
 
         Args:
             steps: Of every step, in [0, 1]: S.
@@ -171,7 +172,7 @@ class ConfidenceMeasure:
                 of_token.setdefault(owner, []).append(value)
         tokens = {owner: self.aggregate(values) for owner, values in of_token.items()}
         of_words = [self.aggregate([tokens[i] for i in word]) for word in words]
-        if self.measure == "posterior":
+        if self.level == "transcript":
             return hypothesis.confidence, of_words
         end = [tokens.pop(END)] if END in tokens else []
         if self.level == "word" and of_words:
@@ -207,7 +208,7 @@ class ConfidenceMeasure:
         shift = seconds / encoded.frames
         found = []
         for (text, own), confidence in zip(words, confidences, strict=True):
-            start, end = 0, encoded.frames
+            start, end = 0.0, float(encoded.frames)
             if alignment.spans is not None:
                 start, end = alignment.spans[own[0]][0], alignment.spans[own[-1]][1]
             found.append(Word(text, start * shift, (end - start) * shift, confidence))
@@ -387,8 +388,17 @@ def _align_transducer(recognizer: Recognizer, encoded: Encoded, tokens: Sequence
         ),
         tuple(u if emit else u - 1 for (_, u), emit in zip(path, emits, strict=True)),
         tuple(not emit for emit in emits),
-        tuple((t, t + 1) for (t, _), emit in zip(path, emits, strict=True) if emit),
+        _shared([t for (t, _), emit in zip(path, emits, strict=True) if emit]),
     )
+
+
+def _shared(frames: Sequence[int]) -> tuple[tuple[float, float], ...]:
+    """Tokens emitted at one frame share it evenly."""
+    count, place, spans = Counter(frames), Counter[int](), []
+    for frame in frames:
+        start, place[frame] = place[frame], place[frame] + 1
+        spans.append((frame + start / count[frame], frame + place[frame] / count[frame]))
+    return tuple(spans)
 
 
 def transducer_path(blank: torch.Tensor, label: torch.Tensor) -> list[tuple[int, int]]:

@@ -123,31 +123,32 @@ def get_parser() -> argparse.ArgumentParser:
         default="tsallis",
         choices=("max_prob", "gibbs", "tsallis", "renyi", "posterior"),
         help="Of the model's posteriors: the largest probability, an entropy, or the "
-        "transcript's own probability",
+        "probability of what the transcript has there",
     )
     group.add_argument(
         "--confidence_alpha", type=float, default=0.33, help="Exponent of the probabilities"
     )
     group.add_argument(
         "--confidence_norm",
-        default="exp",
+        default="linear",
         choices=("linear", "exp"),
         help="How an entropy is mapped to 0-1",
     )
     group.add_argument(
         "--confidence_aggregation",
-        default="min",
+        default="mean",
         choices=("mean", "min", "prod"),
-        help="Of frames to tokens, to words, to the utterance",
+        help="Of frames to tokens, to words, and to the utterance for these levels",
     )
     group.add_argument(
         "--confidence_temperature", type=float, default=1.0, help="Above 1 flattens posteriors"
     )
     group.add_argument(
         "--confidence_level",
-        default="word",
-        choices=("token", "word"),
-        help="What the utterance is aggregated from",
+        default="transcript",
+        choices=("transcript", "word", "token"),
+        help="The utterance's: its transcript's probability per token, whatever the measure, or "
+        "its words' or tokens' confidence aggregated",
     )
     group.add_argument(
         "--confidence_exclude_blank",

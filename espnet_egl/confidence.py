@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -137,7 +137,7 @@ class ConfidenceMeasure:
             log_probs = (log_probs / self.temperature).log_softmax(-1)
         if self.measure == "posterior":
             emitted = torch.tensor(symbols, dtype=torch.long, device=log_probs.device)
-            return log_probs.gather(-1, emitted.unsqueeze(-1)).squeeze(-1).exp()
+            return log_probs.gather(-1, emitted.unsqueeze(-1)).squeeze(-1).exp().clamp_max(1.0)
         return sureness(log_probs, self.measure, self.alpha, self.norm)
 
     def aggregate(self, values: Sequence[float]) -> float:
@@ -457,13 +457,13 @@ def words_of(
     before, text = "", to_text(tokens)
     for number in range(len(tokens)):
         after = to_text(tokens[: number + 1])
-        same = next(
-            (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b),
-            min(len(before), len(after)),
-        )
-        for place, word in enumerate(re.finditer(r"\S+", after)):
-            if word.end() > same:
-                owners.setdefault(place, []).append(number)
+        same = len(before if after.startswith(before) else os.path.commonprefix([before, after]))
+        old, new = after[:same], after[same:]
+        first = len(old.split())
+        if old and new and not (old[-1].isspace() or new[0].isspace()):
+            first -= 1  # it goes on with a word
+        for place in range(first, len(after.split())):
+            owners.setdefault(place, []).append(number)
         before = after
     # A tokenizer that rewrites what it wrote leaves words whose tokens nobody can tell.
     everything = list(range(len(tokens)))

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -457,7 +456,10 @@ def words_of(
     before, text = "", to_text(tokens)
     for number in range(len(tokens)):
         after = to_text(tokens[: number + 1])
-        same = len(before if after.startswith(before) else os.path.commonprefix([before, after]))
+        same = len(before)
+        if not after.startswith(before):  # a byte that completes a character
+            pairs = zip(before, after, strict=False)
+            same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
         old, new = after[:same], after[same:]
         first = len(old.split())
         if old and new and not (old[-1].isspace() or new[0].isspace()):

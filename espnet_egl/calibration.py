@@ -108,7 +108,7 @@ class Calibration:
                 FEWEST words, or all words right, or all wrong.
         """
         confidences = read_confidences(score_dir)
-        words = words_of(score_dir, confidences)
+        words = words_by_utterance(score_dir, confidences)
         references = read_table(text)
         if unknown := sorted(confidences.keys() - references.keys()):
             raise DataError(
@@ -232,7 +232,9 @@ def read_confidences(score_dir: str | Path) -> dict[str, float]:
     return found
 
 
-def words_of(score_dir: str | Path, utterances: Mapping[str, Any]) -> dict[str, list[list[str]]]:
+def words_by_utterance(
+    score_dir: str | Path, utterances: Mapping[str, Any]
+) -> dict[str, list[list[str]]]:
     """Utterance -> its lines of ``words.ctm``; none for an empty transcript.
 
     Raises:

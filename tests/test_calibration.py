@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from espnet_egl.calibration import (
     Calibration,
@@ -107,6 +107,23 @@ def test_calibrated_confidences_keep_their_order(confidences: list[float]) -> No
 def test_too_little_data_is_refused(right: list[bool], groups: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         fit_logistic("words", [0.5] * len(right), right, list(groups))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    words=st.lists(
+        st.tuples(st.floats(0, 1), st.booleans(), st.integers(0, 6)), min_size=15, max_size=40
+    )
+)
+def test_any_data_is_fitted_or_refused(words: list[tuple[float, bool, int]]) -> None:
+    confidences, right, groups = zip(*words, strict=True)
+    try:
+        fitted = fit_logistic("words", confidences, right, groups)
+    except DataError:
+        return
+    assert 0 <= fitted.after.auc_roc <= 1
+    assert 0 <= fitted.after.ece <= 1
+    assert fitted.after.nce <= 1
 
 
 # ---- files ----

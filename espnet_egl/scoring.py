@@ -24,6 +24,8 @@ import torch
 
 from espnet_egl import embeddings
 from espnet_egl.acquisition import AbsAcquisition, Evidence, Truth
+from espnet_egl.acquisition.confidence import Confidence
+from espnet_egl.data.kaldi import write_table
 from espnet_egl.data.pool import Pool, read_ahead
 from espnet_egl.errors import ConfigError, DataError, EGLError, UtteranceError
 from espnet_egl.gradients.engine import GradientEngine
@@ -37,9 +39,12 @@ from espnet_egl.tables import (
     SKIPPED_COLUMNS,
     known_columns,
     one_line,
+    read_words,
     score_column,
     score_row,
+    word_row,
     write_rows,
+    write_words,
 )
 from espnet_egl.types import NBest, ScoredUtterance, Skipped, Utterance
 
@@ -66,6 +71,8 @@ class Scorer:
         methods: Name -> method.
         engine: Needed if any method needs gradients.
         batch_bins: An upper bound for (utterances x samples of the longest) of a batch.
+        confidence: What measures every best hypothesis and its words, whether or not it is
+            one of the methods.
         temperature: Of P(y | x) in EGL, see :meth:`.NBest.tempered`.
         texts: Utterance -> transcript, for methods that need the truth.
         detector: Measures the seconds of speech, if they are wanted.
@@ -76,6 +83,7 @@ class Scorer:
     methods: Mapping[str, AbsAcquisition]
     engine: GradientEngine | None = None
     batch_bins: int = BATCH_BINS
+    confidence: Confidence = field(default_factory=Confidence)
     temperature: float = 1.0
     texts: Mapping[str, str] | None = None
     detector: Callable[[Utterance], float] | None = None
@@ -87,6 +95,7 @@ class Scorer:
             ConfigError: They do not fit it.
         """
         self.source.prepare(self.recognizer)
+        self.confidence.prepare(self.recognizer)
         for name, method in self.methods.items():
             method.prepare(self.recognizer)
             if method.needs_truth and self.texts is None:
@@ -212,7 +221,8 @@ class Scorer:
     def _row(self, evidence: Evidence) -> ScoredUtterance | Skipped:
         utterance, nbest = evidence.utterance, evidence.nbest
         frames = evidence.encoded.frames
-        known = known_columns(utterance, frames, nbest)
+        confidence = self.confidence.confidence(evidence)
+        known = known_columns(utterance, frames, nbest, confidence.utterance)
         scores: dict[str, float] = {}
         details: dict[str, float] = {}
         for name, method in self._in_order().items():
@@ -224,7 +234,9 @@ class Scorer:
             known |= {score_column(name): scores[name]} | more
         if self.detector is not None:
             details["speech_seconds"] = self.detector(utterance)
-        for name, value in (scores | details).items():
+        finite = [*(scores | details).items(), ("confidence", confidence.utterance)]
+        finite += [(f"confidence of {w.text}", w.confidence) for w in confidence.words]
+        for name, value in finite:
             if not math.isfinite(value):
                 return Skipped(utterance.uid, "not_finite_score", f"{name} gave {value}")
         embedding = ()
@@ -236,6 +248,7 @@ class Scorer:
             utterance.seconds,
             frames,
             nbest,
+            confidence,
             utterance.audio_hash,
             scores,
             details,
@@ -330,7 +343,7 @@ def score_pool(
     write_nbest: int = 5,
     num_workers: int = 1,
 ) -> Summary:
-    """Score a shard and leave ``scores.tsv``, ``skipped.tsv`` and ``nbest.tsv``.
+    """Score a shard and leave ``scores.tsv``, ``skipped.tsv``, ``nbest.tsv``, ``words.ctm``.
 
     Args:
         pool: The shard's utterances.
@@ -420,6 +433,7 @@ def _entry(result: ScoredUtterance | Skipped, nbest: int) -> dict[str, Any]:
         "uid": result.uid,
         "row": score_row(result),
         "nbest": [[f"{h.log_prob:.6g}", one_line(h.text)] for h in result.nbest.hypotheses[:nbest]],
+        "words": [word_row(word) for word in result.confidence.words],
     }
     if result.embedding:
         entry["embedding"] = embeddings.to_text(result.embedding)
@@ -440,6 +454,7 @@ def _write_tables(journal: Journal, output_dir: Path, columns: Sequence[str]) ->
         else:
             summary.scored += 1
             summary.seconds += float(entry["row"][1])
+    write_words(output_dir / "words.ctm", rows("words"))
     write_rows(output_dir / "nbest.tsv", NBEST_COLUMNS, rows("nbest"))
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, rows("skipped"))
     found = (embeddings.from_text(e["embedding"]) for e in journal.entries() if "embedding" in e)
@@ -454,6 +469,8 @@ def _rows_of(entry: dict[str, Any], key: str) -> list[list[str]]:
         return [entry["row"]]
     if key == "skipped":
         return [[entry["uid"], *entry["skipped"]]]
+    if key == "words":
+        return [[entry["uid"], *cells] for cells in entry["words"]]
     return [[entry["uid"], str(rank), *cells] for rank, cells in enumerate(entry["nbest"], 1)]
 
 
@@ -496,6 +513,12 @@ def merge_shards(
     for name, lines in joined.items():
         body = sorted(lines[1:], key=_sort_key)
         write_rows(output_dir / name, lines[0].split("\t"), (line.split("\t") for line in body))
+    write_words(
+        output_dir / "words.ctm", [w for s in shards for w in read_words(Path(s) / "words.ctm")]
+    )
+    column = BASE_COLUMNS.index("confidence")
+    cells = (line.split("\t") for line in joined["scores.tsv"][1:])
+    write_table(output_dir / "utt2confidence", {row[0]: row[column] for row in cells})
     return _summarize(joined)
 
 

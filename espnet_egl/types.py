@@ -114,6 +114,36 @@ class NBest:
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word of a transcript, where it is heard, and how sure the model is of it.
+
+    Attributes:
+        text: Without spaces.
+        start: In seconds from the utterance's start.
+        seconds: How long it is heard.
+        confidence: In [0, 1].
+    """
+
+    text: str
+    start: float
+    seconds: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class TranscriptConfidence:
+    """How sure the model is of a transcript.
+
+    Attributes:
+        utterance: Of all of it, in [0, 1].
+        words: In their order.
+    """
+
+    utterance: float
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True)
 class ScoredUtterance:
     """A row of the score table.
 
@@ -122,6 +152,7 @@ class ScoredUtterance:
         seconds: Duration of the audio.
         frames: Number of encoder frames.
         nbest: The hypotheses.
+        confidence: Of the best hypothesis.
         audio_hash: Of the samples: the same audio has the same.
         scores: Acquisition method -> score.
         details: Column -> what a method tells beside its score.
@@ -132,6 +163,7 @@ class ScoredUtterance:
     seconds: float
     frames: int
     nbest: NBest
+    confidence: TranscriptConfidence
     audio_hash: str
     scores: dict[str, float] = field(default_factory=dict)
     details: dict[str, float] = field(default_factory=dict)

@@ -15,11 +15,13 @@ ORDER = [
     "recognizer",
     "loading",
     "hypotheses",
+    "confidence",
     "gradients",
     "prediction",
     "temperature",
     "acquisition",
     "scoring",
+    "calibration",
 ]
 ORDER += ["selection", "exchange", "bin"]
 

@@ -68,7 +68,7 @@ def test_a_broken_set_up_stops_and_resumes_where_it_was(
     summary = score(recognizer, pool_dir, tmp_path / "out", Failing(set()))
     assert summary.scored == 6
     score(recognizer, pool_dir, tmp_path / "whole", Failing(set()))
-    for name in ("journal.jsonl", "scores.tsv", "skipped.tsv", "nbest.tsv"):
+    for name in ("journal.jsonl", "scores.tsv", "skipped.tsv", "nbest.tsv", "words.ctm"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 

@@ -16,6 +16,12 @@ EXACT_POOL = 2000
 # Options that are the gradient engine's.
 ENGINE_OPTIONS = ("params", "mode", "directions")
 
+# Options that are the confidence's.
+CONFIDENCE_OPTIONS = (
+    *("measure", "alpha", "norm", "aggregation"),
+    *("temperature", "level", "exclude_blank"),
+)
+
 
 def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_score", __doc__ or "")
@@ -143,6 +149,44 @@ def get_parser() -> argparse.ArgumentParser:
         help="Measure the seconds of speech of every clip, for al_select --min_speech",
     )
     group.add_argument(
+        "--confidence_measure",
+        default="tsallis",
+        choices=("max_prob", "gibbs", "tsallis", "renyi", "posterior"),
+        help="Of the model's posteriors: the largest probability, an entropy, or the "
+        "probability of what the transcript has there",
+    )
+    group.add_argument(
+        "--confidence_alpha", type=float, default=0.33, help="Exponent of the probabilities"
+    )
+    group.add_argument(
+        "--confidence_norm",
+        default="linear",
+        choices=("linear", "exp"),
+        help="How an entropy is mapped to 0-1",
+    )
+    group.add_argument(
+        "--confidence_aggregation",
+        default="mean",
+        choices=("mean", "min", "prod"),
+        help="Of frames to tokens, to words, and to the utterance for these levels",
+    )
+    group.add_argument(
+        "--confidence_temperature", type=float, default=1.0, help="Above 1 flattens posteriors"
+    )
+    group.add_argument(
+        "--confidence_level",
+        default="transcript",
+        choices=("transcript", "word", "token"),
+        help="The utterance's: its transcript's probability per token, whatever the measure, or "
+        "its words' or tokens' confidence aggregated",
+    )
+    group.add_argument(
+        "--confidence_exclude_blank",
+        type=options.str2bool,
+        default=True,
+        help="Leave blanks out, or count them with the token before",
+    )
+    group.add_argument(
         "--method_conf",
         type=options.yaml_dict,
         default={},
@@ -163,8 +207,10 @@ def temperature(text: str) -> float | str:
 
 def method_conf(args: argparse.Namespace, method: str) -> dict[str, Any]:
     """The options of one method: its own, then those of ``--method_conf``."""
+    confidence = {name: getattr(args, f"confidence_{name}") for name in CONFIDENCE_OPTIONS}
     own = {
         "egl": {"weights": args.egl_weights, "normalize": args.egl_normalize},
+        "confidence": {"posterior": args.posterior, **confidence},
         "random": {"seed": args.seed},
         "committee": {"size": args.committee_size, "seed": args.seed},
         "predicted_gl": {"fitted": args.fitted},
@@ -252,9 +298,11 @@ def score(args: argparse.Namespace) -> None:
         methods,
         engine,
         args.egl_batch_bins,
-        args.egl_temperature,
-        read_table(args.text) if args.text else None,
-        SpeechDetector(recognizer.rate) if args.vad else None,
+        confidence=methods.get("confidence")
+        or acquisition_methods.build("confidence", method_conf(args, "confidence")),
+        temperature=args.egl_temperature,
+        texts=read_table(args.text) if args.text else None,
+        detector=SpeechDetector(recognizer.rate) if args.vad else None,
     )
     scorer.prepare()
     claim_directory(

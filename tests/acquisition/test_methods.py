@@ -21,7 +21,7 @@ from espnet_egl.errors import ConfigError
 from espnet_egl.gradients.engine import ExpectedGradientLength
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.prediction import Predictor, write_predictors
-from espnet_egl.recognizer import Encoded, scoring_mode
+from espnet_egl.recognizer import Encoded, replaced, scoring_mode
 from espnet_egl.types import Hypothesis, NBest, Utterance
 
 METHODS = acquisition_methods.names()
@@ -317,6 +317,20 @@ def test_a_surer_transcript_scores_lower(load: Any) -> None:
         evidence(recognizer, (Hypothesis((3, 4), math.log(p), "ab"),)) for p in (0.1, 0.9)
     )
     assert method.score(unsure) > method.score(sure)
+
+
+def test_confidence_of_words_asks_the_frames(load: Any) -> None:
+    """Frames that say nothing: all to be gained; frames that are certain: nothing."""
+    recognizer = load("ctc_conformer")
+    method = acquisition_methods.build("confidence", {"level": "word"})
+    asked = evidence(recognizer, (Hypothesis((3,), -1.0, "a"),))
+    frames, size = asked.encoded.frames, len(recognizer.model.token_list)
+    certain = torch.full((1, frames, size), -math.inf)
+    certain[0, :, 3] = 0.0
+    for log_probs, score in ((torch.full_like(certain, -math.log(size)), 1.0), (certain, 0.0)):
+        with replaced(recognizer.model.ctc, "log_softmax", lambda _, found=log_probs: found):
+            again = Evidence(asked.utterance, recognizer, asked.encoded, asked.nbest)
+            assert method.score(again) == pytest.approx(score, abs=1e-6)
 
 
 def test_wrong_weights_are_refused() -> None:

@@ -51,7 +51,8 @@ def run_stage_20(
 
 
 def tables(score_dir: Path) -> dict[str, str]:
-    return {n: (score_dir / n).read_text() for n in ("scores.tsv", "skipped.tsv", "nbest.tsv")}
+    names = ("scores.tsv", "skipped.tsv", "nbest.tsv", "words.ctm", "utt2confidence")
+    return {n: (score_dir / n).read_text() for n in names}
 
 
 @pytest.fixture

@@ -47,7 +47,9 @@ def run(directory: Path, *args: str, timeout: float = 300) -> subprocess.Complet
 def test_help_tells_both_kinds_of_options(recipe: Path) -> None:
     done = run(recipe, "./run.sh", "--help")
     assert done.returncode == 0
-    for option in ("--al_method", "--al_budget", "--egl_params", "--asr_config", "--stage"):
+    for option in ("--al_method", "--al_budget", "--egl_params", "--confidence_measure"):
+        assert option in done.stdout
+    for option in ("--asr_config", "--stage"):
         assert option in done.stdout
 
 
@@ -162,7 +164,7 @@ def test_what_a_shell_would_read_stays_out_of_its_sight(pool_recipe: Path) -> No
     done = run(
         pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--egl_params", pattern,
         "--al_hyp_source", "ctc_sample", "--egl_mode", "estimate", "--al_budget", "2utt",
-        "--inference_args", "--beam_size 4",
+        "--inference_args", "--beam_size 4", "--confidence_alpha", "0.5",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     logdir = pool_recipe / "exp" / "al_asr_model_pool" / "r1" / "score" / "logdir"
@@ -172,6 +174,7 @@ def test_what_a_shell_would_read_stays_out_of_its_sight(pool_recipe: Path) -> No
     assert manifest["egl_params"] == pattern
     assert manifest["inference_args"].strip() == "--beam_size 4"
     assert manifest["egl_mode"] == "estimate"
+    assert manifest["confidence_alpha"] == 0.5
     # Another selection from the same scores, beside the first.
     done = run(
         pool_recipe, "./run.sh", *OPTIONS, "--stage", "21", "--al_method", "confidence",

@@ -40,7 +40,7 @@ al_tag=             # Suffix to the result dir.
 al_select_tag=      # Suffix to the directories of stages 21 and 22.
 al_dir=             # Specify the directory for active learning.
                     # If this option is specified, al_tag is ignored.
-al_egl_opts=()      # --egl_* options, handed to al_score as they are.
+al_egl_opts=()      # --egl_* and --confidence_* options, handed to al_score as they are.
 
 al_help_message=$(cat << EOF
 Usage: $0 [options of asr.sh] --stage 20 [--stop_stage ${al_last_stage}] [--al_* options]
@@ -86,6 +86,8 @@ Options:
     --egl_mode         # exact, or estimate from a few directions (default: by the pool's size).
     --egl_directions   # Of the estimate: more are closer to exact.
     --egl_batch_bins   # The largest batch, utterances x samples of the longest: memory.
+    --confidence_measure  # max_prob, gibbs, tsallis, renyi or posterior; --confidence_alpha, _norm,
+                       # _aggregation, _temperature, _level and _exclude_blank are al_score's too.
 
 All other options are asr.sh's:
 EOF
@@ -105,13 +107,13 @@ while [ $# -gt 0 ]; do
             exit 0 ;;
         --*=*)
             echo "$0: write '${1%%=*} ${1#*=}' for $1" 1>&2; exit 2 ;;
-        --stage|--stop_stage|--al_*|--egl_*)
+        --stage|--stop_stage|--al_*|--egl_*|--confidence_*)
             [ $# -lt 2 ] && { echo "$0: $1 needs a value" 1>&2; exit 2; }
             al_name=${al_option#--}
             case "${al_option}" in
                 --stage) al_stage=$2 ;;
                 --stop_stage) al_stop_stage=$2 ;;
-                --egl_*) al_egl_opts+=("${al_option}" "$2") ;;
+                --egl_*|--confidence_*) al_egl_opts+=("${al_option}" "$2") ;;
                 --al_first_stage|--al_last_stage|--al_egl_opts|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
                     echo "$0: invalid option $1" 1>&2; exit 2 ;;
                 *)

@@ -177,8 +177,8 @@ def get_parser() -> argparse.ArgumentParser:
         "--confidence_level",
         default="transcript",
         choices=("transcript", "word", "token"),
-        help="The utterance's: its transcript's probability per token, whatever the measure, or "
-        "its words' or tokens' confidence aggregated",
+        help="The utterance's confidence: its transcript's probability per token, whatever the "
+        "measure; or that of its words or tokens, aggregated",
     )
     group.add_argument(
         "--confidence_exclude_blank",

@@ -39,7 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--hyp_source", default="beam", choices=("beam", "ctc_sample"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--fit", action="store_true", help="The predictions, too, fitted to the development set"
+        "--fit_set", help="The predictions, too, fitted to this transcribed set, e.g. test"
     )
     parser.add_argument("--plot", type=Path, help="Where the plots go, e.g. docs/rankings_fsdd.png")
     return parser
@@ -47,14 +47,16 @@ def get_parser() -> argparse.ArgumentParser:
 
 def score(args: argparse.Namespace) -> Path:
     """Stage 20 as a user runs it; what is scored already is not scored again."""
-    directory = f"exp/al_rankings_{args.hyp_source}" + ("_fit" if args.fit else "")
-    methods = [*METHODS[1:], *(LEARNT if args.fit else ()), *ORACLES]
+    directory = f"exp/al_rankings_{args.hyp_source}" + (f"_{args.fit_set}" if args.fit_set else "")
+    methods = [*METHODS[1:], *(LEARNT if args.fit_set else ()), *ORACLES]
     command = [
         *("./run.sh", "--stage", "20", "--stop_stage", "20", "--al_dir", directory),
         *("--al_method", METHODS[0], "--al_score_methods", " ".join(methods)),
         *("--al_hyp_source", args.hyp_source, "--al_seed", str(args.seed)),
         *("--al_oracle_text", "data/pool_truth/text", "--al_score_args", "--vad true"),
     ]
+    if args.fit_set:
+        command += ["--al_fit_set", args.fit_set]
     subprocess.run(command, cwd=args.recipe, check=True, stdout=sys.stderr)
     return args.recipe / directory / "r1" / "score" / "scores.tsv"
 
@@ -88,11 +90,12 @@ def correlations(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
 
 def chosen(table: pd.DataFrame, method: str, share: float) -> pd.DataFrame:
     """The best of a method that fit a share of the pool's hours."""
-    from espnet_egl.selection.budget import parse_budget
-    from espnet_egl.selection.select import rank, take
+    from espnet_egl.selection.filters import Filters
+    from espnet_egl.selection.select import Rules, select
 
-    budget = parse_budget(f"{100 * share:g}%", len(table), float(table["seconds"].sum()))
-    return take(rank(table, method), budget)
+    rules = Rules(method, f"{100 * share:g}%", filters=Filters(drop_duplicates=False))
+    found = select(table, rules).chosen["utterance"]
+    return table[table["utterance"].isin(found)]
 
 
 def overlaps(table: pd.DataFrame, methods: Sequence[str], share: float) -> pd.DataFrame:

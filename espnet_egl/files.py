@@ -53,6 +53,11 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def text_hash(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def claim_directory(directory: str | Path, settings: dict[str, Any], advice: str) -> None:
     """Write down, before a run starts, what the results of ``directory`` are made with.
 

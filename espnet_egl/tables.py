@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,6 +129,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     Raises:
         DataError: It is missing, malformed, or holds a score that is not a finite number.
     """
+    import numpy as np
     import pandas as pd
 
     text = dict.fromkeys(("utterance", "best_hypothesis", "audio_hash"), str)
@@ -151,9 +151,9 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     for column in table.columns:
         if column in text:
             continue
-        values = pd.to_numeric(table[column], errors="coerce")
-        bad = [i for i, v in enumerate(values) if not math.isfinite(v)]
-        if bad:
+        values = pd.to_numeric(table[column], errors="coerce").astype(float)
+        bad = np.flatnonzero(~np.isfinite(values.to_numpy()))
+        if len(bad):
             raise DataError(
                 f"{path}:{bad[0] + 2}: {column} of '{table['utterance'][bad[0]]}' is "
                 f"{table[column][bad[0]]!r}, not a finite number"

@@ -45,7 +45,7 @@ def test_the_columns_together_tell_more_than_egl_alone() -> None:
     predicted = np.array([found.predict(row) for row in rows])
     # In EGL's unit: right on average, not only in order.
     assert np.median(predicted / scored["score_true_gl"]) == pytest.approx(1, abs=0.1)
-    assert np.corrcoef(np.log(predicted), np.log(scored["score_true_gl"]))[0, 1] > 0.95
+    assert np.corrcoef(np.log1p(predicted), np.log1p(scored["score_true_gl"]))[0, 1] > 0.95
 
 
 def test_error_rates_are_predicted_as_they_are() -> None:

@@ -5,6 +5,8 @@ from the other scores, and the temperature of the posterior."""
 from __future__ import annotations
 
 import argparse
+import logging
+import math
 from collections.abc import Sequence
 
 from espnet_egl import options
@@ -32,13 +34,20 @@ def fit(args: argparse.Namespace) -> None:
 
     from espnet_egl import prediction
     from espnet_egl.data.kaldi import read_table
+    from espnet_egl.errors import DataError
     from espnet_egl.files import write_lines
     from espnet_egl.tables import methods_of, read_nbest, read_scores, score_column
     from espnet_egl.temperature import fit_temperature
 
     directory = Path(args.score_dir)
     table = read_scores(directory / "scores.tsv")
-    predictors = {target: prediction.fit(table, target, args.seed) for target in prediction.TARGETS}
+    predictors = {}
+    for target in prediction.TARGETS:
+        try:
+            predictors[target] = prediction.fit(table, target, args.seed)
+        except DataError as e:
+            # A set without errors, for example: no one who only wants the other one minds.
+            logging.warning(f"No prediction of {target}: {e}")
     nbest = read_nbest(directory / "nbest.tsv")
     temperature = fit_temperature(nbest, read_table(args.text))
     fitted = {"temperature": temperature, **prediction.write_predictors(predictors)}
@@ -52,7 +61,8 @@ def fit(args: argparse.Namespace) -> None:
                 for t in prediction.TARGETS
             )
             print(f"{method:16}" + "".join(f"{value:10.3f}" for value in found))
-    print(f"{'predicted':16}" + "".join(f"{p.spearman:10.3f}" for p in predictors.values()))
+    found = (predictors[t].spearman if t in predictors else math.nan for t in prediction.TARGETS)
+    print(f"{'predicted':16}" + "".join(f"{value:10.3f}" for value in found))
     print(f"\nTemperature of the posterior: {temperature:.3g}\nWritten: {args.output_file}")
 
 

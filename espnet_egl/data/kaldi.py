@@ -132,6 +132,28 @@ def subset_data_dir(
     write_table(target / "utt2dur", {uid: f"{durations[uid]:.3f}" for uid in wanted})
 
 
+def read_utterances(directory: str | Path) -> list[str]:
+    """The utterances of a Kaldi data directory.
+
+    Raises:
+        DataError: It is none.
+    """
+    return list(read_table(Path(directory) / _utterance_file(Path(directory))))
+
+
+def read_ids(path: str | Path) -> list[str]:
+    """The first word of every line of a file.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise DataError(f"{path}: cannot be read ({e})") from e
+    return [line.split()[0] for line in text.splitlines() if line.strip()]
+
+
 def _utterance_file(directory: Path) -> str:
     """The file whose keys are the directory's utterances."""
     for name in ("segments", "wav.scp", "feats.scp"):

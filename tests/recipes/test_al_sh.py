@@ -140,7 +140,7 @@ def test_the_config_counts_and_the_command_line_wins(pool_recipe: Path) -> None:
     assert "Selected 3 of 6 utterances by random" in done.stdout
     round_dir = pool_recipe / "exp" / "al_asr_model_pool" / "r1"
     header, *rows = (round_dir / "score" / "scores.tsv").read_text().splitlines()
-    assert header.split("\t")[7:] == ["score_random", "score_confidence"]
+    assert header.split("\t")[7:] == ["score_random", "score_confidence", "audio_hash"]
     assert max(int(row.split("\t")[3]) for row in rows) > 3  # --al_nbest 8 of OPTIONS
     done = run(
         pool_recipe, "./run.sh", *options, "--stage", "21", "--al_method", "confidence",

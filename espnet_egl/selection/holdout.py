@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from espnet_egl.selection.take import take
+from espnet_egl.selection.budget import SLACK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 STRATA = 10
 
 
-def draw(uids: list[str], costs: np.ndarray, limit: float, seed: int = 0) -> np.ndarray:
+def draw(
+    uids: list[str], costs: np.ndarray, limit: float, most: float, seed: int = 0
+) -> np.ndarray:
     """Which of a ranking are drawn.
+
+    As many clips as the limit pays for on average, whatever each of them costs: to pass over the
+    long ones would leave a sample of short ones.
 
     Args:
         uids: Utterances, best first.
         costs: Of each.
-        limit: What they may cost together.
+        limit: What they may cost together, about.
+        most: What they must not exceed.
         seed: Another seed, other utterances.
 
     Returns:
@@ -32,15 +38,16 @@ def draw(uids: list[str], costs: np.ndarray, limit: float, seed: int = 0) -> np.
     """
     import numpy as np
 
+    lots = {i: _lot(f"{seed} {uid}") for i, uid in enumerate(uids)}
+    wanted = min(1.0, limit / float(costs.sum())) * len(uids)
+    drawn: list[int] = []
+    for number, stratum in enumerate(np.array_split(np.arange(len(uids)), STRATA), 1):
+        # Fractions of a clip go on to the next stratum.
+        count = int(wanted * number / STRATA + 1e-6) - len(drawn)
+        drawn += sorted(stratum.tolist(), key=lots.__getitem__)[:count]
+    in_turn = np.array(sorted(drawn, key=lots.__getitem__), dtype=np.int64)
     chosen = np.zeros(len(uids), dtype=bool)
-    left = 0.0
-    for stratum in np.array_split(np.arange(len(uids)), STRATA):
-        # What one stratum leaves, for its clips are too long, goes to the next.
-        left += limit * float(costs[stratum].sum()) / float(costs.sum()) if len(stratum) else 0.0
-        order = sorted(stratum.tolist(), key=lambda i: _lot(f"{seed} {uids[i]}"))
-        picked = np.array(order, dtype=np.int64)[take(costs[order], left)]
-        chosen[picked] = True
-        left -= float(costs[picked].sum())
+    chosen[in_turn[costs[in_turn].cumsum() <= most + SLACK]] = True
     return chosen
 
 

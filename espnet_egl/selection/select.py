@@ -86,7 +86,7 @@ class Selection:
     """What was selected.
 
     Attributes:
-        chosen: SELECTION_COLUMNS, best first.
+        chosen: SELECTION_COLUMNS, best first; at the end what was drawn at random.
         filtered: FILTERED_COLUMNS of what was not, whatever its score.
     """
 
@@ -131,7 +131,7 @@ def select(
     ranked = ranked.drop(same.index)
     if rules.diversity != "none":
         ranked = _spread(ranked, budget, rules, embeddings)
-    chosen = ranked[_fitting(ranked, budget, rules)]
+    chosen = ranked[_fitting(ranked, budget, rules)].sort_values("drawn", kind="stable")
     filtered = pd.concat([failed, same])
     if chosen.empty:
         raise BudgetError(_nothing(table, filtered, rules.budget))
@@ -144,7 +144,8 @@ def _drawn(ranked: pd.DataFrame, budget: Budget, rules: Rules) -> np.ndarray:
     if rules.random_share == 0 or ranked.empty:
         return np.zeros(len(ranked), dtype=bool)
     limit = budget.limit * rules.random_share
-    return holdout.draw(ranked["utterance"].tolist(), budget.costs(ranked), limit, rules.seed)
+    uids, costs = ranked["utterance"].tolist(), budget.costs(ranked)
+    return holdout.draw(uids, costs, limit, budget.limit, rules.seed)
 
 
 def _spread(
@@ -161,7 +162,7 @@ def _spread(
     first = int(ranked["drawn"].sum())
     left = budget.limit - float(budget.costs(ranked.head(first)).sum())
     costs = budget.costs(ranked)[first:]
-    count = int((costs.cumsum() <= rules.diversity_pool * left + costs.max(initial=0.0)).sum())
+    count = int((costs.cumsum() - costs < rules.diversity_pool * left).sum())
     if count < 2:
         return ranked
     # A third more than the budget has room for: short ones may be picked.

@@ -279,3 +279,25 @@ def test_a_temperature_is_fitted_to_a_transcribed_set(pool_recipe: Path, transcr
     both = [*options, "--al_fit_set", "transcribed", "--al_method", "predicted_gl"]
     done = run(pool_recipe, "./run.sh", *both)
     assert "give a number for --egl_temperature" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_several_methods_a_random_share_and_diversity(pool_recipe: Path) -> None:
+    done = run(
+        *(pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--al_budget", "4utt"),
+        *("--al_method", "egl+margin", "--al_fusion", "alternate", "--al_diversity", "kmeans++"),
+        *("--al_random_share", "0.5", "--al_seed", "3"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    round_dir = pool_recipe / "exp" / "al_asr_model_pool" / "r1"
+    header, *_ = (round_dir / "score" / "scores.tsv").read_text().splitlines()
+    methods = ["egl", "margin", "badge", "confidence", "random"]
+    assert [c for c in header.split("\t") if c.startswith("score_")] == [
+        f"score_{m}" for m in methods
+    ]
+    rows = (round_dir / "select" / "selection.tsv").read_text().splitlines()[1:]
+    reasons = [row.split("\t")[5] for row in rows]
+    assert reasons[2:] == ["random", "random"]
+    assert all(r.startswith("picked by kmeans++, ") for r in reasons[:2])
+    manifest = json.loads((round_dir / "select" / "manifest.json").read_text())
+    assert (manifest["seed"], manifest["fusion"]) == (3, "alternate")

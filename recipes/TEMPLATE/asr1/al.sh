@@ -20,6 +20,9 @@ al_last_stage=22    # The last of our stages.
 al_method=          # Acquisition method that decides which utterances are selected.
 al_score_methods=   # Methods whose scores stage 20 computes beside al_method's.
 al_budget=          # What may be labelled: 500utt, 2.5h, or 20% of the pool's hours.
+al_fusion=          # Of several methods, a+b: rank, or alternate.
+al_diversity=       # kmeans++ spreads the selection over gradient directions.
+al_random_share=    # Share of the budget that is drawn at random.
 al_pool=pool        # Name of the pool: ${data_feats}/<pool> if it is there, else data/<pool>.
 al_config=          # Config for all al_* commands, e.g. conf/al.yaml.
 al_nbest=           # Hypotheses an utterance at most.
@@ -52,10 +55,16 @@ Stages:
     22    Hand over to annotators.
 
 Options:
-    --al_method        # Acquisition method that decides (default: al_select's, egl).
+    --al_method        # Acquisition method that decides, or several: egl+confidence (default:
+                       # al_select's, egl).
+    --al_fusion        # Of several: rank, by the sum of their ranks, or alternate, each takes its best
+                       # in turn (default: al_select's, rank).
+    --al_diversity     # kmeans++ spreads the selection over gradient directions (default: none).
+    --al_random_share  # Share of the budget that is drawn at random, to estimate by it what the pool
+                       # is like (default: al_select's, 0).
     --al_score_methods # Methods whose scores stage 20 computes beside it (default: confidence random).
-    --al_budget        # What may be labelled: 500utt, 2.5h, or 20% of the pool's hours
-                       # (default: al_select's, 20%).
+    --al_budget        # What may be labelled: 500utt, 2.5h, 20% of the pool's hours, or 1500EUR with
+                       # --al_select_args "--price_per_hour 60" (default: al_select's, 20%).
     --al_pool          # Name of the pool: \${data_feats}/<pool> if it is there, else data/<pool>,
                        # which may hold pipes, segments and other sampling rates (default="${al_pool}").
     --al_config        # Config for all al_* commands; the options here win (default="${al_config}").
@@ -284,9 +293,11 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     [ -n "${al_posterior}" ] && _opts+=(--posterior "${al_posterior}")
     [ -n "${al_seed}" ] && _opts+=(--seed "${al_seed}")
     _methods=" "
-    if [ -n "${al_method}${al_score_methods}" ]; then
-        _methods+="${al_method:-egl} "
-        for _method in ${al_score_methods:-confidence random}; do
+    if [ -n "${al_method}${al_score_methods}${al_diversity}" ]; then
+        _wanted="${al_method:-egl}"
+        # Gradient embeddings are the method badge's.
+        [ "${al_diversity:-none}" = none ] || _wanted+=" badge"
+        for _method in ${_wanted//+/ } ${al_score_methods:-confidence random}; do
             [[ "${_methods}" == *" ${_method} "* ]] || _methods+="${_method} "
         done
     fi
@@ -364,6 +375,8 @@ if [ "${al_stage}" -le 21 ] && [ "${al_stop_stage}" -ge 21 ]; then
         --data_dir "${al_data}" \
         --output_dir "${al_select_dir}" \
         ${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"} \
+        ${al_fusion:+--fusion "${al_fusion}"} ${al_diversity:+--diversity "${al_diversity}"} \
+        ${al_random_share:+--random_share "${al_random_share}"} ${al_seed:+--seed "${al_seed}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_select_args}
 fi
 

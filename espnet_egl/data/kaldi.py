@@ -115,8 +115,8 @@ def subset_data_dir(
             f"'{min(missing)}': it changed since the pool was scored; score it again"
         )
     for path in _utterance_tables(source, utterances):
-        chosen = {uid: value for uid, value in read_table(path).items() if uid in wanted}
-        write_table(target / path.name, chosen)
+        rows = table if path.name == utterances else read_table(path)
+        write_table(target / path.name, {uid: rows[uid] for uid in wanted if uid in rows})
     if utterances == "segments":
         recordings = {value.split()[0] for uid, value in table.items() if uid in wanted}
         for name in ("wav.scp", "reco2file_and_channel", "reco2dur"):

@@ -85,13 +85,19 @@ class Filters:
         if "audio_hash" in ranked:
             parts.append(_same(ranked, [ranked["audio_hash"]], "same_audio"))
         if speakers:
-            known = ranked["utterance"].map(speakers)
-            spoken = ranked[(ranked["best_hypothesis"] != "") & known.notna()]
+            known = pd.Series(map(speakers.get, ranked["utterance"].tolist()), ranked.index)
+            rows = ranked[(ranked["best_hypothesis"] != "") & known.notna()]
+            # Only what somebody says twice need be looked at closer.
+            speaker, words = (
+                pd.factorize(c)[0] for c in (known[rows.index], rows["best_hypothesis"])
+            )
+            said = pd.Series(speaker * (len(words) + 1) + words, rows.index)
+            said = said[said.duplicated(keep=False)]
+            rows = rows.loc[said.index]
             # Two that are half the tolerance apart are in one bin of the one or the other.
             for shift in (0.0, 0.5):
-                bins = (spoken["seconds"] / self.tolerance + shift).astype("int64")
-                keys = [known[spoken.index], spoken["best_hypothesis"], bins]
-                parts.append(_same(spoken, keys, "same_words"))
+                bins = (rows["seconds"] / self.tolerance + shift).astype("int64")
+                parts.append(_same(rows, [said, bins], "same_words"))
         if not parts:
             return _listed(ranked.head(0), "", ranked["seconds"].head(0).astype(str))
         found = pd.concat(parts)
@@ -100,10 +106,13 @@ class Filters:
 
 def _same(ranked: pd.DataFrame, keys: list[pd.Series], reason: str) -> pd.DataFrame:
     """Rows whose keys are those of an earlier one, which is the detail."""
-    groups = ranked["utterance"].groupby(keys, sort=False)
-    first = groups.transform("first")
-    later = first != ranked["utterance"]
-    return _listed(ranked[later], reason, "as " + first[later])
+    import pandas as pd
+
+    groups = pd.Series(range(len(ranked)), ranked.index).groupby(keys, sort=False)
+    first = groups.transform("first").to_numpy()
+    later = first != range(len(ranked))
+    details = "as " + ranked["utterance"].iloc[first[later]]
+    return _listed(ranked[later], reason, details.set_axis(ranked.index[later]))
 
 
 def _listed(rows: pd.DataFrame, reason: str, details: pd.Series) -> pd.DataFrame:

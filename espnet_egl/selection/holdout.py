@@ -41,9 +41,10 @@ def draw(
     lots = {i: _lot(f"{seed} {uid}") for i, uid in enumerate(uids)}
     wanted = min(1.0, limit / float(costs.sum())) * len(uids)
     drawn: list[int] = []
-    for number, stratum in enumerate(np.array_split(np.arange(len(uids)), STRATA), 1):
+    strata = np.array_split(np.arange(len(uids)), min(STRATA, len(uids)))
+    for number, stratum in enumerate(strata, 1):
         # Fractions of a clip go on to the next stratum.
-        count = int(wanted * number / STRATA + 1e-6) - len(drawn)
+        count = int(wanted * number / len(strata) + 1e-6) - len(drawn)
         drawn += sorted(stratum.tolist(), key=lots.__getitem__)[:count]
     in_turn = np.array(sorted(drawn, key=lots.__getitem__), dtype=np.int64)
     chosen = np.zeros(len(uids), dtype=bool)

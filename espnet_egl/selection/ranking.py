@@ -47,7 +47,7 @@ def values_of(table: pd.DataFrame, method: str, rank_by: str = "score") -> np.nd
 def rank(
     table: pd.DataFrame, methods: Sequence[str], fusion: str = "rank", rank_by: str = "score"
 ) -> pd.DataFrame:
-    """The table in the methods' order, best first; ties by utterance id.
+    """The table's rows in the methods' order, best first; ties by utterance id.
 
     Args:
         table: The score table.
@@ -57,13 +57,14 @@ def rank(
         rank_by: ``score``, or ``score_per_second`` of audio.
 
     Returns:
-        The rows with ``method``, the one that brought the utterance in (of a sum of ranks, the
-        one that ranks it highest), and ``place``, its rank there.
+        With the table's index: ``method``, the one that brought the utterance in (of a sum of
+        ranks, the one that ranks it highest), and ``place``, its rank there.
 
     Raises:
         DataError: The table lacks a method.
     """
     import numpy as np
+    import pandas as pd
 
     by_id = table["utterance"].argsort(kind="stable").to_numpy()
     ranks = np.stack(
@@ -75,8 +76,11 @@ def rank(
         total = ranks.sum(1)
         order = by_id[total[by_id].argsort(kind="stable")]
         first = ranks[order].argmin(1)
-    ranked = table.iloc[order]
-    return ranked.assign(method=np.array(methods)[first], place=ranks[order, first] + 1)
+    columns = {
+        "method": pd.Series(methods).astype("category").iloc[first].array,
+        "place": ranks[order, first] + 1,
+    }
+    return pd.DataFrame(columns, index=table.index[order])
 
 
 def _ranks(values: np.ndarray, by_id: np.ndarray) -> np.ndarray:

@@ -86,8 +86,9 @@ class Selection:
     """What was selected.
 
     Attributes:
-        chosen: SELECTION_COLUMNS, best first; at the end what was drawn at random.
-        filtered: FILTERED_COLUMNS of what was not, whatever its score.
+        chosen: SELECTION_COLUMNS, best first; at the end what was drawn at random. The index is
+            the score table's.
+        filtered: FILTERED_COLUMNS of what was not, whatever its score; likewise.
     """
 
     chosen: pd.DataFrame
@@ -121,14 +122,22 @@ def select(
     budget = parse_budget(rules.budget, len(table), float(table["seconds"].sum()), rules.prices)
     failed = rules.filters.failures(table)
     methods = split_methods(rules.method)
-    ranked = rank(table.drop(failed.index), methods, rules.fusion, rules.rank_by)
-    ranked = ranked.assign(drawn=_drawn(ranked, budget, rules))
+    # A copy of a large table takes a while: only what is wanted further on.
+    columns = [c for c in table.columns if not c.startswith("score_")]
+    columns += [score_column(m) for m in methods]
+    eligible = table if failed.empty else table.drop(failed.index)
+    order = rank(eligible, methods, rules.fusion, rules.rank_by)
+    ranked = table[[c for c in columns if c in table]].take(order.index)
+    ranked = ranked.assign(method=order["method"].array, place=order["place"].array)
+    ranked["drawn"] = _drawn(ranked, budget, rules)
     # What was drawn comes first: a duplicate of it is passed over, never the other way round.
-    ranked = ranked.sort_values("drawn", ascending=False, kind="stable")
+    if ranked["drawn"].any():
+        ranked = ranked.sort_values("drawn", ascending=False, kind="stable")
     same = rules.filters.duplicates(ranked, speakers or {})
     # But a duplicate that was drawn stays, or the draw would not be like the pool.
     same = same.drop(same.index.intersection(ranked.index[ranked["drawn"]]))
-    ranked = ranked.drop(same.index)
+    if not same.empty:
+        ranked = ranked.drop(same.index)
     if rules.diversity != "none":
         ranked = _spread(ranked, budget, rules, embeddings)
     chosen = ranked[_fitting(ranked, budget, rules)].sort_values("drawn", kind="stable")
@@ -222,9 +231,9 @@ def write_selection(path: str | Path, selection: pd.DataFrame) -> None:
     write_rows(
         path,
         SELECTION_COLUMNS,
-        (
-            [formats.get(c, "{}").format(v) for c, v in zip(SELECTION_COLUMNS, row, strict=True)]
-            for row in selection.itertuples(index=False)
+        zip(
+            *(map(formats.get(c, "{}").format, selection[c]) for c in SELECTION_COLUMNS),
+            strict=True,
         ),
     )
 
@@ -277,12 +286,12 @@ def _best(rows: pd.DataFrame, method: str) -> str:
 
 def _compare(table: pd.DataFrame, selection: Selection, rules: Rules, other: str) -> str:
     """What another method would have chosen of the same utterances."""
-    eligible = table[~table["utterance"].isin(selection.filtered["utterance"])]
+    eligible = table.drop(selection.filtered.index)[["utterance", "seconds", score_column(other)]]
     budget = parse_budget(rules.budget, len(table), float(table["seconds"].sum()), rules.prices)
-    ranked = rank(eligible, [other], rank_by=rules.rank_by)
-    others = ranked["utterance"][take(budget.costs(ranked), budget.limit)]
-    chosen = selection.chosen["utterance"]
-    common = int(chosen.isin(others).sum())
+    order = rank(eligible, [other], rank_by=rules.rank_by).index
+    others = order[take(budget.costs(eligible.loc[order]), budget.limit)]
+    chosen = selection.chosen.index
+    common = len(chosen.intersection(others))
     first = split_methods(rules.method)[0]
     scores = (values_of(table, method) for method in (first, other))
     import pandas as pd

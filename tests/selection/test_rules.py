@@ -298,7 +298,8 @@ def test_ties_go_by_id_in_every_method() -> None:
     scored = table(score_egl=[1.0] * 4, score_confidence=[1.0] * 4).iloc[::-1]
     for methods in (["egl"], ["egl", "confidence"]):
         for fusion in ("rank", "alternate"):
-            assert "".join(rank(scored, methods, fusion)["utterance"]) == "abcd"
+            order = rank(scored, methods, fusion).index
+            assert "".join(scored.loc[order, "utterance"]) == "abcd"
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,9 @@ def read_pool(args: argparse.Namespace, path: Path) -> pd.DataFrame:
     from espnet_egl.tables import read_scores
 
     table = read_scores(path)
+    if args.hyp_source == "beam":
+        # As --egl_weights renormalized would have it.
+        table["score_egl_renormalized"] = table["score_egl"] / table["mass"]
     for name in ("spk", "snr", "kind"):
         known = args.recipe / "data" / "pool" / f"utt2{name}"
         if known.exists():
@@ -154,7 +157,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     path = score(args)
     table = read_pool(args, path)
-    methods = [m for m in (*METHODS, *LEARNT, *ORACLES) if f"score_{m}" in table]
+    methods = [
+        m
+        for m in ("egl", "egl_renormalized", *METHODS[1:], *LEARNT, *ORACLES)
+        if f"score_{m}" in table
+    ]
     matrix = correlations(table, methods)
     print(f"{len(table)} utterances, {table['seconds'].sum() / 60:.1f} minutes\n")
     print(f"Rank correlation (Spearman):\n\n{markdown(matrix)}\n")

@@ -225,6 +225,8 @@ class Scorer:
         known = known_columns(utterance, frames, nbest, confidence.utterance)
         scores: dict[str, float] = {}
         details: dict[str, float] = {}
+        speech = {} if self.detector is None else {"speech_seconds": self.detector(utterance)}
+        known |= speech
         for name, method in self._in_order().items():
             if method.needs_columns:
                 evidence = replace(evidence, columns=known)
@@ -232,8 +234,7 @@ class Scorer:
             more = dict(zip(method.columns, method.details(evidence), strict=True))
             details |= more
             known |= {score_column(name): scores[name]} | more
-        if self.detector is not None:
-            details["speech_seconds"] = self.detector(utterance)
+        details |= speech
         finite = [*(scores | details).items(), ("confidence", confidence.utterance)]
         finite += [(f"confidence of {w.text}", w.confidence) for w in confidence.words]
         for name, value in finite:

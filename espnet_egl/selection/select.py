@@ -127,7 +127,7 @@ def select(
     columns += [score_column(m) for m in methods]
     eligible = table if failed.empty else table.drop(failed.index)
     order = rank(eligible, methods, rules.fusion, rules.rank_by)
-    ranked = table[[c for c in columns if c in table]].take(order.index)
+    ranked = table[[c for c in columns if c in table]].take(order.index.to_numpy())
     ranked = ranked.assign(method=order["method"].array, place=order["place"].array)
     ranked["drawn"] = _drawn(ranked, budget, rules)
     # What was drawn comes first: a duplicate of it is passed over, never the other way round.

@@ -150,36 +150,41 @@ class Scorer:
                 logger.exception(f"{batch[0].uid}: unexpected error")
                 reason = "out_of_memory" if is_out_of_memory(e) else FAILED
                 return [Skipped(batch[0].uid, reason, f"{type(e).__name__}: {e}")]
+            logger.warning(f"{len(batch)} utterances together: {type(e).__name__}: {e}; in halves")
         # Outside of the handlers: the exception holds on to the failed batch's memory.
         middle = len(batch) // 2
         return [*self.score(batch[:middle]), *self.score(batch[middle:])]
 
     def _score(self, batch: Sequence[Utterance]) -> list[ScoredUtterance | Skipped]:
-        truths = self._truths(batch)
+        evidence = self._evidence(batch, self._truths(batch))
+        # After the engine's recording: methods may run the model themselves.
+        with torch.no_grad(), scoring_mode(self.recognizer.model):
+            return [e if isinstance(e, Skipped) else self._row(e) for e in evidence]
+
+    def _evidence(
+        self, batch: Sequence[Utterance], truths: Sequence[Truth | None]
+    ) -> list[Evidence | Skipped]:
         if self.engine is None:
-            (utterance,) = batch
+            (utterance,), (truth,) = batch, truths
             with torch.no_grad(), scoring_mode(self.recognizer.model):
                 encoded = self.recognizer.encode(utterance.speech)
                 nbest = self.source(self.recognizer, utterance.uid, encoded)
-                return [
-                    self._row(Evidence(utterance, self.recognizer, encoded, nbest, truth=truths[0]))
-                ]
+            return [Evidence(utterance, self.recognizer, encoded, nbest, truth=truth)]
         with self.engine.encode([u.speech for u in batch]) as encoded_batch:
-            found = [self._find(u, e) for u, e in zip(batch, encoded_batch.utterances, strict=True)]
+            utterances = encoded_batch.utterances
+            found = [self._find(u, e) for u, e in zip(batch, utterances, strict=True)]
             gradients = encoded_batch.expected_gradient_lengths(
                 [() if isinstance(n, Skipped) else [h.tokens for h in n.hypotheses] for n in found],
                 [() if isinstance(n, Skipped) else n.tempered(self.temperature) for n in found],
             )
-            return [
-                nbest
-                if isinstance(nbest, Skipped)
-                else self._row(
-                    Evidence(utterance, self.recognizer, encoded, nbest, gradient, truth)
-                )
-                for utterance, encoded, nbest, gradient, truth in zip(
-                    batch, encoded_batch.utterances, found, gradients, truths, strict=True
-                )
-            ]
+        return [
+            nbest
+            if isinstance(nbest, Skipped)
+            else Evidence(utterance, self.recognizer, encoded, nbest, gradient, truth)
+            for utterance, encoded, nbest, gradient, truth in zip(
+                batch, utterances, found, gradients, truths, strict=True
+            )
+        ]
 
     def _truths(self, batch: Sequence[Utterance]) -> list[Truth | None]:
         """What the transcripts tell, of a batch.

@@ -41,12 +41,20 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fit_set", help="The predictions, too, fitted to this transcribed set, e.g. test"
     )
+    parser.add_argument(
+        "--junk",
+        action="store_true",
+        help="Without the oracles, who leave out what has no transcript: how much of what has no "
+        "speech is selected, with and without filters",
+    )
     parser.add_argument("--plot", type=Path, help="Where the plots go, e.g. docs/rankings_fsdd.png")
     return parser
 
 
 def score(args: argparse.Namespace) -> Path:
     """Stage 20 as a user runs it; what is scored already is not scored again."""
+    if args.junk:
+        return score_junk(args)
     directory = f"exp/al_rankings_{args.hyp_source}" + (f"_{args.fit_set}" if args.fit_set else "")
     methods = [*METHODS[1:], *(LEARNT if args.fit_set else ()), *ORACLES]
     command = [
@@ -59,6 +67,44 @@ def score(args: argparse.Namespace) -> Path:
         command += ["--al_fit_set", args.fit_set]
     subprocess.run(command, cwd=args.recipe, check=True, stdout=sys.stderr)
     return args.recipe / directory / "r1" / "score" / "scores.tsv"
+
+
+def score_junk(args: argparse.Namespace) -> Path:
+    """The same of all of the pool, by methods that need no transcripts."""
+    command = [
+        *("./run.sh", "--stage", "20", "--stop_stage", "20", "--al_dir", "exp/al_junk"),
+        *(
+            "--al_method",
+            "egl",
+            "--al_score_methods",
+            "badge confidence entropy nbest_entropy random",
+        ),
+        *("--al_score_args", "--vad true"),
+    ]
+    subprocess.run(command, cwd=args.recipe, check=True, stdout=sys.stderr)
+    return args.recipe / "exp" / "al_junk" / "r1" / "score" / "scores.tsv"
+
+
+def junk(table: pd.DataFrame, methods: Sequence[str], speakers: dict[str, str]) -> pd.DataFrame:
+    """Clips of 20 % of the hours, and which of them are junk, by kind."""
+    from espnet_egl.selection.filters import Filters
+    from espnet_egl.selection.select import Rules, select
+
+    rows = {}
+    kinds = dict(zip(table["utterance"], table["kind"], strict=True))
+    for method in methods:
+        row: dict[str, int] = {}
+        for name, filters in (
+            ("", Filters(drop_duplicates=False)),
+            (", filtered", Filters(min_speech=0.1)),
+        ):
+            found = select(table, Rules(method, "20%", filters=filters), speakers).chosen
+            chosen = found["utterance"].map(kinds)
+            row[f"clips{name}"] = len(chosen)
+            row[f"silence or noise{name}"] = int(chosen.isin(["silence", "noise"]).sum())
+            row[f"near duplicates{name}"] = int((chosen == "duplicate").sum())
+        rows[method] = row
+    return pd.DataFrame(rows).T
 
 
 def read_pool(args: argparse.Namespace, path: Path) -> pd.DataFrame:
@@ -162,6 +208,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
         for m in ("egl", "egl_renormalized", *METHODS[1:], *LEARNT, *ORACLES)
         if f"score_{m}" in table
     ]
+    if args.junk:
+        speakers = dict(zip(table["utterance"], table["spk"], strict=True))
+        print(markdown(junk(table, methods, speakers)))
+        return
     matrix = correlations(table, methods)
     print(f"{len(table)} utterances, {table['seconds'].sum() / 60:.1f} minutes\n")
     print(f"Rank correlation (Spearman):\n\n{markdown(matrix)}\n")

@@ -34,7 +34,7 @@ FSDD = ROOT / "recipes" / "fsdd" / "asr1"
 FSDD_EXP = FSDD / "exp" / "asr_train_asr_ctc_conformer_raw_en_char"
 
 # Utterances, of these by the definition, samples of a batch.
-SIZES = {"fsdd": (100, 100, 300_000), "large": (12, 3, 500_000), "hybrid": (4, 2, 500_000)}
+SIZES = {"fsdd": (100, 100, 300_000), "large": (8, 2, 500_000), "hybrid": (4, 2, 500_000)}
 PHASES = ("hypotheses", "reference", "exact", "estimate", "pass", "train", "parts")
 
 
@@ -47,7 +47,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--utterances", type=int, help="default: as many as take minutes")
     parser.add_argument("--reference", type=int, help="of these, how many by the definition")
     parser.add_argument("--hypotheses", type=int, default=100)
-    parser.add_argument("--directions", type=int, default=5, help="of the estimate")
+    parser.add_argument("--directions", type=int, default=3, help="of the estimate")
     parser.add_argument("--batch_bins", type=int, help="of training and of the engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work_dir", type=Path, help="default: bench/work/<model>")

@@ -30,7 +30,8 @@ TooShortUttError: type[Exception] = _legacy(
 
 # Rates at which ESPnet drops or samples whatever the mode: CTC.dropout_rate, RNNP.dropout,
 # RNNDecoder.sampling_probability. Modules that heed the mode have them too, unread.
-RANDOM_IN_EVALUATION = frozenset({"dropout_rate", "dropout", "sampling_probability"})
+DROPOUT_IN_EVALUATION = frozenset({"dropout_rate", "dropout"})
+RANDOM_IN_EVALUATION = DROPOUT_IN_EVALUATION | {"sampling_probability"}
 
 
 def _attention(*names: str) -> tuple[type[torch.nn.Module], ...]:

@@ -8,19 +8,21 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from espnet_egl.errors import DataError, ManifestError
 
 
 @contextmanager
-def atomic_open(path: str | Path) -> Iterator[TextIO]:
-    """Open ``path`` for writing text; it appears, whole, only when the block ends well."""
+def atomic_open(path: str | Path, mode: str = "w") -> Iterator[Any]:
+    """Open ``path`` for writing text, or bytes with ``wb``; it appears, whole, only when the
+    block ends well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as f:
+        with temporary.open(mode, **text) as f:
             yield f
             f.flush()
             os.fsync(f.fileno())
@@ -49,6 +51,11 @@ def file_hash(path: str | Path) -> str:
     except OSError as e:
         raise DataError(f"{path}: cannot be read ({e.strerror})") from e
     return digest.hexdigest()
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def claim_directory(directory: str | Path, settings: dict[str, Any], advice: str) -> None:

@@ -18,7 +18,10 @@ from espnet2.utils.types import str2bool
 
 from espnet_egl.errors import ConfigError, EGLError
 
-COMMANDS = ("al_prepare", "al_score", "al_merge", "al_select", "al_export")
+COMMANDS = (
+    *("al_prepare", "al_score", "al_merge", "al_calibrate", "al_fit"),
+    *("al_select", "al_export"),
+)
 
 
 class ArgumentParser(ESPnetArgumentParser):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import humanfriendly
@@ -346,6 +347,36 @@ class Recognizer:
         """Whether CTC is part of the training loss."""
         return self.model.ctc is not None
 
+    def has_dropout(self) -> bool:
+        """Whether :func:`scoring_mode` with dropout draws anything in the encoder or CTC."""
+        rates = [
+            value
+            for part in (self.model.encoder, self.model.ctc)
+            if part is not None
+            for module in part.modules()
+            for name, value in vars(module).items()
+            if name in compat.DROPOUT_IN_EVALUATION or (name == "p" and isinstance(module, DROPOUT))
+        ]
+        return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+    def to_tokens(self, text: str) -> list[int]:
+        """A transcript -> token ids, cleaned and cut as in training.
+
+        Raises:
+            UnsupportedModelError: The model was trained on token ids without a preprocessor.
+            UtteranceError: Nothing of it is left.
+        """
+        if self._preprocess is None:
+            raise UnsupportedModelError("the model was trained without ESPnet's preprocessor")
+        tokens = self._preprocess("", {"text": text})["text"].tolist()
+        if not tokens:
+            raise UtteranceError("empty_transcript", f"nothing of '{text}' is left")
+        return tokens
+
+    @cached_property
+    def _preprocess(self) -> Any:
+        return self.preprocess()
+
 
 # Numbers held at once by what is computed hypothesis by hypothesis: 128 MB in float64.
 CHUNK = 2**24
@@ -406,8 +437,12 @@ def pad(
     return padded, lengths
 
 
+# PyTorch's recurrent layers drop out between their layers.
+DROPOUT = (torch.nn.modules.dropout._DropoutNd, torch.nn.RNNBase)
+
+
 @contextmanager
-def scoring_mode(model: Any) -> Iterator[None]:
+def scoring_mode(model: Any, dropout: bool = False) -> Iterator[None]:
     """The model as a fixed function of its input; left as it was, also after an exception.
 
     Evaluation mode switches off dropout, SpecAugment and BatchNorm's updates. Traps remain:
@@ -417,6 +452,10 @@ def scoring_mode(model: Any) -> Iterator[None]:
     told to evaluate, which would leave nothing to differentiate, so that modes are set and
     not switched. cuDNN's RNNs refuse a backward pass in evaluation mode, so they are
     computed without cuDNN.
+
+    Args:
+        model: The model.
+        dropout: Leave dropout on, as in training; nothing else.
     """
     modes = {module: module.training for module in model.modules()}
     with ExitStack() as stack:
@@ -424,13 +463,14 @@ def scoring_mode(model: Any) -> Iterator[None]:
         for name in ("error_calculator", "error_calculator_trans"):
             if getattr(model, name, None) is not None:
                 stack.enter_context(replaced(model, name, None))
+        off = compat.RANDOM_IN_EVALUATION - (compat.DROPOUT_IN_EVALUATION if dropout else set())
         for module in modes:
-            for name in compat.RANDOM_IN_EVALUATION.intersection(vars(module)):
+            for name in off.intersection(vars(module)):
                 if isinstance(getattr(module, name), float):
                     stack.enter_context(replaced(module, name, 0.0))
         try:
             for module in modes:
-                module.training = False
+                module.training = dropout and isinstance(module, DROPOUT)
             yield
         finally:
             for module, mode in modes.items():

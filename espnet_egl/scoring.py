@@ -15,28 +15,36 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from espnet_egl.acquisition import AbsAcquisition, Evidence
+from espnet_egl import embeddings
+from espnet_egl.acquisition import AbsAcquisition, Evidence, Truth
+from espnet_egl.acquisition.confidence import Confidence
+from espnet_egl.data.kaldi import write_table
 from espnet_egl.data.pool import Pool, read_ahead
-from espnet_egl.errors import DataError, EGLError, UtteranceError
+from espnet_egl.errors import ConfigError, DataError, EGLError, UtteranceError
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses import AbsHypothesisSource
+from espnet_egl.hypotheses.rescoring import has_ctc_alignment
 from espnet_egl.progress import progress
 from espnet_egl.recognizer import Encoded, Recognizer, scoring_mode
 from espnet_egl.tables import (
     BASE_COLUMNS,
     NBEST_COLUMNS,
     SKIPPED_COLUMNS,
+    known_columns,
     one_line,
+    read_words,
     score_column,
     score_row,
+    word_row,
     write_rows,
+    write_words,
 )
 from espnet_egl.types import NBest, ScoredUtterance, Skipped, Utterance
 
@@ -63,6 +71,11 @@ class Scorer:
         methods: Name -> method.
         engine: Needed if any method needs gradients.
         batch_bins: An upper bound for (utterances x samples of the longest) of a batch.
+        confidence: What measures every best hypothesis and its words, whether or not it is
+            one of the methods.
+        temperature: Of P(y | x) in EGL, see :meth:`.NBest.tempered`.
+        texts: Utterance -> transcript, for methods that need the truth.
+        detector: Measures the seconds of speech, if they are wanted.
     """
 
     recognizer: Recognizer
@@ -70,6 +83,10 @@ class Scorer:
     methods: Mapping[str, AbsAcquisition]
     engine: GradientEngine | None = None
     batch_bins: int = BATCH_BINS
+    confidence: Confidence = field(default_factory=Confidence)
+    temperature: float = 1.0
+    texts: Mapping[str, str] | None = None
+    detector: Callable[[Utterance], float] | None = None
 
     def prepare(self) -> None:
         """Check the options against the model.
@@ -78,14 +95,30 @@ class Scorer:
             ConfigError: They do not fit it.
         """
         self.source.prepare(self.recognizer)
-        for method in self.methods.values():
+        self.confidence.prepare(self.recognizer)
+        for name, method in self.methods.items():
             method.prepare(self.recognizer)
+            if method.needs_truth and self.texts is None:
+                raise ConfigError(
+                    f"--methods {name} needs the transcripts: give them with --text. It is an "
+                    "oracle, for utterances that are transcribed already"
+                )
 
     @property
     def columns(self) -> list[str]:
         """Of the score table, after BASE_COLUMNS."""
-        details = [column for method in self.methods.values() for column in method.columns]
-        return [*map(score_column, self.methods), *details]
+        details = [column for method in self._in_order().values() for column in method.columns]
+        speech = [] if self.detector is None else ["speech_seconds"]
+        return [*map(score_column, self._in_order()), *details, *speech, "audio_hash"]
+
+    def _in_order(self) -> dict[str, AbsAcquisition]:
+        """The methods, those last that look at what the others found."""
+        return dict(sorted(self.methods.items(), key=lambda item: item[1].needs_columns))
+
+    @property
+    def wants_true_gradients(self) -> bool:
+        """Whether the transcript's own gradient is asked for."""
+        return any(m.needs_truth and m.needs_gradients for m in self.methods.values())
 
     def batches(self, utterances: Sequence[Utterance]) -> list[list[Utterance]]:
         """Cut utterances into batches of similar length, the longest first."""
@@ -117,31 +150,71 @@ class Scorer:
                 logger.exception(f"{batch[0].uid}: unexpected error")
                 reason = "out_of_memory" if is_out_of_memory(e) else FAILED
                 return [Skipped(batch[0].uid, reason, f"{type(e).__name__}: {e}")]
+            logger.warning(f"{len(batch)} utterances together: {type(e).__name__}: {e}; in halves")
         # Outside of the handlers: the exception holds on to the failed batch's memory.
         middle = len(batch) // 2
         return [*self.score(batch[:middle]), *self.score(batch[middle:])]
 
     def _score(self, batch: Sequence[Utterance]) -> list[ScoredUtterance | Skipped]:
+        evidence = self._evidence(batch, self._truths(batch))
+        # After the engine's recording: methods may run the model themselves.
+        with torch.no_grad(), scoring_mode(self.recognizer.model):
+            return [e if isinstance(e, Skipped) else self._row(e) for e in evidence]
+
+    def _evidence(
+        self, batch: Sequence[Utterance], truths: Sequence[Truth | None]
+    ) -> list[Evidence | Skipped]:
         if self.engine is None:
-            (utterance,) = batch
+            (utterance,), (truth,) = batch, truths
             with torch.no_grad(), scoring_mode(self.recognizer.model):
                 encoded = self.recognizer.encode(utterance.speech)
                 nbest = self.source(self.recognizer, utterance.uid, encoded)
-                return [self._row(Evidence(utterance, self.recognizer, encoded, nbest))]
+            return [Evidence(utterance, self.recognizer, encoded, nbest, truth=truth)]
         with self.engine.encode([u.speech for u in batch]) as encoded_batch:
-            found = [self._find(u, e) for u, e in zip(batch, encoded_batch.utterances, strict=True)]
+            utterances = encoded_batch.utterances
+            found = [self._find(u, e) for u, e in zip(batch, utterances, strict=True)]
             gradients = encoded_batch.expected_gradient_lengths(
                 [() if isinstance(n, Skipped) else [h.tokens for h in n.hypotheses] for n in found],
-                [() if isinstance(n, Skipped) else n.weights for n in found],
+                [() if isinstance(n, Skipped) else n.tempered(self.temperature) for n in found],
             )
-            return [
-                nbest
-                if isinstance(nbest, Skipped)
-                else self._row(Evidence(utterance, self.recognizer, encoded, nbest, gradient))
-                for utterance, encoded, nbest, gradient in zip(
-                    batch, encoded_batch.utterances, found, gradients, strict=True
+        return [
+            nbest
+            if isinstance(nbest, Skipped)
+            else Evidence(utterance, self.recognizer, encoded, nbest, gradient, truth)
+            for utterance, encoded, nbest, gradient, truth in zip(
+                batch, utterances, found, gradients, truths, strict=True
+            )
+        ]
+
+    def _truths(self, batch: Sequence[Utterance]) -> list[Truth | None]:
+        """What the transcripts tell, of a batch.
+
+        Raises:
+            UtteranceError: One has no transcript, or none that the model could have spoken.
+        """
+        if self.texts is None:
+            return [None] * len(batch)
+        for utterance in batch:
+            if utterance.uid not in self.texts:
+                raise UtteranceError("no_transcript", f"{utterance.uid} is not in --text")
+        tokens = [self.recognizer.to_tokens(self.texts[u.uid]) for u in batch]
+        lengths: list[float | None] = [None] * len(batch)
+        if self.wants_true_gradients:
+            assert self.engine is not None
+            with self.engine.encode([u.speech for u in batch]) as encoded:
+                self._check_alignments(encoded.utterances, tokens)
+                one_each, weights = [[y] for y in tokens], [[1.0]] * len(batch)
+                gradients = encoded.expected_gradient_lengths(one_each, weights)
+            lengths = [gradient.value for gradient in gradients]
+        texts = [self.recognizer.to_text(y) for y in tokens]
+        return [Truth(text, length) for text, length in zip(texts, lengths, strict=True)]
+
+    def _check_alignments(self, encoded: Sequence[Encoded], tokens: Sequence[list[int]]) -> None:
+        for one, y in zip(encoded, tokens, strict=True):
+            if self.recognizer.has_ctc_loss() and not has_ctc_alignment(y, one.frames):
+                raise UtteranceError(
+                    "no_alignment", f"{len(y)} tokens cannot be aligned with {one.frames} frames"
                 )
-            ]
 
     def _find(self, utterance: Utterance, encoded: Encoded) -> NBest | Skipped:
         try:
@@ -152,15 +225,41 @@ class Scorer:
 
     def _row(self, evidence: Evidence) -> ScoredUtterance | Skipped:
         utterance, nbest = evidence.utterance, evidence.nbest
-        scores = {name: float(m.score(evidence)) for name, m in self.methods.items()}
+        frames = evidence.encoded.frames
+        confidence = self.confidence.confidence(evidence)
+        known = known_columns(utterance, frames, nbest, confidence.utterance)
+        scores: dict[str, float] = {}
         details: dict[str, float] = {}
-        for method in self.methods.values():
-            details.update(zip(method.columns, method.details(evidence), strict=True))
-        for name, value in (scores | details).items():
+        speech = {} if self.detector is None else {"speech_seconds": self.detector(utterance)}
+        known |= speech
+        for name, method in self._in_order().items():
+            if method.needs_columns:
+                evidence = replace(evidence, columns=known)
+            scores[name] = float(method.score(evidence))
+            more = dict(zip(method.columns, method.details(evidence), strict=True))
+            details |= more
+            known |= {score_column(name): scores[name]} | more
+        details |= speech
+        finite = [*(scores | details).items(), ("confidence", confidence.utterance)]
+        finite += [(f"confidence of {w.text}", w.confidence) for w in confidence.words]
+        for name, value in finite:
             if not math.isfinite(value):
                 return Skipped(utterance.uid, "not_finite_score", f"{name} gave {value}")
-        frames = evidence.encoded.frames
-        return ScoredUtterance(utterance.uid, utterance.seconds, frames, nbest, scores, details)
+        embedding = ()
+        if any(method.needs_embedding for method in self.methods.values()):
+            assert evidence.gradient is not None
+            embedding = tuple(evidence.gradient.embedding.tolist())
+        return ScoredUtterance(
+            utterance.uid,
+            utterance.seconds,
+            frames,
+            nbest,
+            confidence,
+            utterance.audio_hash,
+            scores,
+            details,
+            embedding,
+        )
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -250,7 +349,7 @@ def score_pool(
     write_nbest: int = 5,
     num_workers: int = 1,
 ) -> Summary:
-    """Score a shard and leave ``scores.tsv``, ``skipped.tsv`` and ``nbest.tsv``.
+    """Score a shard and leave ``scores.tsv``, ``skipped.tsv``, ``nbest.tsv``, ``words.ctm``.
 
     Args:
         pool: The shard's utterances.
@@ -336,11 +435,15 @@ def _stop_after_failures(pending: Sequence[Any], last: Skipped) -> None:
 def _entry(result: ScoredUtterance | Skipped, nbest: int) -> dict[str, Any]:
     if isinstance(result, Skipped):
         return {"uid": result.uid, "skipped": [result.reason, one_line(result.detail)]}
-    return {
+    entry = {
         "uid": result.uid,
         "row": score_row(result),
         "nbest": [[f"{h.log_prob:.6g}", one_line(h.text)] for h in result.nbest.hypotheses[:nbest]],
+        "words": [word_row(word) for word in result.confidence.words],
     }
+    if result.embedding:
+        entry["embedding"] = embeddings.to_text(result.embedding)
+    return entry
 
 
 def _write_tables(journal: Journal, output_dir: Path, columns: Sequence[str]) -> Summary:
@@ -357,8 +460,12 @@ def _write_tables(journal: Journal, output_dir: Path, columns: Sequence[str]) ->
         else:
             summary.scored += 1
             summary.seconds += float(entry["row"][1])
+    write_words(output_dir / "words.ctm", rows("words"))
     write_rows(output_dir / "nbest.tsv", NBEST_COLUMNS, rows("nbest"))
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, rows("skipped"))
+    found = (embeddings.from_text(e["embedding"]) for e in journal.entries() if "embedding" in e)
+    embeddings.write(output_dir / embeddings.NAME, found, summary.scored)
+    # Last: where it stands, the shard is whole.
     write_rows(output_dir / "scores.tsv", [*BASE_COLUMNS, *columns], rows("row"))
     return summary
 
@@ -368,6 +475,8 @@ def _rows_of(entry: dict[str, Any], key: str) -> list[list[str]]:
         return [entry["row"]]
     if key == "skipped":
         return [[entry["uid"], *entry["skipped"]]]
+    if key == "words":
+        return [[entry["uid"], *cells] for cells in entry["words"]]
     return [[entry["uid"], str(rank), *cells] for rank, cells in enumerate(entry["nbest"], 1)]
 
 
@@ -389,9 +498,10 @@ def merge_shards(
         DataError: A table is missing, or an utterance is missing, unknown or there twice.
     """
     output_dir = Path(output_dir)
+    directories = [Path(shard) for shard in shards]
     joined: dict[str, list[str]] = {}
     for name in ("nbest.tsv", "skipped.tsv", "scores.tsv"):
-        joined[name] = _join([Path(s) / name for s in shards])
+        joined[name] = _join([d / name for d in directories])
     found = [
         line.split("\t", 1)[0] for n in ("skipped.tsv", "scores.tsv") for line in joined[n][1:]
     ]
@@ -402,13 +512,37 @@ def merge_shards(
         raise DataError(
             f"the shards do not add up to the pool: {len(lost)} utterances lost {lost[:3]}, "
             f"{len(unknown)} unknown {unknown[:3]}, {len(twice)} twice {twice[:3]}; "
-            f"remove {Path(shards[0]).parent} and score again"
+            f"remove {directories[0].parent} and score again"
         )
     joined["skipped.tsv"] += _join([Path(skipped)])[1:]
+    _join_embeddings(directories, output_dir, joined["scores.tsv"][1:])
     for name, lines in joined.items():
         body = sorted(lines[1:], key=_sort_key)
         write_rows(output_dir / name, lines[0].split("\t"), (line.split("\t") for line in body))
+    write_words(
+        output_dir / "words.ctm", [w for s in shards for w in read_words(Path(s) / "words.ctm")]
+    )
+    column = BASE_COLUMNS.index("confidence")
+    cells = (line.split("\t") for line in joined["scores.tsv"][1:])
+    write_table(output_dir / "utt2confidence", {row[0]: row[column] for row in cells})
     return _summarize(joined)
+
+
+def _join_embeddings(shards: Sequence[Path], output_dir: Path, lines: Sequence[str]) -> None:
+    """Embeddings of the shards, whose rows are ``lines`` in turn, in the joined table's order."""
+    paths = [shard / embeddings.NAME for shard in shards]
+    found = [embeddings.read(path) for path in paths if path.exists()]
+    places = [(array, row) for array in found for row in range(len(array))]
+    if not found:
+        return
+    if len(places) != len(lines):
+        raise DataError(
+            f"{len(places)} embeddings for {len(lines)} rows of scores.tsv: "
+            f"remove {shards[0].parent} and score again"
+        )
+    order = sorted(range(len(lines)), key=lambda i: _sort_key(lines[i]))
+    rows = (places[i][0][places[i][1]] for i in order)
+    embeddings.write(output_dir / embeddings.NAME, rows, len(lines))
 
 
 def _sort_key(line: str) -> tuple[str, int]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_egl.errors import DataError
-from espnet_egl.files import atomic_open
+from espnet_egl.files import atomic_open, write_lines
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from espnet_egl.types import ScoredUtterance
+    from espnet_egl.types import NBest, ScoredUtterance, Utterance, Word
 
 BASE_COLUMNS = (
     "utterance",
@@ -46,6 +45,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
+def known_columns(
+    utterance: Utterance, frames: int, nbest: NBest, confidence: float
+) -> dict[str, float]:
+    """BASE_COLUMNS as numbers, for methods that look at other columns."""
+    return {
+        "seconds": utterance.seconds,
+        "frames": float(frames),
+        "hypotheses": float(len(nbest.hypotheses)),
+        "mass": nbest.mass,
+        "confidence": confidence,
+    }
+
+
 def score_row(scored: ScoredUtterance) -> list[str]:
     """The cells of one utterance: BASE_COLUMNS, the methods' scores, then their details."""
     best = scored.nbest.hypotheses[0]
@@ -55,9 +67,10 @@ def score_row(scored: ScoredUtterance) -> list[str]:
         str(scored.frames),
         str(len(scored.nbest.hypotheses)),
         f"{scored.nbest.mass:.6g}",
-        f"{best.confidence:.6f}",
+        f"{scored.confidence.utterance:.6f}",
         one_line(best.text),
         *(f"{value:.8g}" for value in (scored.scores | scored.details).values()),
+        scored.audio_hash,
     ]
 
 
@@ -66,6 +79,45 @@ def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence
     with atomic_open(path) as f:
         f.write("\t".join(columns) + "\n")
         f.writelines("\t".join(row) + "\n" for row in rows)
+
+
+def word_row(word: Word) -> list[str]:
+    """The fields of a word in a CTM, but for its utterance: channel, start, duration, ..."""
+    return ["1", f"{word.start:.3f}", f"{word.seconds:.3f}", word.text, f"{word.confidence:.6f}"]
+
+
+def write_words(path: str | Path, rows: Iterable[Sequence[str]]) -> None:
+    """Write NIST's CTM, ``utterance channel start duration word confidence``, at once.
+
+    Args:
+        path: The file.
+        rows: The fields; the words of an utterance in their order. Sorted by utterance.
+    """
+    write_lines(path, (" ".join(row) for row in sorted(rows, key=lambda row: row[0])))
+
+
+def read_words(path: str | Path) -> list[list[str]]:
+    """The fields of every line of a CTM: utterance, channel, start, duration, word, confidence.
+
+    Raises:
+        DataError: It is missing, or a line is no such six fields; the message names it.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
+    except OSError as e:
+        raise DataError(f"{path}: cannot be read ({e.strerror}); score again (stage 20)") from e
+    rows = [line.split(" ") for line in lines]
+    for number, row in enumerate(rows, 1):
+        try:
+            good = len(row) == 6 and 0 <= float(row[5]) <= 1
+        except ValueError:
+            good = False
+        if not good:
+            raise DataError(
+                f"{path}:{number}: not '<utterance> <channel> <start> <duration> <word> "
+                "<confidence>' with a confidence from 0 to 1"
+            )
+    return rows
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:
@@ -77,9 +129,10 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     Raises:
         DataError: It is missing, malformed, or holds a score that is not a finite number.
     """
+    import numpy as np
     import pandas as pd
 
-    text = dict.fromkeys(("utterance", "best_hypothesis"), str)
+    text = dict.fromkeys(("utterance", "best_hypothesis", "audio_hash"), str)
     try:
         table = pd.read_csv(
             path,
@@ -98,14 +151,39 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     for column in table.columns:
         if column in text:
             continue
-        values = pd.to_numeric(table[column], errors="coerce")
-        bad = [i for i, v in enumerate(values) if not math.isfinite(v)]
-        if bad:
+        values = pd.to_numeric(table[column], errors="coerce").astype(float)
+        bad = np.flatnonzero(~np.isfinite(values.to_numpy()))
+        if len(bad):
             raise DataError(
                 f"{path}:{bad[0] + 2}: {column} of '{table['utterance'][bad[0]]}' is "
                 f"{table[column][bad[0]]!r}, not a finite number"
             )
         table[column] = values
+    return table
+
+
+def read_nbest(path: str | Path) -> pd.DataFrame:
+    """Read ``nbest.tsv``: NBEST_COLUMNS, the most probable hypothesis of an utterance first.
+
+    Raises:
+        DataError: It is missing or malformed.
+    """
+    import pandas as pd
+
+    text = dict.fromkeys(("utterance", "text"), str)
+    try:
+        table = pd.read_csv(
+            path,
+            sep="\t",
+            quoting=csv.QUOTE_NONE,
+            keep_default_na=False,
+            dtype=text | {"rank": int, "log_prob": float},
+            encoding="utf-8",
+        )
+    except (OSError, ValueError) as e:
+        raise DataError(f"{path}: not a table of hypotheses: {e}") from e
+    if missing := [c for c in NBEST_COLUMNS if c not in table.columns]:
+        raise DataError(f"{path}: not a table of hypotheses: column {missing[0]} is missing")
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,6 +24,12 @@ class Utterance:
     uid: str
     speech: np.ndarray
     seconds: float
+
+    @property
+    def audio_hash(self) -> str:
+        """Of the samples as 16-bit numbers: the same audio has the same."""
+        samples = (self.speech * 2**15).round().astype("<i8")
+        return hashlib.sha256(samples.tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -92,11 +99,48 @@ class NBest:
 
         They sum to 1, however small the probabilities are.
         """
+        return self.tempered(1.0)
+
+    def tempered(self, temperature: float) -> list[float]:
+        """:attr:`weights` with P(y | x)^(1 / temperature), above 1 for over-confident models.
+
+        Samples keep their shares: they were drawn at temperature 1.
+        """
         if self.counts is not None:
             return [count / sum(self.counts) for count in self.counts]
         best = self.hypotheses[0].log_prob
-        relative = [math.exp(h.log_prob - best) for h in self.hypotheses]
+        relative = [math.exp((h.log_prob - best) / temperature) for h in self.hypotheses]
         return [r / sum(relative) for r in relative]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a transcript, where it is heard, and how sure the model is of it.
+
+    Attributes:
+        text: Without spaces.
+        start: In seconds from the utterance's start.
+        seconds: How long it is heard.
+        confidence: In [0, 1].
+    """
+
+    text: str
+    start: float
+    seconds: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class TranscriptConfidence:
+    """How sure the model is of a transcript.
+
+    Attributes:
+        utterance: Of all of it, in [0, 1].
+        words: In their order.
+    """
+
+    utterance: float
+    words: tuple[Word, ...]
 
 
 @dataclass(frozen=True)
@@ -108,13 +152,19 @@ class ScoredUtterance:
         seconds: Duration of the audio.
         frames: Number of encoder frames.
         nbest: The hypotheses.
+        confidence: Of the best hypothesis.
+        audio_hash: Of the samples: the same audio has the same.
         scores: Acquisition method -> score.
         details: Column -> what a method tells beside its score.
+        embedding: Of the gradient; empty if no method asked.
     """
 
     uid: str
     seconds: float
     frames: int
     nbest: NBest
+    confidence: TranscriptConfidence
+    audio_hash: str
     scores: dict[str, float] = field(default_factory=dict)
     details: dict[str, float] = field(default_factory=dict)
+    embedding: tuple[float, ...] = ()

@@ -257,3 +257,21 @@ def pool_dir(tmp_path: Path) -> Path:
         rows = sorted(f"{line[0]} {line[column]}\n" for line in lines)
         (directory / name).write_text("".join(rows), encoding="utf-8")
     return directory
+
+
+@pytest.fixture
+def transcribed(pool_dir: Path, tmp_path: Path) -> Path:
+    """Sixty clips of noise and tones, with transcripts of one to three letters."""
+    directory = tmp_path / "transcribed"
+    directory.mkdir()
+    draw = np.random.default_rng(0)
+    scp, text = [], []
+    for i in range(60):
+        path = directory / f"t{i:02d}.wav"
+        wave = draw.normal(0, 0.02 + 0.1 * draw.random(), int(8000 * draw.uniform(0.5, 0.9)))
+        soundfile.write(path, wave, 8000)
+        scp.append(f"t{i:02d} {path}\n")
+        text.append(f"t{i:02d} {' '.join(draw.choice(list('abcde'), draw.integers(1, 4)))}\n")
+    (directory / "wav.scp").write_text("".join(scp))
+    (directory / "text").write_text("".join(text))
+    return directory

@@ -8,15 +8,20 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "espnet_egl"
 # Everyone may use these; the rest stands in the order in which data flows.
 COMMON = {"types", "errors", "registry", "compat", "files", "tables", "options", "progress"}
+COMMON |= {"embeddings"}
 ORDER = [
     "data",
     "padding",
     "recognizer",
     "loading",
     "hypotheses",
+    "confidence",
     "gradients",
+    "prediction",
+    "temperature",
     "acquisition",
     "scoring",
+    "calibration",
 ]
 ORDER += ["selection", "exchange", "bin"]
 

@@ -79,7 +79,8 @@ def test_a_third_party_adds_to_every_registry_by_entry_points(tmp_path: Path) ->
 from espnet_egl.acquisition import acquisition_methods as a
 from espnet_egl.exchange import exporters as e
 from espnet_egl.hypotheses import hypothesis_sources as h
-assert a.names() == ["egl", "confidence", "random", "alphabetical", "broken"], a.names()
+assert a.names()[:3] == ["egl", "confidence", "random"], a.names()
+assert a.names()[-2:] == ["alphabetical", "broken"], a.names()
 assert "nothing" in h.names() and "empty" in e.names()
 a.get("egl")
 print("nothing imported yet")

@@ -10,7 +10,7 @@ import torch
 from conftest import MODELS, make_speech
 
 from espnet_egl import scoring
-from espnet_egl.acquisition import AbsAcquisition, Evidence
+from espnet_egl.acquisition import AbsAcquisition, Evidence, acquisition_methods
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.pool import Pool
@@ -68,7 +68,7 @@ def test_a_broken_set_up_stops_and_resumes_where_it_was(
     summary = score(recognizer, pool_dir, tmp_path / "out", Failing(set()))
     assert summary.scored == 6
     score(recognizer, pool_dir, tmp_path / "whole", Failing(set()))
-    for name in ("journal.jsonl", "scores.tsv", "skipped.tsv", "nbest.tsv"):
+    for name in ("journal.jsonl", "scores.tsv", "skipped.tsv", "nbest.tsv", "words.ctm"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
@@ -207,3 +207,16 @@ def test_two_runs_on_one_directory_are_told_apart(tmp_path: Path) -> None:
     again = Journal(tmp_path / "journal.jsonl")
     assert [e["uid"] for e in again.entries()] == ["a"]
     again.close()
+
+
+def test_methods_may_run_the_model_themselves_on_a_batch(load: Any) -> None:
+    """The committee encodes anew: no hook of the gradient engine may see it."""
+    recognizer = load("ctc_conformer")
+    methods = {name: acquisition_methods.build(name, {}) for name in ("egl", "committee")}
+    engine = GradientEngine(recognizer)
+    scorer = Scorer(recognizer, BeamSearchSource(), methods, engine)
+    together = scorer._score(sorted(utterances(3), key=lambda u: -len(u.speech)))
+    for scored in together:
+        (alone,) = scorer._score([u for u in utterances(3) if u.uid == scored.uid])
+        assert scored.scores["committee"] == alone.scores["committee"]
+        assert scored.scores["egl"] == pytest.approx(alone.scores["egl"], rel=1e-3)

@@ -7,15 +7,32 @@ so that ``--help`` answers at once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from espnet_egl.registry import Registry
 from espnet_egl.types import NBest, Utterance
 
 if TYPE_CHECKING:
+    import torch
+
     from espnet_egl.gradients.engine import ExpectedGradientLength
     from espnet_egl.recognizer import Encoded, Recognizer
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What only a transcribed utterance has.
+
+    Attributes:
+        text: The transcript, as the recogniser would write it.
+        gradient_length: || grad_theta loss(x, transcript) ||^2, if any method needs it.
+    """
+
+    text: str
+    gradient_length: float | None = None
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,9 @@ class Evidence:
         encoded: The encoder's output, without a graph.
         nbest: The hypotheses, most probable first; never empty.
         gradient: For the hypotheses' weights, if any method needs it.
+        truth: The transcript, where one was given: never for a pool that is to be labelled.
+        columns: Of the score table, as far as they are known: what methods with
+            :attr:`AbsAcquisition.needs_columns` look at.
     """
 
     utterance: Utterance
@@ -35,6 +55,17 @@ class Evidence:
     encoded: Encoded
     nbest: NBest
     gradient: ExpectedGradientLength | None = None
+    truth: Truth | None = None
+    columns: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def ctc_log_probs(self) -> torch.Tensor:
+        """log P(v | x, t) of the CTC branch: (T, V), float64."""
+        import torch
+
+        with torch.no_grad():
+            log_probs = self.recognizer.model.ctc.log_softmax(self.encoded.hidden)
+        return log_probs[0, : self.encoded.frames].double()
 
 
 class AbsAcquisition(ABC):
@@ -42,10 +73,16 @@ class AbsAcquisition(ABC):
 
     Attributes:
         needs_gradients: Whether :attr:`Evidence.gradient` is wanted.
+        needs_embedding: Whether the gradients' projections are.
+        needs_truth: Whether :attr:`Evidence.truth` is: an oracle, or for fitting.
+        needs_columns: Whether :attr:`Evidence.columns` are: it is asked after the others.
         columns: Of the score table, that :meth:`details` fills.
     """
 
     needs_gradients = False
+    needs_embedding = False
+    needs_truth = False
+    needs_columns = False
     columns: tuple[str, ...] = ()
 
     def prepare(self, recognizer: Recognizer) -> None:  # noqa: B027  (optional)
@@ -67,5 +104,17 @@ acquisition_methods = Registry(
         "egl": "espnet_egl.acquisition.egl:EGL",
         "confidence": "espnet_egl.acquisition.confidence:Confidence",
         "random": "espnet_egl.acquisition.random:Random",
+        "longest": "espnet_egl.acquisition.longest:Longest",
+        "entropy": "espnet_egl.acquisition.entropy:Entropy",
+        "pctc": "espnet_egl.acquisition.pctc:PCTC",
+        "margin": "espnet_egl.acquisition.margin:Margin",
+        "nbest_entropy": "espnet_egl.acquisition.nbest_entropy:NBestEntropy",
+        "expected_wer": "espnet_egl.acquisition.expected_wer:ExpectedWER",
+        "committee": "espnet_egl.acquisition.committee:Committee",
+        "badge": "espnet_egl.acquisition.badge:BADGE",
+        "predicted_gl": "espnet_egl.acquisition.predicted:PredictedGL",
+        "predicted_wer": "espnet_egl.acquisition.predicted:PredictedWER",
+        "true_gl": "espnet_egl.acquisition.oracle:TrueGL",
+        "true_wer": "espnet_egl.acquisition.oracle:TrueWER",
     },
 )

@@ -15,6 +15,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--logdir", required=True, help="Holds keys.JOB.scp and output.JOB")
     parser.add_argument("--nj", type=int, required=True, help="The number of shards")
     parser.add_argument("--output_dir", required=True, help="Where the joined tables go")
+    parser.add_argument(
+        "--calibration",
+        help="Of al_calibrate: calibrated confidences go to calibrated/ of the output directory",
+    )
     return parser
 
 
@@ -25,6 +29,11 @@ def merge(args: argparse.Namespace) -> None:
     from espnet_egl.data.kaldi import read_table
     from espnet_egl.scoring import merge_shards
 
+    calibration = None
+    if args.calibration is not None:
+        from espnet_egl.calibration import Calibration
+
+        calibration = Calibration.load(args.calibration)
     logdir, jobs = Path(args.logdir), range(1, args.nj + 1)
     keys = {uid for job in jobs for uid in read_table(logdir / f"keys.{job}.scp")}
     summary = merge_shards(
@@ -35,6 +44,8 @@ def merge(args: argparse.Namespace) -> None:
         f"{sum(summary.skipped.values())} skipped {dict(summary.skipped)}: "
         f"{args.output_dir}/scores.tsv, {args.output_dir}/skipped.tsv"
     )
+    if calibration is not None:
+        calibration.apply(args.output_dir, logdir, Path(args.output_dir) / "calibrated")
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

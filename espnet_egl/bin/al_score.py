@@ -16,6 +16,12 @@ EXACT_POOL = 2000
 # Options that are the gradient engine's.
 ENGINE_OPTIONS = ("params", "mode", "directions")
 
+# Options that are the confidence's.
+CONFIDENCE_OPTIONS = (
+    *("measure", "alpha", "norm", "aggregation"),
+    *("temperature", "level", "exclude_blank"),
+)
+
 
 def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_score", __doc__ or "")
@@ -89,6 +95,19 @@ def get_parser() -> argparse.ArgumentParser:
         help="P(y|x) as it is, or divided by the mass of the list",
     )
     group.add_argument(
+        "--egl_normalize",
+        default="none",
+        choices=("none", "frames", "tokens", "sqrt_frames"),
+        help="What EGL is divided by: gradient lengths grow with the duration",
+    )
+    group.add_argument(
+        "--egl_temperature",
+        type=temperature,
+        default=1.0,
+        help="P(y|x)^(1/temperature) weighs the hypotheses: above 1 for over-confident models; "
+        "auto: as --fitted has it",
+    )
+    group.add_argument(
         "--egl_params",
         default="all",
         help="The gradient's parameters: all, encoder, decoder, head, or a regular expression",
@@ -103,7 +122,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--egl_directions",
         type=int,
-        default=5,
+        default=3,
         help="Backward passes for a batch in estimate mode: more are closer to exact",
     )
     group.add_argument(
@@ -111,6 +130,61 @@ def get_parser() -> argparse.ArgumentParser:
         type=int,
         default=500_000,
         help="The largest batch: utterances x samples of the longest. Memory grows with it",
+    )
+    group.add_argument(
+        "--committee_size", type=int, default=5, help="Decodings with dropout on, of committee"
+    )
+    group.add_argument(
+        "--fitted", help="The file of al_fit, for predicted_gl, predicted_wer and auto options"
+    )
+    group.add_argument(
+        "--text",
+        help="Transcripts in Kaldi's format, for the oracles true_gl and true_wer; for sets that "
+        "are transcribed, never for a pool that is to be",
+    )
+    group.add_argument(
+        "--vad",
+        type=options.str2bool,
+        default=False,
+        help="Measure the seconds of speech of every clip, for al_select --min_speech",
+    )
+    group.add_argument(
+        "--confidence_measure",
+        default="tsallis",
+        choices=("max_prob", "gibbs", "tsallis", "renyi", "posterior"),
+        help="Of the model's posteriors: the largest probability, an entropy, or the "
+        "probability of what the transcript has there",
+    )
+    group.add_argument(
+        "--confidence_alpha", type=float, default=0.33, help="Exponent of the probabilities"
+    )
+    group.add_argument(
+        "--confidence_norm",
+        default="linear",
+        choices=("linear", "exp"),
+        help="How an entropy is mapped to 0-1",
+    )
+    group.add_argument(
+        "--confidence_aggregation",
+        default="mean",
+        choices=("mean", "min", "prod"),
+        help="Of frames to tokens, to words, and to the utterance for these levels",
+    )
+    group.add_argument(
+        "--confidence_temperature", type=float, default=1.0, help="Above 1 flattens posteriors"
+    )
+    group.add_argument(
+        "--confidence_level",
+        default="transcript",
+        choices=("transcript", "word", "token"),
+        help="The utterance's confidence: its transcript's probability per token, whatever the "
+        "measure; or that of its words or tokens, aggregated",
+    )
+    group.add_argument(
+        "--confidence_exclude_blank",
+        type=options.str2bool,
+        default=True,
+        help="Leave blanks out, or count them with the token before",
     )
     group.add_argument(
         "--method_conf",
@@ -121,9 +195,27 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def temperature(text: str) -> float | str:
+    """``auto``, or a number above zero."""
+    if text == "auto":
+        return text
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
 def method_conf(args: argparse.Namespace, method: str) -> dict[str, Any]:
     """The options of one method: its own, then those of ``--method_conf``."""
-    own = {"egl": {"weights": args.egl_weights}, "random": {"seed": args.seed}}
+    confidence = {name: getattr(args, f"confidence_{name}") for name in CONFIDENCE_OPTIONS}
+    own = {
+        "egl": {"weights": args.egl_weights, "normalize": args.egl_normalize},
+        "confidence": {"posterior": args.posterior, **confidence},
+        "random": {"seed": args.seed},
+        "committee": {"size": args.committee_size, "seed": args.seed},
+        "predicted_gl": {"fitted": args.fitted},
+        "predicted_wer": {"fitted": args.fitted},
+    }
     return {**own.get(method, {}), **args.method_conf.get(method, {})}
 
 
@@ -137,7 +229,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
     files = {"key_file", "segments", "utt2dur"}
-    files |= {"asr_train_config", "asr_model_file", "inference_config"}
+    files |= {"asr_train_config", "asr_model_file", "inference_config", "fitted", "text"}
     found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
     for name in files:
         path = getattr(args, name)
@@ -158,11 +250,13 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.acquisition import acquisition_methods
     from espnet_egl.data.kaldi import read_durations, read_table
     from espnet_egl.data.pool import Pool
+    from espnet_egl.data.vad import SpeechDetector
     from espnet_egl.errors import ConfigError
     from espnet_egl.files import claim_directory
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.loading import load_recognizer
+    from espnet_egl.prediction import read_fitted
     from espnet_egl.scoring import Scorer, score_pool
 
     if args.nbest < 1:
@@ -175,6 +269,10 @@ def score(args: argparse.Namespace) -> None:
     source = hypothesis_sources.build(
         args.hyp_source, {"posterior": args.posterior, "size": args.nbest, "seed": args.seed}
     )
+    if args.egl_temperature == "auto":
+        args.egl_temperature = float(read_fitted(args.fitted, "temperature"))
+    if args.egl_temperature != 1 and args.hyp_source != "beam":
+        raise ConfigError("--egl_temperature is for lists: samples are drawn at temperature 1")
     keys = list(read_table(args.key_file))
     recognizer = load_recognizer(
         args.asr_train_config,
@@ -192,8 +290,20 @@ def score(args: argparse.Namespace) -> None:
     engine = None
     if any(method.needs_gradients for method in methods.values()):
         conf = {name: getattr(args, f"egl_{name}") for name in ENGINE_OPTIONS}
-        engine = GradientEngine(recognizer, **conf)
-    scorer = Scorer(recognizer, source, methods, engine, args.egl_batch_bins)
+        conf["embedding"] = any(method.needs_embedding for method in methods.values())
+        engine = GradientEngine(recognizer, seed=args.seed, **conf)
+    scorer = Scorer(
+        recognizer,
+        source,
+        methods,
+        engine,
+        args.egl_batch_bins,
+        confidence=methods.get("confidence")
+        or acquisition_methods.build("confidence", method_conf(args, "confidence")),
+        temperature=args.egl_temperature,
+        texts=read_table(args.text) if args.text else None,
+        detector=SpeechDetector(recognizer.rate) if args.vad else None,
+    )
     scorer.prepare()
     claim_directory(
         args.output_dir,

@@ -5,21 +5,99 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from espnet_egl import __version__, options
+
+if TYPE_CHECKING:
+    from espnet_egl.selection.select import Rules
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_select", __doc__ or "")
     parser.add_argument("--score_file", required=True, help="scores.tsv of stage 20")
     parser.add_argument("--data_dir", required=True, help="The pool's Kaldi data directory")
-    parser.add_argument("--method", default="egl", help="The acquisition method that decides")
-    parser.add_argument(
-        "--budget", default="20%", help="500utt, 2.5h, or 20%% (of the pool's hours)"
-    )
     parser.add_argument(
         "--output_dir", required=True, help="Becomes a Kaldi data directory with selection.tsv"
     )
+    parser.add_argument("--seed", type=int, default=0, help="Of all that is drawn")
+
+    group = parser.add_argument_group("Budget related")
+    group.add_argument(
+        "--budget",
+        default="20%",
+        help="500utt, 2.5h, 20%% (of the pool's hours), or 1500EUR with the prices below",
+    )
+    group.add_argument(
+        "--price_per_hour", type=float, default=0.0, help="Of transcribing, an hour of audio"
+    )
+    group.add_argument("--price_per_clip", type=float, default=0.0, help="Beside it, every clip")
+
+    group = parser.add_argument_group("Ranking related")
+    group.add_argument(
+        "--method", default="egl", help="The acquisition method that decides, or several: a+b"
+    )
+    group.add_argument(
+        "--fusion",
+        default="rank",
+        choices=("rank", "alternate"),
+        help="Of several methods: by the sum of their ranks, or each takes its best in turn",
+    )
+    group.add_argument(
+        "--rank_by",
+        default="score",
+        choices=("score", "score_per_second"),
+        help="score_per_second takes the most score for a budget of hours, and prefers short clips",
+    )
+    group.add_argument(
+        "--diversity",
+        default="none",
+        choices=("none", "kmeans++"),
+        help="kmeans++ spreads the selection over gradient embeddings (method badge)",
+    )
+    group.add_argument(
+        "--diversity_pool",
+        type=float,
+        default=3.0,
+        help="The best worth so many budgets are candidates for it",
+    )
+    group.add_argument(
+        "--random_share",
+        type=float,
+        default=0.0,
+        help="Of the budget, drawn at random: estimates the pool's true error rate",
+    )
+    group.add_argument("--cap", help="What one value of --cap_map gets at most: 5utt, 0.1h, 10%%")
+    group.add_argument(
+        "--cap_map", default="utt2spk", help="A file of --data_dir, or a path: utterance, value"
+    )
+
+    group = parser.add_argument_group("Filters")
+    group.add_argument("--min_seconds", type=float, default=0.0, help="Shortest clip")
+    group.add_argument("--max_seconds", type=float, default=0.0, help="Longest clip; 0: any")
+    group.add_argument(
+        "--min_speech",
+        type=float,
+        default=0.0,
+        help="Seconds of speech at least (score with --vad true)",
+    )
+    group.add_argument(
+        "--drop_duplicates",
+        type=options.str2bool,
+        default=True,
+        help="Of clips with the same audio, or the same best hypothesis, speaker and duration, "
+        "keep the one ranked first",
+    )
+    group.add_argument(
+        "--duplicate_tolerance", type=float, default=0.02, help="Of the duration, in seconds"
+    )
+    group.add_argument(
+        "--exclude_dir",
+        action="append",
+        default=[],
+        help="A Kaldi data directory that is labelled already, e.g. an earlier selection",
+    )
+    group.add_argument("--block_file", help="Utterances that nobody wants, one a line")
     return parser
 
 
@@ -27,31 +105,97 @@ def select(args: argparse.Namespace) -> None:
     """Run the command; prints what was selected."""
     from pathlib import Path
 
-    from espnet_egl.data.kaldi import subset_data_dir
-    from espnet_egl.files import check_directory, claim_directory, file_hash
+    from espnet_egl import embeddings
+    from espnet_egl.data.kaldi import read_table, subset_data_dir
+    from espnet_egl.files import check_directory, claim_directory
     from espnet_egl.selection import select as selection
     from espnet_egl.tables import read_scores
 
     table = read_scores(args.score_file)
-    chosen = selection.select(table, args.method, args.budget)
-    settings = {
-        "method": args.method,
-        "budget": args.budget,
-        "scores_sha256": file_hash(args.score_file),
-        "espnet_egl": __version__,
-    }
+    rules = read_rules(args)
+    speakers = Path(args.data_dir) / "utt2spk"
+    projected = Path(args.score_file).with_name(embeddings.NAME)
+    wanted = args.diversity != "none" and projected.exists()
+    found = selection.select(
+        table,
+        rules,
+        read_table(speakers) if speakers.exists() and args.drop_duplicates else None,
+        embeddings.read(projected) if wanted else None,
+    )
+    chosen = found.chosen
+    made_with = settings(args)
     advice = (
         "It may be with the annotators already. Choose another --al_select_tag, or remove the "
         "directory."
     )
-    check_directory(args.output_dir, settings, advice)
+    check_directory(args.output_dir, made_with, advice)
     durations = dict(zip(chosen["utterance"], chosen["seconds"], strict=True))
     subset_data_dir(args.data_dir, args.output_dir, chosen["utterance"], durations)
+    selection.write_filtered(Path(args.output_dir) / "filtered.tsv", found.filtered)
     selection.write_selection(Path(args.output_dir) / "selection.tsv", chosen)
     # Claimed last: a selection that failed half way must not refuse the mended run.
-    claim_directory(args.output_dir, settings, advice)
-    print(f"\n{selection.describe(table, chosen, args.method, args.budget)}\n")
+    claim_directory(args.output_dir, made_with, advice)
+    print(f"\n{selection.describe(table, found, rules)}\n")
     print(f"The selection is a Kaldi data directory: {Path(args.output_dir).absolute()}")
+
+
+def read_rules(args: argparse.Namespace) -> Rules:
+    """The options with the files they name.
+
+    Raises:
+        DataError: A file is missing or malformed.
+    """
+    from espnet_egl.data.kaldi import read_ids, read_utterances
+    from espnet_egl.selection.budget import Prices
+    from espnet_egl.selection.filters import Filters
+    from espnet_egl.selection.select import Rules
+
+    filters = Filters(
+        args.min_seconds,
+        args.max_seconds,
+        args.min_speech,
+        frozenset(uid for path in args.exclude_dir for uid in read_utterances(path)),
+        frozenset(read_ids(args.block_file)) if args.block_file else frozenset(),
+        args.drop_duplicates,
+        args.duplicate_tolerance,
+    )
+    names = ["method", "budget", "fusion", "rank_by", "random_share", "cap"]
+    names += ["diversity", "diversity_pool", "seed"]
+    return Rules(
+        **{name: getattr(args, name) for name in names},
+        prices=Prices(args.price_per_hour, args.price_per_clip),
+        filters=filters,
+        cap_map=_read_cap_map(args),
+    )
+
+
+def _read_cap_map(args: argparse.Namespace) -> dict[str, str]:
+    from pathlib import Path
+
+    from espnet_egl.data.kaldi import read_table
+
+    if args.cap is None:
+        return {}
+    inside = Path(args.data_dir) / args.cap_map
+    return read_table(inside if inside.exists() else args.cap_map)
+
+
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What determines the selection, for the manifest."""
+    from espnet_egl.data.kaldi import read_utterances
+    from espnet_egl.files import file_hash, text_hash
+
+    free = {"score_file", "data_dir", "output_dir", "config", "log_level"}
+    free |= {"exclude_dir", "block_file"}
+    found = {name: value for name, value in vars(args).items() if name not in free}
+    labelled = sorted(uid for path in args.exclude_dir for uid in read_utterances(path))
+    return {
+        **found,
+        "labelled_sha256": text_hash("\n".join(labelled)),
+        "block_file_sha256": file_hash(args.block_file) if args.block_file else None,
+        "scores_sha256": file_hash(args.score_file),
+        "espnet_egl": __version__,
+    }
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

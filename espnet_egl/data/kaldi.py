@@ -115,8 +115,8 @@ def subset_data_dir(
             f"'{min(missing)}': it changed since the pool was scored; score it again"
         )
     for path in _utterance_tables(source, utterances):
-        chosen = {uid: value for uid, value in read_table(path).items() if uid in wanted}
-        write_table(target / path.name, chosen)
+        rows = table if path.name == utterances else read_table(path)
+        write_table(target / path.name, {uid: rows[uid] for uid in wanted if uid in rows})
     if utterances == "segments":
         recordings = {value.split()[0] for uid, value in table.items() if uid in wanted}
         for name in ("wav.scp", "reco2file_and_channel", "reco2dur"):
@@ -130,6 +130,28 @@ def subset_data_dir(
         write_table(target / "utt2spk", {uid: uid for uid in wanted})
     _write_spk2utt(target)
     write_table(target / "utt2dur", {uid: f"{durations[uid]:.3f}" for uid in wanted})
+
+
+def read_utterances(directory: str | Path) -> list[str]:
+    """The utterances of a Kaldi data directory.
+
+    Raises:
+        DataError: It is none.
+    """
+    return list(read_table(Path(directory) / _utterance_file(Path(directory))))
+
+
+def read_ids(path: str | Path) -> list[str]:
+    """The first word of every line of a file.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise DataError(f"{path}: cannot be read ({e})") from e
+    return [line.split()[0] for line in text.splitlines() if line.strip()]
 
 
 def _utterance_file(directory: Path) -> str:

@@ -15,7 +15,7 @@ and as hypotheses of one utterance differ in few places, a few directions hold a
 sliver of the energy. Each costs one backward pass, which all utterances of a batch share
 (:mod:`.taps`). What is left out is taken in proportion to its energy. The modes differ in
 how much that is: ``exact`` leaves out no more than ENERGY_LEFT_OUT, ``estimate`` takes a
-fixed number of directions.
+fixed number of directions, turned so that the first hold as much as can be (:func:`turn`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ from espnet_egl.gradients.losses import (
     separable,
 )
 from espnet_egl.gradients.parameters import select_parameters
+from espnet_egl.gradients.projection import DIMENSIONS, Projection
 from espnet_egl.gradients.shared_forward import gradient_lengths
 from espnet_egl.gradients.taps import AutogradNorms, Recording, TappedNorms, TappedRecording
 from espnet_egl.recognizer import Encoded, Recognizer, scoring_mode
@@ -70,24 +71,42 @@ class ExpectedGradientLength:
         stderr: Standard error of ``value``.
         spread: Standard deviation of the gradient length over hypotheses, about.
         passes: Backward passes it took through what the hypotheses share.
+        embedding: (S,) the projected gradient of the hypothesis of the largest weight, as far
+            as the directions that were pulled back hold it; S is zero if not asked for.
     """
 
     value: float
     stderr: float
     spread: float
     passes: int
+    embedding: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
-def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Directions with sum_r lambda_r u_r u_r^T = sum_k w_k g_k g_k^T.
+@dataclass(frozen=True)
+class Directions:
+    """u_1 ... u_R with sum_r lambda_r u_r u_r^T = sum_k w_k g_k g_k^T.
+
+    Attributes:
+        energies: lambda (R,), largest first.
+        coefficients: (R, K) with u_r = sum_k coefficients[r, k] g_k.
+        best: (R,) with g_1 = sum_r best[r] u_r.
+    """
+
+    energies: torch.Tensor
+    coefficients: torch.Tensor
+    best: torch.Tensor
+
+    def first(self, count: int) -> Directions:
+        """The first of them."""
+        return Directions(self.energies[:count], self.coefficients[:count], self.best[:count])
+
+
+def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> Directions:
+    """Directions of length one, at right angles to each other.
 
     Args:
         gram: (K, K) inner products <g_k, g_l>, float64.
         weights: (K,) at least 0, float64.
-
-    Returns:
-        Energies lambda (R,), largest first, and coefficients (R, K) with
-        u_r = sum_k coefficients[r, k] g_k of length 1.
     """
     roots = weights.sqrt()
     energies, vectors = torch.linalg.eigh(gram * roots[:, None] * roots)
@@ -95,7 +114,37 @@ def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Te
     # Below this, eigenvalues are rounding.
     keep = energies > 1e-12 * energies[0].clamp_min(1e-300)
     energies, vectors = energies[keep], vectors[:, keep]
-    return energies, vectors.T * roots / energies.sqrt()[:, None]
+    coefficients = vectors.T * roots / energies.sqrt()[:, None]
+    return Directions(energies, coefficients, coefficients @ gram[:, 0])
+
+
+def turn(cotangents: Cotangents, directions: Directions) -> Directions:
+    """The same sum by directions of which fewer matter further down.
+
+    What counts is || J^T u ||^2, not || u ||^2. A rotation of the columns sqrt(lambda_r) u_r
+    leaves the sum over all of them as it is, so that they may be ordered by any estimate of
+    what counts. Here it is the squared gradient length of a linear layer with the encoder's
+    outputs h as inputs and the gradient there, d_r, at its outputs: || [h, 1]^T d_r ||^2.
+    Like the gradients further down, and unlike || u_r ||^2, it adds up over frames.
+    """
+    if len(directions.energies) < 2:
+        return directions
+    scaled = directions.energies.sqrt()[:, None] * directions.coefficients
+    gram = torch.zeros_like(directions.energies).diag()
+    for h, d in cotangents.beneath(scaled):
+        inputs = torch.cat([h, torch.ones_like(h[:, :1])], 1)
+        gradients = (inputs.T @ d).flatten(1).double()
+        gram += gradients @ gradients.T
+    lengths, rotation = torch.linalg.eigh(gram)
+    lengths, rotation = lengths.flip(0), rotation.flip(1)
+    keep = lengths > 1e-12 * lengths[0].clamp_min(1e-300)
+    lengths, rotation = lengths[keep], rotation[:, keep].T
+    roots = directions.energies.sqrt()
+    return Directions(
+        lengths,
+        rotation @ scaled / lengths.sqrt()[:, None],
+        lengths.sqrt() * (rotation @ (directions.best / roots)),
+    )
 
 
 def noticeable(weights: Sequence[float], left_out: float) -> list[int]:
@@ -127,9 +176,11 @@ class GradientEngine:
         params: Over which parameters, see :func:`select_parameters`.
         mode: ``exact`` or ``estimate``.
         directions: How many directions ``estimate`` takes.
+        embedding: Whether gradients are projected, too, see :mod:`.projection`.
+        seed: Of the projection.
 
     Raises:
-        ConfigError: An option is wrong.
+        ConfigError: An option is wrong, or there is nothing to project.
     """
 
     def __init__(
@@ -137,7 +188,9 @@ class GradientEngine:
         recognizer: Recognizer,
         params: str = "all",
         mode: str = "estimate",
-        directions: int = 5,
+        directions: int = 3,
+        embedding: bool = False,
+        seed: int = 0,
     ):
         if mode not in WEIGHT_LEFT_OUT:
             known = ", ".join(WEIGHT_LEFT_OUT)
@@ -149,6 +202,7 @@ class GradientEngine:
         self.limit = directions if mode == "estimate" else None
         self.weight_left_out = WEIGHT_LEFT_OUT[mode]
         self.shared, self.above = self._split()
+        self.projection = self._project(seed) if embedding else None
         if separable(recognizer.model):
             self._norms = self._watch(self.shared, "encoder")
             self.above_norms = self._watch(self.above, "decoder")
@@ -156,7 +210,7 @@ class GradientEngine:
             logger.warning(
                 "One hypothesis at a time, which is slow: the loss has no part they share"
             )
-            self._norms = self.above_norms = AutogradNorms(self.parameters)
+            self._norms = self.above_norms = AutogradNorms(self.parameters, self.projection)
         self._padding_is_harmless = True
 
     def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -166,17 +220,28 @@ class GradientEngine:
         above = {n: p for n, p in self.parameters.items() if n.startswith(ABOVE)}
         return {n: p for n, p in self.parameters.items() if n not in above}, above
 
+    def _project(self, seed: int) -> Projection:
+        model = self.recognizer.model
+        projection = Projection(model, self.shared, seed)
+        if not separable(model) or not projection:
+            raise ConfigError(
+                "gradient embeddings need linear layers that all hypotheses share: this model, or "
+                "what --egl_params chose of it, has none"
+            )
+        return projection
+
     def _watch(self, parameters: dict[str, Any], part: str) -> TappedNorms | AutogradNorms:
+        projection = self.projection if part == "encoder" else None
         if trainable := [n for n in parameters if n.startswith("frontend.")]:
             logger.warning(
                 f"The front end is trained ({trainable[0]}, ...): one utterance at a time"
             )
-            return AutogradNorms(parameters)
+            return AutogradNorms(parameters, projection)
         try:
-            return TappedNorms(self.recognizer.model, parameters)
+            return TappedNorms(self.recognizer.model, parameters, projection)
         except UnsupportedModelError as e:
             logger.warning(f"Gradient lengths of the {part} one at a time, which is slow: {e}")
-            return AutogradNorms(parameters)
+            return AutogradNorms(parameters, projection)
 
     @property
     def batches(self) -> bool:
@@ -202,7 +267,7 @@ class GradientEngine:
                 logger.warning("One utterance at a time: padding changes what this encoder gives")
             else:
                 logger.warning("One utterance at a time: hooks miss some of this encoder")
-                self._norms = AutogradNorms(self.shared)
+                self._norms = AutogradNorms(self.shared, self.projection)
 
     def _agrees(self, speech: Sequence[Any]) -> bool:
         try:
@@ -236,10 +301,20 @@ class GradientEngine:
         """How many directions of the given energies are pulled back."""
         if not self.shared:
             return 0
-        if self.limit is not None:
-            return min(self.limit, len(energies))
-        left_out = energies.flip(0).cumsum(0).flip(0)
-        return int((left_out > ENERGY_LEFT_OUT * left_out[0]).sum())
+        enough = _enough(energies)
+        return enough if self.limit is None else min(self.limit, enough)
+
+    def turned(self, cotangents: Cotangents, directions: Directions) -> tuple[Directions, float]:
+        """For estimates: directions in the order of what counts further down.
+
+        Returns:
+            Them, and the share of the energy that they leave out.
+        """
+        if self.limit is None:
+            return directions, 0.0
+        enough = directions.first(_enough(directions.energies))
+        left_out = 1.0 - float(enough.energies.sum() / directions.energies.sum())
+        return turn(cotangents, enough), left_out
 
     @contextmanager
     def encode(self, speech: Sequence[Any]) -> Iterator[EncodedBatch]:
@@ -328,10 +403,11 @@ class EncodedBatch:
             for b, (found, shares) in enumerate(zip(hypotheses, weights, strict=True))
             if found
         }
-        lengths = self._pull_back(wanted)
+        lengths, projected = self._pull_back(wanted)
         nothing = ExpectedGradientLength(0.0, 0.0, 0.0, 0)
         return [
-            wanted[b].result(lengths[b]) if b in wanted else nothing for b in range(len(hypotheses))
+            wanted[b].result(lengths[b], projected[b]) if b in wanted else nothing
+            for b in range(len(hypotheses))
         ]
 
     def _one_by_one(
@@ -355,15 +431,20 @@ class EncodedBatch:
         shares = torch.tensor(
             [weights[k] for k in kept], dtype=torch.float64, device=cotangents.gram.device
         )
-        energies, coefficients = find_directions(cotangents.gram, shares)
-        count = self._engine.count(energies)
+        directions = find_directions(cotangents.gram, shares)
+        count = self._engine.count(directions.energies)
+        left_out = 0.0
+        if 0 < count < len(directions.energies):
+            directions, left_out = self._engine.turned(cotangents, directions)
         return _Utterance(
             weights=shares,
             own=cotangents.own,
             lengths=cotangents.gram.diagonal().clone(),
-            energies=energies,
+            best=directions.best[:count].cpu(),
+            energies=directions.energies,
+            left_out=left_out,
             # The hypotheses' own gradients are let go of: there may be a hundred.
-            directions=cotangents.combine(coefficients[:count]) if count else [],
+            directions=cotangents.combine(directions.coefficients[:count]) if count else [],
             count=count,
         )
 
@@ -373,28 +454,41 @@ class EncodedBatch:
         if not loss_is_ctc(model):
             return HiddenCotangents(recognizer, self._engine.above_norms, encoded, hypotheses)
         logits = [z[b, : encoded.frames] for z in self._outputs]
+        hidden = [encoded.hidden[0], *(h[0] for _, h in encoded.intermediate)]
         branch_weights = ctc_weights(model, len(logits) - 1)
-        return CTCCotangents(logits, branch_weights, hypotheses, model.blank_id)
+        weight = model.ctc.ctc_lo.weight
+        return CTCCotangents(hidden, weight, logits, branch_weights, hypotheses, model.blank_id)
 
-    def _pull_back(self, utterances: dict[int, _Utterance], first: int = 0) -> torch.Tensor:
-        """|| J_b^T u_r ||^2 of every utterance and direction from ``first`` on.
+    def _pull_back(
+        self, utterances: dict[int, _Utterance], first: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """J_b^T u_r of every utterance and direction from ``first`` on.
 
         Returns:
-            (B, R) float64, on the CPU.
+            || J_b^T u_r ||^2 (B, R), and projected (B, R, S), float64, on the CPU.
         """
-        lengths = torch.zeros(len(self.utterances), 0, dtype=torch.float64)
+        lengths = [torch.zeros(len(self.utterances), 0, dtype=torch.float64)]
+        size = DIMENSIONS if self._engine.projection is not None else 0
+        projected = [torch.zeros(len(self.utterances), 0, size, dtype=torch.float64)]
         for r in range(first, max((u.count for u in utterances.values()), default=0)):
             left = {b: u for b, u in utterances.items() if r < u.count}
             if _deserve_a_batch(list(left.values()), r, len(self.utterances)):
-                return torch.cat([lengths, self._pull_back_alone(left, r)], 1)
+                for done, more in zip(
+                    (lengths, projected), self._pull_back_alone(left, r), strict=True
+                ):
+                    done.append(more)
+                break
             wanted = [torch.zeros_like(output) for output in self._outputs]
             for b, utterance in left.items():
                 utterance.write_direction(r, [target[b] for target in wanted])
             norms, _ = self._recording.backward(self._outputs, wanted)
-            lengths = torch.cat([lengths, norms.cpu().unsqueeze(1)], 1)
-        return lengths
+            lengths.append(norms.cpu().unsqueeze(1))
+            projected.append(self._recording.projected.double().cpu().unsqueeze(1))
+        return torch.cat(lengths, 1), torch.cat(projected, 1)
 
-    def _pull_back_alone(self, left: dict[int, _Utterance], first: int) -> torch.Tensor:
+    def _pull_back_alone(
+        self, left: dict[int, _Utterance], first: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same for the few that are left, in a batch of their own."""
         assert isinstance(self._recording, TappedRecording)  # one alone is never few of many
         self._recording.close()
@@ -402,9 +496,17 @@ class EncodedBatch:
         self._encoded = self.utterances[0]  # without a graph: its memory is free
         with self._engine.encode([self._speech[b] for b in left]) as batch:
             found = batch._pull_back(dict(enumerate(left.values())), first)
-        lengths = torch.zeros(len(self.utterances), found.size(1), dtype=torch.float64)
-        lengths[list(left)] = found
-        return lengths
+        count = len(self.utterances)
+        everyone = [values.new_zeros(count, *values.shape[1:]) for values in found]
+        for place, values in zip(everyone, found, strict=True):
+            place[list(left)] = values
+        return everyone[0], everyone[1]
+
+
+def _enough(energies: torch.Tensor) -> int:
+    """How many directions leave out no more than ENERGY_LEFT_OUT."""
+    left_out = energies.flip(0).cumsum(0).flip(0)
+    return int((left_out > ENERGY_LEFT_OUT * left_out[:1]).sum())
 
 
 def _deserve_a_batch(left: Sequence[_Utterance], done: int, batch: int) -> bool:
@@ -424,7 +526,9 @@ class _Utterance:
         weights: (K,).
         own: (K,) squared gradient lengths above the shared part.
         lengths: (K,) squared lengths of the gradients that come into the shared part.
+        best: (R,) inner products of the first of these gradients with the directions.
         energies: Of all directions.
+        left_out: Share of the energy beside these.
         directions: Those that are pulled back, for every tensor they come in at.
         count: How many these are.
     """
@@ -432,7 +536,9 @@ class _Utterance:
     weights: torch.Tensor
     own: torch.Tensor
     lengths: torch.Tensor
+    best: torch.Tensor
     energies: torch.Tensor
+    left_out: float
     directions: list[Combined]
     count: int
 
@@ -441,22 +547,24 @@ class _Utterance:
         for target, combined in zip(targets, self.directions, strict=True):
             combined.write(r, target)
 
-    def result(self, lengths: torch.Tensor) -> ExpectedGradientLength:
-        """From || J^T u_r ||^2 of the first directions; the others by their energy."""
+    def result(self, lengths: torch.Tensor, projected: torch.Tensor) -> ExpectedGradientLength:
+        """From J^T u_r of the first directions; the others' lengths by their energy."""
         own = self.own
         if self.count == 0:
             return ExpectedGradientLength(
                 float(self.weights @ own), 0.0, _spread(self.weights, own), 0
             )
-        energies = self.energies
-        measured, rest = energies[: self.count], float(energies[self.count :].sum())
-        shared = float(measured.cpu() @ lengths[: self.count])
-        per_energy = shared / float(measured.sum())
+        energies, lengths = self.energies.cpu(), lengths[: self.count]
+        measured = float(energies[: self.count] @ lengths)
+        rest = float(energies[self.count :].sum()) * float(lengths.mean())
+        shared = (measured + rest) / (1.0 - self.left_out)
+        per_energy = shared / float(self.weights @ self.lengths)
         return ExpectedGradientLength(
-            float(self.weights @ own) + shared + per_energy * rest,
-            PROPORTION_ERROR * per_energy * rest,
+            float(self.weights @ own) + shared,
+            PROPORTION_ERROR * (shared - measured),
             _spread(self.weights, own + per_energy * self.lengths),
             self.count,
+            self.best @ projected[: self.count],
         )
 
 

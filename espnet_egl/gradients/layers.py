@@ -81,26 +81,26 @@ class Linear(Rule):
     """y = x W^T + b, at every position."""
 
     def weight(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-        return _positions(d).transpose(1, 2) @ _positions(a)
+        return positions(d).transpose(1, 2) @ positions(a)
 
     def bias(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-        return _positions(d).sum(1)
+        return positions(d).sum(1)
 
     def squared_norms(self, layer: Any, calls: Calls, names: Collection[str]) -> torch.Tensor:
         (call, d), *more = calls
-        d = _positions(d)
+        d = positions(d)
         length, inputs, outputs = d.size(1), layer.weight.size(1), layer.weight.size(0)
         explicit = length * (inputs + outputs) > inputs * outputs
         if more or explicit or set(names) != {"weight", "bias"}:
             return super().squared_norms(layer, calls, names)
         if "gram" not in call.saved:
-            a = _positions(call.inputs)
+            a = positions(call.inputs)
             # The bias is the weight of an input that is always one.
             call.saved["gram"] = a @ a.transpose(1, 2) + 1
         return (call.saved["gram"] * (d @ d.transpose(1, 2))).sum((1, 2)).double()
 
 
-def _positions(x: torch.Tensor) -> torch.Tensor:
+def positions(x: torch.Tensor) -> torch.Tensor:
     """(B, ..., F) -> (B, T, F)."""
     return x.unsqueeze(1) if x.dim() == 2 else x.flatten(1, -2)
 
@@ -187,10 +187,10 @@ class LayerNorm(Rule):
         return torch.nn.functional.layer_norm(a, layer.normalized_shape, eps=layer.eps)
 
     def weight(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-        return _positions(a * d).sum(1)
+        return positions(a * d).sum(1)
 
     def bias(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-        return _positions(d).sum(1)
+        return positions(d).sum(1)
 
 
 class BatchNorm(Rule):
@@ -230,13 +230,13 @@ class Embedding(Rule):
         # Only the rows that occur in the batch: their number, not the vocabulary's, is paid for.
         rows, places = a.flatten(1).unique(return_inverse=True)
         gradient = d.new_zeros(len(a), len(rows), d.size(-1))
-        gradient.scatter_add_(1, places.unsqueeze(-1).expand(-1, -1, d.size(-1)), _positions(d))
+        gradient.scatter_add_(1, places.unsqueeze(-1).expand(-1, -1, d.size(-1)), positions(d))
         return gradient
 
     def squared_norms(self, layer: Any, calls: Calls, names: Collection[str]) -> torch.Tensor:
         # Together, for the rows of two calls are not the same.
         tokens = torch.cat([call.inputs.flatten(1) for call, _ in calls], 1)
-        together = Call(tokens), torch.cat([_positions(d) for _, d in calls], 1)
+        together = Call(tokens), torch.cat([positions(d) for _, d in calls], 1)
         return super().squared_norms(layer, [together], names)
 
 
@@ -252,11 +252,11 @@ class LowRankLinear(Rule):
         return layer.r > 0 and not layer.merged and not layer.fan_in_fan_out
 
     def lora_A(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:  # noqa: N802
-        d = layer.scaling * (_positions(d) @ layer.lora_B)
-        return d.transpose(1, 2) @ _positions(a)
+        d = layer.scaling * (positions(d) @ layer.lora_B)
+        return d.transpose(1, 2) @ positions(a)
 
     def lora_B(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:  # noqa: N802
-        return layer.scaling * _positions(d).transpose(1, 2) @ (_positions(a) @ layer.lora_A.T)
+        return layer.scaling * positions(d).transpose(1, 2) @ (positions(a) @ layer.lora_A.T)
 
 
 # The first that fits; a class before those it is derived from.

@@ -76,6 +76,18 @@ class Cotangents(ABC):
             coefficients: (R, K).
         """
 
+    @abstractmethod
+    def beneath(self, coefficients: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """A layer's inputs and the gradients at its outputs, were it the encoder's last.
+
+        Args:
+            coefficients: (R, K).
+
+        Returns:
+            For every tensor of the shared part the encoder's output (T, D), and u_r pulled
+            back to it (R, T, D).
+        """
+
 
 @dataclass(frozen=True)
 class Combined:
@@ -103,6 +115,15 @@ class Combined:
         rows = target[: self.values.size(1)]
         rows.copy_(self.factors[r] * self.common)
         rows[:, self.symbols] = self.values[r].to(rows.dtype)
+
+    def times(self, matrix: torch.Tensor) -> torch.Tensor:
+        """u_r @ matrix (F, D): (R, T, D)."""
+        if self.symbols is None:
+            return self.values @ matrix
+        assert self.common is not None
+        assert self.factors is not None
+        rest = self.common @ matrix - self.common[:, self.symbols] @ matrix[self.symbols]
+        return self.values @ matrix[self.symbols] + self.factors[:, None, None] * rest
 
 
 def occupancies(
@@ -142,6 +163,8 @@ class CTCCotangents(Cotangents):
     At the logits, g_k = probability - occupancy_k.
 
     Args:
+        hidden: (T, D) of every branch.
+        weight: (V, D) of the output layer.
         logits: (T, V) of every branch, not normalised.
         branch_weights: Of every branch.
         hypotheses: K token sequences.
@@ -150,6 +173,8 @@ class CTCCotangents(Cotangents):
 
     def __init__(
         self,
+        hidden: Sequence[torch.Tensor],
+        weight: torch.Tensor,
         logits: Sequence[torch.Tensor],
         branch_weights: Sequence[float],
         hypotheses: Sequence[Sequence[int]],
@@ -158,24 +183,29 @@ class CTCCotangents(Cotangents):
         count = len(hypotheses)
         self.gram = logits[0].new_zeros(count, count, dtype=torch.float64)
         self.own = self.gram.new_zeros(count)
+        self._hidden, self._weight = hidden, weight.detach()
         self._branches = []
-        for z, weight in zip(logits, branch_weights, strict=True):
+        for z, share in zip(logits, branch_weights, strict=True):
             log_probs = z.detach().double().log_softmax(-1)
             probs = log_probs.exp()
             symbols, occupied = occupancies(log_probs, hypotheses, blank)
             # What no hypothesis has is the same in every g_k.
             common = probs.square().sum() - probs[:, symbols].square().sum()
             kept = (probs[:, symbols] - occupied).flatten(1)
-            self.gram += weight**2 * (kept @ kept.T + common)
-            self._branches.append((weight, probs.to(z.dtype), symbols, kept))
+            self.gram += share**2 * (kept @ kept.T + common)
+            self._branches.append((share, probs.to(z.dtype), symbols, kept))
 
     def combine(self, coefficients: torch.Tensor) -> list[Combined]:
         found = []
-        for weight, probs, symbols, kept in self._branches:
-            values = (weight * coefficients @ kept).view(len(coefficients), len(probs), -1)
-            factors = weight * coefficients.sum(1)
+        for share, probs, symbols, kept in self._branches:
+            values = (share * coefficients @ kept).view(len(coefficients), len(probs), -1)
+            factors = share * coefficients.sum(1)
             found.append(Combined(values.to(probs.dtype), symbols, probs, factors.to(probs.dtype)))
         return found
+
+    def beneath(self, coefficients: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        combined = self.combine(coefficients)
+        return [(h, u.times(self._weight)) for h, u in zip(self._hidden, combined, strict=True)]
 
 
 class HiddenCotangents(Cotangents):
@@ -196,6 +226,7 @@ class HiddenCotangents(Cotangents):
         hypotheses: Sequence[Sequence[int]],
     ):
         own, gradients = [], []
+        self._hidden = [encoded.hidden[0], *(h[0] for _, h in encoded.intermediate)]
         size = _decoder_size(recognizer, encoded, hypotheses)
         for part in chunks(hypotheses, size if isinstance(norms, TappedNorms) else CHUNK):
             lengths, at_hidden = _decode(recognizer, norms, encoded, part)
@@ -211,6 +242,10 @@ class HiddenCotangents(Cotangents):
             Combined(torch.einsum("rk,ktd->rtd", coefficients.to(g.dtype), g))
             for g in self._gradients
         ]
+
+    def beneath(self, coefficients: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        combined = self.combine(coefficients)
+        return [(h, u.values) for h, u in zip(self._hidden, combined, strict=True)]
 
 
 def _decoder_size(

@@ -23,6 +23,7 @@ import torch
 from espnet_egl import compat
 from espnet_egl.errors import UnsupportedModelError
 from espnet_egl.gradients.layers import Call, Calls, Rule, find_rule
+from espnet_egl.gradients.projection import Projection
 from espnet_egl.gradients.recurrent import Recurrent, is_recurrent
 from espnet_egl.gradients.reference import squared_norm
 from espnet_egl.recognizer import replaced
@@ -90,11 +91,18 @@ class Recording(ABC):
     Args:
         batch: Number of utterances.
         leaves: Where the graph begins.
+        projection: What the gradients are projected by.
+
+    Attributes:
+        projected: (B, S) of the last backward pass, see :class:`.projection.Projection`; S is
+            zero without a projection.
     """
 
-    def __init__(self, batch: int, leaves: list[torch.Tensor]):
+    def __init__(self, batch: int, leaves: list[torch.Tensor], projection: Projection | None):
         self.batch = batch
         self.leaves = leaves
+        self.projection = projection
+        self.projected = torch.zeros(batch, 0)
 
     def backward(
         self,
@@ -130,20 +138,28 @@ class Recording(ABC):
 class AutogradRecording(Recording):
     """One utterance, whose leaves are the parameters."""
 
+    def __init__(self, parameters: Parameters, projection: Projection | None):
+        super().__init__(1, list(parameters.values()), projection)
+        self._names = list(parameters)
+
     def _norms(self, gradients: Sequence[torch.Tensor | None]) -> torch.Tensor:
+        if self.projection is not None:
+            named = dict(zip(self._names, gradients, strict=True))
+            self.projected = self.projection.gradients(named)
         return squared_norm(gradients).unsqueeze(0)
 
 
 class TappedRecording(Recording):
     """A batch, whose one leaf is an anchor that every watched tensor hangs on."""
 
-    def __init__(self, batch: int, like: torch.Tensor):
-        super().__init__(batch, [like.new_zeros((), requires_grad=True)])
+    def __init__(self, batch: int, like: torch.Tensor, projection: Projection | None):
+        super().__init__(batch, [like.new_zeros((), requires_grad=True)], projection)
         self._calls: dict[str, list[Call]] = {}
         self._layers: dict[str, tuple[Any, Rule, Sequence[str]]] = {}
         # Of the backward pass under way.
         self._arrived: dict[str, list[tuple[Call, torch.Tensor]]] = {}
         self._found: list[torch.Tensor] = []
+        self._projected: list[torch.Tensor] = []
         self.closed = False
 
     def close(self) -> None:
@@ -206,6 +222,8 @@ class TappedRecording(Recording):
         layer, rule, names = self._layers[name]
         with torch.no_grad():
             self._found.append(rule.squared_norms(layer, calls, names))
+            if self.projection is not None and name in self.projection:
+                self._projected.append(self.projection.calls(name, calls))
 
     def _norms(self, gradients: Sequence[torch.Tensor | None]) -> torch.Tensor:
         # A layer called several times has one gradient: the sum over its calls.
@@ -213,8 +231,11 @@ class TappedRecording(Recording):
             self._finish(name, calls)
         nothing = torch.zeros(self.batch, dtype=torch.float64)
         total = torch.stack(self._found).sum(0) if self._found else nothing
+        if self._projected:
+            self.projected = torch.stack(self._projected).sum(0)
         self._arrived.clear()
         self._found.clear()
+        self._projected.clear()
         return total
 
 
@@ -224,13 +245,20 @@ class TappedNorms:
     Args:
         model: The model, or the part of it that is watched.
         parameters: Name -> parameter, as ``model.named_parameters()`` names them.
+        projection: What the gradients are projected by beside their norms, if at all.
 
     Raises:
         UnsupportedModelError: Layers have no rule; the message names them.
     """
 
-    def __init__(self, model: torch.nn.Module, parameters: Parameters):
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        parameters: Parameters,
+        projection: Projection | None = None,
+    ):
         self.model = model
+        self.projection = projection
         self._layers: list[tuple[str, Any, Rule, list[str]]] = []
         self._recurrent: list[tuple[str, Any, list[str]]] = []
         self._expanded: list[tuple[Any, str, int]] = []
@@ -269,7 +297,7 @@ class TappedNorms:
 
         The model is left as it was, also after an exception.
         """
-        recording = TappedRecording(batch, next(self.model.parameters()))
+        recording = TappedRecording(batch, next(self.model.parameters()), self.projection)
         asked = [p for p in self.model.parameters() if p.requires_grad]
         with ExitStack() as stack:
             for parameter in asked:
@@ -326,10 +354,12 @@ class AutogradNorms:
 
     Args:
         parameters: Name -> parameter.
+        projection: As for :class:`TappedNorms`.
     """
 
-    def __init__(self, parameters: Parameters):
+    def __init__(self, parameters: Parameters, projection: Projection | None = None):
         self.parameters = parameters
+        self.projection = projection
 
     @contextmanager
     def recording(self, batch: int) -> Iterator[Recording]:
@@ -340,4 +370,4 @@ class AutogradNorms:
                 # Another recording around this one may have switched it off.
                 stack.callback(setattr, parameter, "requires_grad", parameter.requires_grad)
                 parameter.requires_grad = True
-            yield AutogradRecording(1, list(self.parameters.values()))
+            yield AutogradRecording(self.parameters, self.projection)

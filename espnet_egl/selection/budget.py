@@ -1,38 +1,86 @@
-"""What may be labelled: ``500utt``, ``2.5h`` or ``20%`` (of the pool's hours)."""
+"""What may be labelled: ``500utt``, ``2.5h``, ``20%`` (of the pool's hours) or ``1500EUR``."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from espnet_egl.errors import BudgetError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SYNTAX = "write it as 500utt, 2.5h, 20% (of the pool's hours) or 1500EUR (with its prices)"
+# Durations are sums of milliseconds, prices of cents: half of one must not cost an utterance.
+SLACK = 5e-4
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What transcribing costs, in any currency: so much an hour of audio, and so much a clip."""
+
+    per_hour: float = 0.0
+    per_clip: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.per_hour < float("inf") and 0 <= self.per_clip < float("inf")):
+            raise BudgetError("--price_per_hour and --price_per_clip cannot be below zero")
+
+    def __bool__(self) -> bool:
+        return self.per_hour + self.per_clip > 0
+
+    def of(self, table: pd.DataFrame) -> np.ndarray:
+        """Of every utterance."""
+        return table["seconds"].to_numpy(float) / 3600 * self.per_hour + self.per_clip
+
+
+FREE = Prices()
 
 
 @dataclass(frozen=True)
 class Budget:
-    """An upper bound in utterances, or in seconds of audio; the other one is None."""
+    """An upper bound in utterances, in seconds of audio or in money; the other two are None."""
 
     utterances: int | None = None
     seconds: float | None = None
+    money: float | None = None
+    prices: Prices = FREE
 
     def __str__(self) -> str:
-        if self.seconds is None:
+        if self.utterances is not None:
             return f"{self.utterances} utterances"
-        return f"{self.seconds / 3600:.3g} h"
+        return f"{self.money:g}" if self.seconds is None else f"{self.seconds / 3600:.3g} h"
+
+    @property
+    def limit(self) -> float:
+        """In its own unit."""
+        return next(v for v in (self.utterances, self.seconds, self.money) if v is not None)
+
+    def costs(self, table: pd.DataFrame) -> np.ndarray:
+        """Of every utterance, in the budget's unit."""
+        import numpy as np
+
+        if self.utterances is not None:
+            return np.ones(len(table))
+        return table["seconds"].to_numpy(float) if self.money is None else self.prices.of(table)
 
 
-def parse_budget(text: str, pool_utterances: int, pool_seconds: float) -> Budget:
+def parse_budget(
+    text: str, pool_utterances: int, pool_seconds: float, prices: Prices = FREE
+) -> Budget:
     """Read a budget and check it against the pool.
 
-    >>> parse_budget("20%", 100, 3600.0)
-    Budget(utterances=None, seconds=720.0)
+    >>> parse_budget("20%", 100, 3600.0).seconds
+    720.0
 
     Raises:
         BudgetError: It cannot be read, is not above zero, or is larger than the pool.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(utts?|h|%)\s*", text)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(utts?|h|%|[A-Za-z]{3})\s*", text)
     if match is None:
-        raise BudgetError(f"budget '{text}': write it as 500utt, 2.5h or 20% (of the pool's hours)")
+        raise BudgetError(f"budget '{text}': {SYNTAX}")
     amount, unit = float(match[1]), match[2]
     if amount <= 0:
         raise BudgetError(f"budget '{text}': nothing would be selected; give more than zero")
@@ -45,6 +93,8 @@ def parse_budget(text: str, pool_utterances: int, pool_seconds: float) -> Budget
                 "give 100% to take all of it"
             )
         return Budget(utterances=int(amount))
+    if unit not in ("h", "%"):
+        return _money(text, amount, pool_utterances, pool_seconds, prices)
     seconds = amount * 3600 if unit == "h" else amount / 100 * pool_seconds
     if seconds > pool_seconds:
         raise BudgetError(
@@ -52,3 +102,19 @@ def parse_budget(text: str, pool_utterances: int, pool_seconds: float) -> Budget
             f"{pool_seconds / 3600:.3g} scored hours; give 100% to take all of it"
         )
     return Budget(seconds=seconds)
+
+
+def _money(
+    text: str, amount: float, pool_utterances: int, pool_seconds: float, prices: Prices
+) -> Budget:
+    if not prices:
+        raise BudgetError(
+            f"budget '{text}': give --price_per_hour, --price_per_clip or both, or {SYNTAX}"
+        )
+    total = pool_seconds / 3600 * prices.per_hour + pool_utterances * prices.per_clip
+    if amount > total:
+        raise BudgetError(
+            f"budget '{text}' is larger than what all of the pool costs, {total:.2f}; "
+            "give 100% to take all of it"
+        )
+    return Budget(money=amount, prices=prices)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_egl.errors import BudgetError, DataError
-from espnet_egl.selection.budget import Budget, parse_budget
+from espnet_egl.errors import BudgetError, ConfigError, DataError
+from espnet_egl.selection import diversity, holdout
+from espnet_egl.selection.budget import FREE, Budget, Prices, parse_budget
+from espnet_egl.selection.filters import FILTERED_COLUMNS, Filters
+from espnet_egl.selection.ranking import FUSIONS, RANK_BY, rank, split_methods, values_of
+from espnet_egl.selection.take import take
 from espnet_egl.tables import duration, methods_of, score_column, write_rows
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+
+DIVERSITIES = ("none", "kmeans++")
 
 SELECTION_COLUMNS = (
     "rank",
@@ -23,67 +32,196 @@ SELECTION_COLUMNS = (
 )
 
 
-def rank(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """The table ordered by a method's score, largest first; ties by utterance id.
+@dataclass(frozen=True)
+class Rules:
+    """How to select.
+
+    Attributes:
+        method: The acquisition method, or several with + between them.
+        budget: E.g. ``500utt``, ``2.5h``, ``20%``, ``1500EUR``.
+        prices: For a budget of money.
+        fusion: Of several methods, see :func:`.ranking.rank`.
+        rank_by: ``score`` or ``score_per_second``.
+        filters: What is not selected.
+        random_share: Of the budget, drawn at random: in [0, 1].
+        cap: What a value of ``cap_map`` may have, as a budget; a share is the budget's.
+        cap_map: Utterance -> speaker, or whatever is to be spread.
+        diversity: ``none``, or ``kmeans++`` over gradient embeddings.
+        diversity_pool: Candidates for it: the best worth so many budgets.
+        seed: Of all that is drawn.
 
     Raises:
-        DataError: The table has no such score.
+        ConfigError: A value is out of its range.
     """
-    column = score_column(method)
-    if column not in table.columns:
-        raise DataError(
-            f"the pool was scored with {', '.join(methods_of(table)) or 'no method'}, not with "
-            f"'{method}': score it again under another --al_tag"
-        )
-    return table.sort_values([column, "utterance"], ascending=[False, True], kind="stable")
+
+    method: str = "egl"
+    budget: str = "20%"
+    prices: Prices = FREE
+    fusion: str = "rank"
+    rank_by: str = "score"
+    filters: Filters = field(default_factory=Filters)
+    random_share: float = 0.0
+    cap: str | None = None
+    cap_map: Mapping[str, str] = field(default_factory=dict)
+    diversity: str = "none"
+    diversity_pool: float = 3.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("fusion", FUSIONS),
+            ("rank_by", RANK_BY),
+            ("diversity", DIVERSITIES),
+        ):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"--{name} must be one of {', '.join(choices)}")
+        if not 0 <= self.random_share <= 1:
+            raise ConfigError(f"--random_share must be from 0 to 1, not {self.random_share:g}")
+        if self.diversity_pool < 1:
+            raise ConfigError(f"--diversity_pool must be at least 1, not {self.diversity_pool:g}")
 
 
-def take(ranked: pd.DataFrame, budget: Budget) -> pd.DataFrame:
-    """The first rows of a ranking that fit the budget.
+@dataclass(frozen=True)
+class Selection:
+    """What was selected.
 
-    Under a budget of hours an utterance that no longer fits is passed over, so that the
-    rest of the budget goes to the next ones that do.
+    Attributes:
+        chosen: SELECTION_COLUMNS, best first; at the end what was drawn at random. The index is
+            the score table's.
+        filtered: FILTERED_COLUMNS of what was not, whatever its score; likewise.
     """
-    if budget.utterances is not None:
-        return ranked.head(budget.utterances)
-    assert budget.seconds is not None
-    # Durations are sums of milliseconds: half of one must not cost an utterance.
-    left = budget.seconds + 5e-4
-    chosen = []
-    for seconds in ranked["seconds"]:
-        fits = seconds <= left
-        left -= seconds if fits else 0.0
-        chosen.append(fits)
-    return ranked[chosen]
+
+    chosen: pd.DataFrame
+    filtered: pd.DataFrame
 
 
-def select(table: pd.DataFrame, method: str, budget_text: str) -> pd.DataFrame:
+def select(
+    table: pd.DataFrame,
+    rules: Rules,
+    speakers: Mapping[str, str] | None = None,
+    embeddings: np.ndarray | None = None,
+) -> Selection:
     """Select under a budget.
 
     Args:
         table: The score table.
-        method: The acquisition method.
-        budget_text: E.g. ``500utt``, ``2.5h``, ``20%``.
-
-    Returns:
-        SELECTION_COLUMNS, best first.
+        rules: How.
+        speakers: Utterance -> speaker, for near duplicates.
+        embeddings: (rows of the table, S), for diversity.
 
     Raises:
-        BudgetError: See :func:`parse_budget`; or no utterance is short enough for it.
-        DataError: The table is empty or lacks the method.
+        BudgetError: See :func:`parse_budget`; or nothing fits it.
+        ConfigError: A rule needs what is not there.
+        DataError: The table is empty or lacks a method.
     """
+    import pandas as pd
+
     if table.empty:
         raise DataError("the score table is empty: nothing can be selected; see skipped.tsv")
-    budget = parse_budget(budget_text, len(table), float(table["seconds"].sum()))
-    ranked = rank(table, method).reset_index(drop=True)
-    ranked["reason"] = [f"{method} rank {i} of {len(ranked)}" for i in range(1, len(ranked) + 1)]
-    chosen = take(ranked, budget)
+    table = table.reset_index(drop=True)
+    budget = parse_budget(rules.budget, len(table), float(table["seconds"].sum()), rules.prices)
+    failed = rules.filters.failures(table)
+    methods = split_methods(rules.method)
+    # A copy of a large table takes a while: only what is wanted further on.
+    columns = [c for c in table.columns if not c.startswith("score_")]
+    columns += [score_column(m) for m in methods]
+    eligible = table if failed.empty else table.drop(failed.index)
+    order = rank(eligible, methods, rules.fusion, rules.rank_by)
+    ranked = table[[c for c in columns if c in table]].take(order.index.to_numpy())
+    ranked = ranked.assign(method=order["method"].array, place=order["place"].array)
+    ranked["drawn"] = _drawn(ranked, budget, rules)
+    # What was drawn comes first: a duplicate of it is passed over, never the other way round.
+    if ranked["drawn"].any():
+        ranked = ranked.sort_values("drawn", ascending=False, kind="stable")
+    same = rules.filters.duplicates(ranked, speakers or {})
+    # But a duplicate that was drawn stays, or the draw would not be like the pool.
+    same = same.drop(same.index.intersection(ranked.index[ranked["drawn"]]))
+    if not same.empty:
+        ranked = ranked.drop(same.index)
+    if rules.diversity != "none":
+        ranked = _spread(ranked, budget, rules, embeddings)
+    chosen = ranked[_fitting(ranked, budget, rules)].sort_values("drawn", kind="stable")
+    filtered = pd.concat([failed, same])
     if chosen.empty:
-        raise BudgetError(
-            f"budget '{budget_text}' is shorter than the shortest utterance "
-            f"({table['seconds'].min():.2f} s)"
+        raise BudgetError(_nothing(table, filtered, rules.budget))
+    return Selection(_described(chosen, methods, rules, len(table)), filtered)
+
+
+def _drawn(ranked: pd.DataFrame, budget: Budget, rules: Rules) -> np.ndarray:
+    import numpy as np
+
+    if rules.random_share == 0 or ranked.empty:
+        return np.zeros(len(ranked), dtype=bool)
+    limit = budget.limit * rules.random_share
+    uids, costs = ranked["utterance"].tolist(), budget.costs(ranked)
+    return holdout.draw(uids, costs, limit, budget.limit, rules.seed)
+
+
+def _spread(
+    ranked: pd.DataFrame, budget: Budget, rules: Rules, embeddings: np.ndarray | None
+) -> pd.DataFrame:
+    """What was drawn, then the best candidates by k-means++, then the others."""
+    import numpy as np
+
+    if embeddings is None:
+        raise ConfigError(
+            "--diversity needs gradient embeddings: score the pool with the method badge among "
+            "--methods, under another --al_tag"
         )
-    chosen = chosen.assign(rank=range(1, len(chosen) + 1), score=chosen[score_column(method)])
+    first = int(ranked["drawn"].sum())
+    left = budget.limit - float(budget.costs(ranked.head(first)).sum())
+    costs = budget.costs(ranked)[first:]
+    count = int((costs.cumsum() - costs < rules.diversity_pool * left).sum())
+    if count < 2:
+        return ranked
+    # A third more than the budget has room for: short ones may be picked.
+    picks = max(1, int(1.33 * left / costs[:count].mean()))
+    rows = ranked.index.to_numpy()[first : first + count]
+    order = diversity.spread(embeddings[rows], picks, rules.seed)
+    places = np.concatenate(
+        [np.arange(first), first + order, np.arange(first + count, len(ranked))]
+    )
+    return ranked.iloc[places]
+
+
+def _fitting(ranked: pd.DataFrame, budget: Budget, rules: Rules) -> np.ndarray:
+    costs = budget.costs(ranked)
+    if rules.cap is None:
+        return take(costs, budget.limit)
+    import pandas as pd
+
+    values = ranked["utterance"].map(rules.cap_map)
+    if values.isna().any():
+        uid = ranked["utterance"][values.isna()].iloc[0]
+        raise DataError(f"--cap_map has no value for '{uid}'")
+    groups, _ = pd.factorize(values)
+    cap = parse_budget(rules.cap, 2**53, float("inf")) if "%" not in rules.cap else None
+    if cap is None:
+        share = parse_budget(rules.cap, 1, 1.0).limit
+        return take(costs, budget.limit, groups, costs, share * budget.limit)
+    return take(costs, budget.limit, groups, cap.costs(ranked), cap.limit)
+
+
+def _nothing(table: pd.DataFrame, filtered: pd.DataFrame, budget: str) -> str:
+    if len(filtered) == len(table):
+        counts = ", ".join(f"{n} {r}" for r, n in filtered["reason"].value_counts().items())
+        return f"all {len(table)} utterances are filtered out ({counts}): loosen the filters"
+    return (
+        f"budget '{budget}' is shorter than the shortest utterance ({table['seconds'].min():.2f} s)"
+    )
+
+
+def _described(chosen: pd.DataFrame, methods: list[str], rules: Rules, count: int) -> pd.DataFrame:
+    """SELECTION_COLUMNS, with the reason for every row."""
+    picked = "picked by kmeans++, " if rules.diversity != "none" else ""
+    reasons = [
+        "random" if drawn else f"{picked}{method} rank {place} of {count}"
+        for drawn, method, place in zip(
+            chosen["drawn"], chosen["method"], chosen["place"], strict=True
+        )
+    ]
+    scores = [chosen[score_column(m)].where(chosen["method"] == m, 0.0) for m in methods]
+    chosen = chosen.assign(rank=range(1, len(chosen) + 1), score=sum(scores), reason=reasons)
     return chosen[list(SELECTION_COLUMNS)]
 
 
@@ -93,27 +231,39 @@ def write_selection(path: str | Path, selection: pd.DataFrame) -> None:
     write_rows(
         path,
         SELECTION_COLUMNS,
-        (
-            [formats.get(c, "{}").format(v) for c, v in zip(SELECTION_COLUMNS, row, strict=True)]
-            for row in selection.itertuples(index=False)
+        zip(
+            *(map(formats.get(c, "{}").format, selection[c]) for c in SELECTION_COLUMNS),
+            strict=True,
         ),
     )
 
 
-def describe(table: pd.DataFrame, selection: pd.DataFrame, method: str, budget_text: str) -> str:
+def write_filtered(path: str | Path, filtered: pd.DataFrame) -> None:
+    """Write ``filtered.tsv``, by reason and utterance."""
+    rows = filtered.sort_values(["reason", "utterance"])[list(FILTERED_COLUMNS)]
+    write_rows(path, FILTERED_COLUMNS, rows.itertuples(index=False))
+
+
+def describe(table: pd.DataFrame, selection: Selection, rules: Rules) -> str:
     """What was selected, for the end of the stage: size, the ten best, and the overlaps."""
+    chosen = selection.chosen
     lines = [
-        f"Selected {len(selection)} of {len(table)} utterances by {method}: "
-        f"{duration(selection['seconds'].sum())} of {duration(table['seconds'].sum())} of audio "
-        f"(budget {budget_text}).",
-        "",
-        "The best:",
+        f"Selected {len(chosen)} of {len(table)} utterances by {rules.method}: "
+        f"{duration(chosen['seconds'].sum())} of {duration(table['seconds'].sum())} of audio "
+        f"(budget {rules.budget}).",
     ]
-    lines.append(_best(selection.head(10), method))
-    lines.append("")
+    if rules.prices:
+        lines.append(f"Cost: {rules.prices.of(chosen).sum():.2f}.")
+    if drawn := int((chosen["reason"] == "random").sum()):
+        lines.append(f"{drawn} of them are drawn at random: they tell what the pool is like.")
+    if not selection.filtered.empty:
+        counts = selection.filtered["reason"].value_counts()
+        listed = ", ".join(f"{n} {reason}" for reason, n in counts.items())
+        lines.append(f"Left out, see filtered.tsv: {listed}.")
+    lines += ["", "The best:", _best(chosen.head(10), rules.method), ""]
     for other in methods_of(table):
-        if other != method:
-            lines.append(_compare(table, selection, method, other, budget_text))
+        if other not in split_methods(rules.method):
+            lines.append(_compare(table, selection, rules, other))
     return "\n".join(lines)
 
 
@@ -134,17 +284,22 @@ def _best(rows: pd.DataFrame, method: str) -> str:
     )
 
 
-def _compare(
-    table: pd.DataFrame, selection: pd.DataFrame, method: str, other: str, budget_text: str
-) -> str:
-    chosen, others = (
-        set(selection["utterance"]),
-        set(select(table, other, budget_text)["utterance"]),
-    )
-    common = len(chosen & others)
-    correlation = table[score_column(method)].corr(table[score_column(other)], method="spearman")
+def _compare(table: pd.DataFrame, selection: Selection, rules: Rules, other: str) -> str:
+    """What another method would have chosen of the same utterances."""
+    eligible = table.drop(selection.filtered.index)[["utterance", "seconds", score_column(other)]]
+    budget = parse_budget(rules.budget, len(table), float(table["seconds"].sum()), rules.prices)
+    order = rank(eligible, [other], rank_by=rules.rank_by).index
+    others = order[take(budget.costs(eligible.loc[order]), budget.limit)]
+    chosen = selection.chosen.index
+    common = len(chosen.intersection(others))
+    first = split_methods(rules.method)[0]
+    scores = (values_of(table, method) for method in (first, other))
+    import pandas as pd
+
+    correlation = pd.Series(next(scores)).corr(pd.Series(next(scores)), method="spearman")
+    of = "the two scores" if "+" not in rules.method else f"{first} and {other}"
     return (
         f"{other} would have chosen {common} of these {len(chosen)} "
-        f"({100 * common / len(chosen):.0f} %); Spearman correlation of the two scores over "
+        f"({100 * common / len(chosen):.0f} %); Spearman correlation of {of} over "
         f"the pool: {correlation:.2f}."
     )

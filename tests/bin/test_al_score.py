@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from espnet_egl import confidence
 from espnet_egl.bin import al_score
 
 
@@ -33,3 +34,14 @@ def test_a_language_model_that_changed_is_noticed(tmp_path: Path, name: str, for
     assert settings(tmp_path, *extra) == before
     model.write_text("two")
     assert settings(tmp_path, *extra) != before
+
+
+def test_options_of_the_confidence_are_those_of_its_class() -> None:
+    """The parser imports no torch, so it has names and defaults of its own."""
+    actions = {action.dest: action for action in al_score.get_parser()._actions}
+    for name, value in vars(confidence.ConfidenceMeasure()).items():
+        assert actions[f"confidence_{name}"].default == value
+    for name in ("measure", "norm", "aggregation", "level"):
+        choices = getattr(confidence, f"{name.upper()}S")
+        assert actions[f"confidence_{name}"].choices == choices
+    assert set(al_score.CONFIDENCE_OPTIONS) == set(vars(confidence.ConfidenceMeasure()))

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
-from espnet_egl.bin import al_export, al_merge, al_prepare, al_score, al_select
+from espnet_egl import embeddings
+from espnet_egl.bin import al_export, al_fit, al_merge, al_prepare, al_score, al_select
 
 
 def score_command(files: Any, pool_dir: Path, output_dir: Path, job: int = 1) -> list[str]:
@@ -49,7 +51,8 @@ def run_stage_20(
 
 
 def tables(score_dir: Path) -> dict[str, str]:
-    return {n: (score_dir / n).read_text() for n in ("scores.tsv", "skipped.tsv", "nbest.tsv")}
+    names = ("scores.tsv", "skipped.tsv", "nbest.tsv", "words.ctm", "utt2confidence")
+    return {n: (score_dir / n).read_text() for n in names}
 
 
 @pytest.fixture
@@ -79,6 +82,7 @@ def test_from_pool_to_annotators(
         assert list(row) == [
             *("utterance", "seconds", "frames", "hypotheses", "mass", "confidence"),
             *("best_hypothesis", "score_egl", "score_confidence", "score_random", "egl_stderr"),
+            "audio_hash",
         ]
         assert 0 < float(row["mass"]) <= 1
         assert float(row["score_egl"]) > 0
@@ -311,3 +315,116 @@ def test_the_manifest_says_what_the_scores_are_made_with(
     assert {"espnet", "torch", "espnet_egl", "asr_model_file_sha256", "key_file_sha256"} <= set(
         manifest
     )
+
+
+# ---- what is fitted, embeddings, oracles ----
+
+CHEAP = ("egl", "confidence", "entropy", "margin", "nbest_entropy", "expected_wer")
+
+
+@pytest.mark.slow
+def test_predictions_are_fitted_on_one_set_and_made_on_another(
+    model_files: Any, transcribed: Path, pool_dir: Path, tmp_path: Path, capsys: Any
+) -> None:
+    files, fit_dir = model_files("ctc_conformer"), tmp_path / "fit"
+    text = ["--text", f"{transcribed}/text"]
+    run_stage_20(
+        *(files, transcribed, fit_dir, 2, "--methods", *CHEAP, "true_gl", "true_wer", *text),
+        *("--write_nbest", "8"),
+    )
+    rows = read(fit_dir / "scores.tsv")
+    assert len(rows) == 60
+    assert all(float(r["score_true_gl"]) > 0 for r in rows)
+    fitted = tmp_path / "fitted.yaml"
+    al_fit.main(["--score_dir", str(fit_dir), *text, "--output_file", str(fitted)])
+    printed = capsys.readouterr().out
+    assert "predicted" in printed
+    assert "Temperature of the posterior" in printed
+    found = yaml.safe_load(fitted.read_text())
+    assert found["true_gl"]["utterances"] == 60
+
+    # A prediction that is worse than EGL's is refused; ours need not be better on noise.
+    found["true_gl"]["spearman_egl"] = -1.0
+    fitted.write_text(yaml.safe_dump(found))
+    pool = ("--methods", *CHEAP, "predicted_gl", "--fitted", str(fitted))
+    run_stage_20(files, pool_dir, tmp_path / "pool", 1, *pool)
+    assert all(float(r["score_predicted_gl"]) >= 0 for r in read(tmp_path / "pool" / "scores.tsv"))
+    found["true_gl"]["spearman_egl"] = 1.0
+    fitted.write_text(yaml.safe_dump(found))
+    with pytest.raises(SystemExit):
+        run_stage_20(files, pool_dir, tmp_path / "refused", 1, *pool)
+    assert "use egl, or fit to more utterances" in capsys.readouterr().err
+
+    # The temperature weighs the hypotheses anew, and leaves all that is not EGL alone.
+    found["temperature"] = 3.0
+    fitted.write_text(yaml.safe_dump(found))
+    auto = ("--egl_temperature", "auto", "--fitted", str(fitted))
+    run_stage_20(files, pool_dir, tmp_path / "auto", 1, *auto)
+    run_stage_20(files, pool_dir, tmp_path / "three", 1, "--egl_temperature", "3")
+    run_stage_20(files, pool_dir, tmp_path / "one", 1)
+    auto_rows, three, one = (read(tmp_path / n / "scores.tsv") for n in ("auto", "three", "one"))
+    assert auto_rows == three
+    assert [r["score_egl"] for r in three] != [r["score_egl"] for r in one]
+    assert [r["score_confidence"] for r in three] == [r["score_confidence"] for r in one]
+
+
+def test_oracles_need_transcripts_and_skip_what_has_none(
+    model_files: Any, pool_dir: Path, tmp_path: Path, capsys: Any
+) -> None:
+    files = model_files("ctc_conformer")
+    with pytest.raises(SystemExit):
+        run_stage_20(files, pool_dir, tmp_path / "no", 1, "--methods", "true_gl")
+    assert "true_gl needs the transcripts: give them with --text" in capsys.readouterr().err
+    uids = sorted(line.split()[0] for line in (pool_dir / "wav.scp").read_text().splitlines())
+    long = "abcde" * 40
+    texts = {uids[0]: "a b", uids[1]: "", uids[2]: long, uids[3]: "c", uids[4]: "d e"}
+    text = tmp_path / "text"
+    text.write_text("".join(f"{u} {t}\n" for u, t in texts.items()))
+    methods = ("--methods", "true_gl", "true_wer", "--text", str(text))
+    run_stage_20(files, pool_dir, tmp_path / "yes", 1, *methods)
+    skipped = {r["utterance"]: r["reason"] for r in read(tmp_path / "yes" / "skipped.tsv")}
+    assert skipped == {
+        uids[1]: "empty_transcript",
+        uids[2]: "no_alignment",
+        uids[5]: "no_transcript",
+    }
+
+
+def test_embeddings_follow_the_rows_of_the_table(
+    model_files: Any, dirty_pool: Path, tmp_path: Path
+) -> None:
+    """Whatever the shards, and after a kill."""
+    files = model_files("ctc_conformer")
+    methods = ("--methods", "egl", "badge")
+    for name, nj in (("one", 1), ("three", 3)):
+        run_stage_20(files, dirty_pool, tmp_path / name, nj, *methods)
+    one, three = (embeddings.read(tmp_path / n / "embeddings.npy") for n in ("one", "three"))
+    assert one.shape == (6, 256)
+    np.testing.assert_allclose(one, three, rtol=1e-3, atol=1e-5)
+    for row, embedding in zip(read(tmp_path / "one" / "scores.tsv"), one, strict=True):
+        squared = float(np.square(embedding, dtype=np.float64).sum())
+        assert float(row["score_badge"]) == pytest.approx(squared, rel=1e-4)
+    # As after a kill: the journal's last line is half written, the tables are not there.
+    output = tmp_path / "one" / "logdir" / "output.1"
+    before = {p.name: p.read_bytes() for p in output.iterdir()}
+    journal = (output / "journal.jsonl").read_bytes()
+    (output / "journal.jsonl").write_bytes(journal[: len(journal) // 2])
+    for name in ("scores.tsv", "embeddings.npy"):
+        (output / name).unlink()
+    al_score.main([*score_command(files, dirty_pool, tmp_path / "one" / "logdir"), *methods])
+    assert {p.name: p.read_bytes() for p in output.iterdir()} == before
+
+
+def test_speech_and_copies_are_told(model_files: Any, pool_dir: Path, tmp_path: Path) -> None:
+    """Silence has no speech; the same samples have the same hash, others another."""
+    first = (pool_dir / "wav.scp").read_text().splitlines()[0].split()[1]
+    soundfile.write(tmp_path / "silence.wav", np.zeros(8000), 8000)
+    with (pool_dir / "wav.scp").open("a") as f:
+        f.write(f"x-copy {first}\nx-silence {tmp_path}/silence.wav\n")
+    files = model_files("ctc_conformer")
+    run_stage_20(files, pool_dir, tmp_path / "out", 1, "--methods", "random", "--vad", "true")
+    rows = {r["utterance"]: r for r in read(tmp_path / "out" / "scores.tsv")}
+    assert float(rows["x-silence"]["speech_seconds"]) == 0
+    assert all(0 <= float(r["speech_seconds"]) <= float(r["seconds"]) for r in rows.values())
+    hashes = [r["audio_hash"] for r in rows.values()]
+    assert len(set(hashes)) == len(rows) - 1

@@ -19,6 +19,7 @@ from espnet_egl.gradients.engine import (
     GradientEngine,
     find_directions,
     noticeable,
+    turn,
 )
 from espnet_egl.gradients.losses import CTCCotangents, loss_is_ctc, occupancies, separable
 from espnet_egl.gradients.parameters import select_parameters
@@ -442,14 +443,16 @@ def test_the_worked_example_of_the_documentation() -> None:
     assert symbols.tolist() == [0, 1]
     assert found[0] == pytest.approx(torch.tensor([[1 / 3, 2 / 3], [1 / 3, 2 / 3]]).numpy())
     assert found[1] == pytest.approx(torch.tensor([[1.0, 0.0], [1.0, 0.0]]).numpy())
-    cotangents = CTCCotangents([logits], [1.0], hypotheses, blank=0)
+    hidden, weight = torch.zeros(2, 3), torch.zeros(2, 3)
+    cotangents = CTCCotangents([hidden], weight, [logits], [1.0], hypotheses, blank=0)
     assert cotangents.gram.tolist() == [
         pytest.approx([1 / 9, -1 / 3]),
         pytest.approx([-1 / 3, 1.0]),
     ]
-    energies, coefficients = find_directions(cotangents.gram, probs)
+    directions = find_directions(cotangents.gram, probs)
+    energies = directions.energies
     assert energies.tolist() == pytest.approx([1 / 3])
-    (combined,) = cotangents.combine(coefficients)
+    (combined,) = cotangents.combine(directions.coefficients)
     u = torch.zeros(3, 2)
     combined.write(0, u)
     assert u.abs() == pytest.approx(torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.0, 0.0]]).numpy())
@@ -484,9 +487,10 @@ def test_a_batched_ctc_has_the_gradients_of_single_ones(load: Any) -> None:
 def test_directions_by_hand() -> None:
     """g1 = (3, 0), g2 = (3, 0), g3 = (0, 2), weights 1/2, 1/2, 1/4: 9 and 1 along the axes."""
     g = torch.tensor([[3.0, 0.0], [3.0, 0.0], [0.0, 2.0]]).double()
-    energies, coefficients = find_directions(g @ g.T, torch.tensor([0.5, 0.5, 0.25]).double())
-    assert energies.tolist() == pytest.approx([9.0, 1.0])
-    assert (coefficients @ g).abs() == pytest.approx(np.eye(2))
+    found = find_directions(g @ g.T, torch.tensor([0.5, 0.5, 0.25]).double())
+    assert found.energies.tolist() == pytest.approx([9.0, 1.0])
+    assert (found.coefficients @ g).abs() == pytest.approx(np.eye(2))
+    assert found.best.abs().tolist() == pytest.approx([3.0, 0.0])
 
 
 def test_directions_keep_the_energy_and_are_few() -> None:
@@ -494,20 +498,62 @@ def test_directions_keep_the_energy_and_are_few() -> None:
     basis = torch.randn(5, 24, generator=generator).double()
     mixed = torch.randn(40, 5, generator=generator).double() @ basis
     weights = torch.rand(40, generator=generator).double()
-    energies, coefficients = find_directions(mixed @ mixed.T, weights)
+    found = find_directions(mixed @ mixed.T, weights)
+    energies = found.energies
     assert len(energies) == 5
-    u = coefficients @ mixed
+    u = found.coefficients @ mixed
+    assert torch.allclose(found.best @ u, mixed[0])
     assert torch.allclose(u @ u.T, torch.eye(5).double())
     assert torch.allclose((u.T * energies) @ u, (mixed.T * weights) @ mixed, rtol=1e-9, atol=1e-9)
 
 
-def test_directions_of_a_model_without_doubt() -> None:
+def test_directions_of_a_model_without_doubt(load: Any) -> None:
     """All hypotheses agree with what the model says: no gradient, and no division by zero."""
-    energies, coefficients = find_directions(
-        torch.zeros(3, 3).double(), torch.tensor([1.0, 0.0, 0.0]).double()
+    gram, weights = torch.zeros(3, 3).double(), torch.tensor([1.0, 0.0, 0.0]).double()
+    found = find_directions(gram, weights)
+    assert found.energies.sum() == 0.0
+    assert torch.isfinite(found.coefficients).all()
+    assert GradientEngine(load("ctc_conformer")).count(found.energies) == 0
+
+
+def cotangents_of(recognizer: Any, speech: np.ndarray) -> tuple[Any, torch.Tensor]:
+    """Of all short transcripts, the most probable first, and their weights."""
+    weights = shares(recognizer, speech, HYPOTHESES)
+    order = sorted(range(len(weights)), key=lambda k: -weights[k])
+    with GradientEngine(recognizer).encode([speech]) as batch:
+        cotangents = batch._cotangents(0, [HYPOTHESES[k] for k in order])
+    return cotangents, torch.tensor([weights[k] for k in order]).double()
+
+
+@pytest.mark.parametrize("name", ["ctc_conformer", "ctc_interctc", "hybrid_conformer"])
+def test_a_turn_leaves_the_sum_as_it_is(load: Any, name: str) -> None:
+    """sum_r lambda_r u_r u_r^T and g_1, in terms of the hypotheses' gradients."""
+    cotangents, weights = cotangents_of(load(name), pool()[0])
+    directions = find_directions(cotangents.gram, weights)
+    turned = turn(cotangents, directions)
+    before, after = ((d.coefficients.T * d.energies) @ d.coefficients for d in (directions, turned))
+    torch.testing.assert_close(after, before, rtol=1e-6, atol=1e-6 * float(before.abs().max()))
+    for d in (directions, turned):
+        best = d.best @ d.coefficients @ cotangents.gram
+        torch.testing.assert_close(best, cotangents.gram[0], rtol=1e-4, atol=1e-6)
+    # Energies are what a layer's gradient would have: those of the definition, per direction.
+    lengths = sum(
+        (torch.cat([h, torch.ones_like(h[:, :1])], 1).T @ d).square().sum((1, 2))
+        for h, d in cotangents.beneath(turned.coefficients)
     )
-    assert energies.sum() == 0.0
-    assert torch.isfinite(coefficients).all()
+    torch.testing.assert_close(lengths, torch.ones_like(lengths), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["ctc_conformer", "ctc_interctc"])
+def test_what_lies_beneath_is_the_gradient_at_the_encoders_output(load: Any, name: str) -> None:
+    recognizer = load(name)
+    cotangents, _ = cotangents_of(recognizer, pool()[0])
+    first = torch.eye(len(HYPOTHESES)).double()[:1]
+    for combined, (h, d) in zip(cotangents.combine(first), cotangents.beneath(first), strict=True):
+        at_logits = torch.zeros(len(h), recognizer.model.vocab_size)
+        combined.write(0, at_logits)
+        wanted = at_logits @ recognizer.model.ctc.ctc_lo.weight
+        torch.testing.assert_close(d[0], wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_hypotheses_that_change_nothing_are_left_out() -> None:

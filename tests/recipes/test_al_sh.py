@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 TEMPLATE = Path(__file__).parents[2] / "recipes" / "TEMPLATE" / "asr1"
 
@@ -46,7 +47,9 @@ def run(directory: Path, *args: str, timeout: float = 300) -> subprocess.Complet
 def test_help_tells_both_kinds_of_options(recipe: Path) -> None:
     done = run(recipe, "./run.sh", "--help")
     assert done.returncode == 0
-    for option in ("--al_method", "--al_budget", "--egl_params", "--asr_config", "--stage"):
+    for option in ("--al_method", "--al_budget", "--egl_params", "--confidence_measure"):
+        assert option in done.stdout
+    for option in ("--asr_config", "--stage"):
         assert option in done.stdout
 
 
@@ -137,7 +140,7 @@ def test_the_config_counts_and_the_command_line_wins(pool_recipe: Path) -> None:
     assert "Selected 3 of 6 utterances by random" in done.stdout
     round_dir = pool_recipe / "exp" / "al_asr_model_pool" / "r1"
     header, *rows = (round_dir / "score" / "scores.tsv").read_text().splitlines()
-    assert header.split("\t")[7:] == ["score_random", "score_confidence"]
+    assert header.split("\t")[7:] == ["score_random", "score_confidence", "audio_hash"]
     assert max(int(row.split("\t")[3]) for row in rows) > 3  # --al_nbest 8 of OPTIONS
     done = run(
         pool_recipe, "./run.sh", *options, "--stage", "21", "--al_method", "confidence",
@@ -161,7 +164,7 @@ def test_what_a_shell_would_read_stays_out_of_its_sight(pool_recipe: Path) -> No
     done = run(
         pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--egl_params", pattern,
         "--al_hyp_source", "ctc_sample", "--egl_mode", "estimate", "--al_budget", "2utt",
-        "--inference_args", "--beam_size 4",
+        "--inference_args", "--beam_size 4", "--confidence_alpha", "0.5",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     logdir = pool_recipe / "exp" / "al_asr_model_pool" / "r1" / "score" / "logdir"
@@ -171,6 +174,7 @@ def test_what_a_shell_would_read_stays_out_of_its_sight(pool_recipe: Path) -> No
     assert manifest["egl_params"] == pattern
     assert manifest["inference_args"].strip() == "--beam_size 4"
     assert manifest["egl_mode"] == "estimate"
+    assert manifest["confidence_alpha"] == 0.5
     # Another selection from the same scores, beside the first.
     done = run(
         pool_recipe, "./run.sh", *OPTIONS, "--stage", "21", "--al_method", "confidence",
@@ -255,3 +259,45 @@ def test_scoring_counts_words_and_characters(tmp_path: Path) -> None:
     assert result.startswith("%WER 40.00 [ 2 / 5, 0 ins, 1 del, 1 sub ]\n2 utterances")
     done = run(tmp_path, sys.executable, str(script), "--results", "exp")
     assert "| WER | decode/test | 40.00 | 2 | 5 | 0 | 1 | 1 |" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_temperature_is_fitted_to_a_transcribed_set(pool_recipe: Path, transcribed: Path) -> None:
+    options = [*OPTIONS, "--stage", "20", "--stop_stage", "20", "--egl_temperature", "auto"]
+    done = run(pool_recipe, "./run.sh", *options, "--al_fit_set", "transcribed")
+    assert done.returncode != 0
+    assert "audio and text are needed in data/transcribed" in done.stdout + done.stderr
+    (pool_recipe / "data" / "transcribed").symlink_to(transcribed)
+    done = run(pool_recipe, "./run.sh", *options, "--al_fit_set", "transcribed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    round_dir = pool_recipe / "exp" / "al_asr_model_pool" / "r1"
+    fitted = yaml.safe_load((round_dir / "fit" / "fitted.yaml").read_text())
+    assert fitted["true_gl"]["utterances"] == 60
+    manifest = json.loads((round_dir / "score/logdir/output.1/manifest.json").read_text())
+    assert manifest["egl_temperature"] == fitted["temperature"] > 0
+    assert "Temperature of the posterior" in done.stdout
+    both = [*options, "--al_fit_set", "transcribed", "--al_method", "predicted_gl"]
+    done = run(pool_recipe, "./run.sh", *both)
+    assert "give a number for --egl_temperature" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_several_methods_a_random_share_and_diversity(pool_recipe: Path) -> None:
+    done = run(
+        *(pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--al_budget", "4utt"),
+        *("--al_method", "egl+margin", "--al_fusion", "alternate", "--al_diversity", "kmeans++"),
+        *("--al_random_share", "0.5", "--al_seed", "3"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    round_dir = pool_recipe / "exp" / "al_asr_model_pool" / "r1"
+    header, *_ = (round_dir / "score" / "scores.tsv").read_text().splitlines()
+    methods = ["egl", "margin", "badge", "confidence", "random"]
+    assert [c for c in header.split("\t") if c.startswith("score_")] == [
+        f"score_{m}" for m in methods
+    ]
+    rows = (round_dir / "select" / "selection.tsv").read_text().splitlines()[1:]
+    reasons = [row.split("\t")[5] for row in rows]
+    assert reasons[2:] == ["random", "random"]
+    assert all(r.startswith("picked by kmeans++, ") for r in reasons[:2])
+    manifest = json.loads((round_dir / "select" / "manifest.json").read_text())
+    assert (manifest["seed"], manifest["fusion"]) == (3, "alternate")

@@ -7,7 +7,8 @@ import pytest
 
 from espnet_egl.errors import BudgetError, DataError
 from espnet_egl.selection.budget import Budget, parse_budget
-from espnet_egl.selection.select import select
+from espnet_egl.selection.select import Rules
+from espnet_egl.selection.select import select as select_by
 from espnet_egl.tables import duration, read_scores
 
 
@@ -27,6 +28,10 @@ def table(rows: list[tuple[str, float, float]]) -> pd.DataFrame:
             for uid, seconds, score in rows
         ]
     )
+
+
+def select(scored: pd.DataFrame, method: str, budget: str) -> pd.DataFrame:
+    return select_by(scored, Rules(method, budget)).chosen
 
 
 POOL = [("a", 2.0, 1.0), ("b", 3.0, 5.0), ("c", 4.0, 5.0), ("d", 1.0, 0.5)]

@@ -20,6 +20,9 @@ al_last_stage=22    # The last of our stages.
 al_method=          # Acquisition method that decides which utterances are selected.
 al_score_methods=   # Methods whose scores stage 20 computes beside al_method's.
 al_budget=          # What may be labelled: 500utt, 2.5h, or 20% of the pool's hours.
+al_fusion=          # Of several methods, a+b: rank, or alternate.
+al_diversity=       # kmeans++ spreads the selection over gradient directions.
+al_random_share=    # Share of the budget that is drawn at random.
 al_pool=pool        # Name of the pool: ${data_feats}/<pool> if it is there, else data/<pool>.
 al_config=          # Config for all al_* commands, e.g. conf/al.yaml.
 al_nbest=           # Hypotheses an utterance at most.
@@ -27,16 +30,20 @@ al_hyp_source=      # Where hypotheses come from.
 al_posterior=       # Whose P(transcript | audio) weighs them: auto, ctc, attention, ...
 al_score_args=      # Other arguments for al_score, e.g., "--allow_pipes false".
 al_select_args=     # Other arguments for al_select.
+al_oracle_text=     # Transcripts of the pool, for the oracles true_gl and true_wer.
 al_format=          # What the annotators get.
 al_nj=              # The number of scoring jobs (default: inference_nj).
 al_gpu=false        # Whether to score on GPUs.
 al_seed=            # Random seed.
+al_fit_set=         # Transcribed set that predictions and temperatures are fitted to (default: valid_set).
+al_fit_methods="egl confidence entropy pctc margin nbest_entropy expected_wer longest"
+                    # What predictions are made of.
 al_round=1          # The round of active learning.
 al_tag=             # Suffix to the result dir.
 al_select_tag=      # Suffix to the directories of stages 21 and 22.
 al_dir=             # Specify the directory for active learning.
                     # If this option is specified, al_tag is ignored.
-al_egl_opts=()      # --egl_* options, handed to al_score as they are.
+al_egl_opts=()      # --egl_* and --confidence_* options, handed to al_score as they are.
 
 al_help_message=$(cat << EOF
 Usage: $0 [options of asr.sh] --stage 20 [--stop_stage ${al_last_stage}] [--al_* options]
@@ -48,10 +55,16 @@ Stages:
     22    Hand over to annotators.
 
 Options:
-    --al_method        # Acquisition method that decides (default: al_select's, egl).
+    --al_method        # Acquisition method that decides, or several: egl+confidence (default:
+                       # al_select's, egl).
+    --al_fusion        # Of several: rank, by the sum of their ranks, or alternate, each takes its best
+                       # in turn (default: al_select's, rank).
+    --al_diversity     # kmeans++ spreads the selection over gradient directions (default: none).
+    --al_random_share  # Share of the budget that is drawn at random, to estimate by it what the pool
+                       # is like (default: al_select's, 0).
     --al_score_methods # Methods whose scores stage 20 computes beside it (default: confidence random).
-    --al_budget        # What may be labelled: 500utt, 2.5h, or 20% of the pool's hours
-                       # (default: al_select's, 20%).
+    --al_budget        # What may be labelled: 500utt, 2.5h, 20% of the pool's hours, or 1500EUR with
+                       # --al_select_args "--price_per_hour 60" (default: al_select's, 20%).
     --al_pool          # Name of the pool: \${data_feats}/<pool> if it is there, else data/<pool>,
                        # which may hold pipes, segments and other sampling rates (default="${al_pool}").
     --al_config        # Config for all al_* commands; the options here win (default="${al_config}").
@@ -61,20 +74,29 @@ Options:
     --al_posterior     # Whose P(transcript | audio) weighs them (default: al_score's, auto).
     --al_score_args    # Other arguments for al_score (default="${al_score_args}").
     --al_select_args   # Other arguments for al_select (default="${al_select_args}").
+    --al_oracle_text   # Transcripts of the pool, for the methods true_gl and true_wer: to see what could
+                       # be had at most, where a pool is transcribed in truth.
     --al_format        # What the annotators get (default: al_export's, tsv).
     --al_nj            # The number of scoring jobs (default: inference_nj).
     --al_gpu           # Whether to score on GPUs (default="${al_gpu}").
     --al_seed          # Random seed (default: al_score's, 0).
+    --al_fit_set       # Transcribed set that predicted_gl, predicted_wer and --egl_temperature auto are
+                       # fitted to; not one the model was trained on (default: valid_set).
+    --al_fit_methods   # Methods that predictions are made of (default="${al_fit_methods}").
     --al_round         # The round of active learning (default="${al_round}").
     --al_tag           # Suffix to the result dir (default: the model's and the pool's names).
     --al_select_tag    # Suffix to the directories of stages 21 and 22, for another selection from
                        # the same scores (default="${al_select_tag}").
     --al_dir           # Specify the directory for active learning (default: \${expdir}/al_<al_tag>).
     --egl_weights      # raw: P(y|x) as it is; renormalized: divided by the mass of the list.
+    --egl_normalize    # Divide by none, frames, tokens or sqrt_frames.
+    --egl_temperature  # P(y|x)^(1/temperature) weighs the hypotheses; auto: fitted to al_fit_set.
     --egl_params       # The gradient's parameters: all, encoder, decoder, head, or a regular expression.
     --egl_mode         # exact, or estimate from a few directions (default: by the pool's size).
     --egl_directions   # Of the estimate: more are closer to exact.
     --egl_batch_bins   # The largest batch, utterances x samples of the longest: memory.
+    --confidence_measure  # max_prob, gibbs, tsallis, renyi or posterior; --confidence_alpha, _norm,
+                       # _aggregation, _temperature, _level and _exclude_blank are al_score's too.
 
 All other options are asr.sh's:
 EOF
@@ -94,13 +116,13 @@ while [ $# -gt 0 ]; do
             exit 0 ;;
         --*=*)
             echo "$0: write '${1%%=*} ${1#*=}' for $1" 1>&2; exit 2 ;;
-        --stage|--stop_stage|--al_*|--egl_*)
+        --stage|--stop_stage|--al_*|--egl_*|--confidence_*)
             [ $# -lt 2 ] && { echo "$0: $1 needs a value" 1>&2; exit 2; }
             al_name=${al_option#--}
             case "${al_option}" in
                 --stage) al_stage=$2 ;;
                 --stop_stage) al_stop_stage=$2 ;;
-                --egl_*) al_egl_opts+=("${al_option}" "$2") ;;
+                --egl_*|--confidence_*) al_egl_opts+=("${al_option}" "$2") ;;
                 --al_first_stage|--al_last_stage|--al_egl_opts|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
                     echo "$0: invalid option $1" 1>&2; exit 2 ;;
                 *)
@@ -185,83 +207,46 @@ if ! has_audio "${al_data}"; then
 fi
 
 
-if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
-    log "Stage 20: Score the pool: ${al_data}, model=${asr_exp}/${inference_asr_model}"
+# Score a data directory: al_score_data <data_dir> <score_dir> <option of al_prepare>... -- <option of al_score>...
+al_score_data() {
+    local _data=$1 _score_dir=$2 _prepare_opts=() _opts=()
+    shift 2
+    while [ "$1" != -- ]; do
+        _prepare_opts+=("$1")
+        shift
+    done
+    shift
+    _opts=(${al_config_opts[@]+"${al_config_opts[@]}"})
+    local _key_file="${_data}/wav.scp" _scp=wav.scp _type=sound
+    if [ -e "${_data}/segments" ]; then
+        _key_file="${_data}/segments"
+        _opts+=(--segments "${_data}/segments")
+    elif [ ! -e "${_data}/wav.scp" ]; then
+        _key_file="${_data}/feats.scp"
+    fi
+    local _audio_format
+    _audio_format="$(cat "${_data}/audio_format" 2>/dev/null || echo "${audio_format}")"
+    if [ ! -e "${_data}/wav.scp" ]; then
+        _scp=feats.scp
+        _type=kaldi_ark
+    elif [[ "${_audio_format}" == *ark* ]] && [[ "${_data}" != data/* ]]; then
+        _type=kaldi_ark
+    elif [[ "${_audio_format}" == *multi* ]]; then
+        _type=multi_columns_sound
+    fi
+    [ -e "${_data}/utt2dur" ] && _opts+=(--utt2dur "${_data}/utt2dur")
 
+    local _cmd="${decode_cmd}" _ngpu=0
     if "${al_gpu}"; then
         _cmd="${cuda_cmd}"
         _ngpu=1
-    else
-        _cmd="${decode_cmd}"
-        _ngpu=0
-    fi
-
-    _opts=(${al_config_opts[@]+"${al_config_opts[@]}"})
-    _key_file="${al_data}/wav.scp"
-    if [ -e "${al_data}/segments" ]; then
-        _key_file="${al_data}/segments"
-        _opts+=(--segments "${al_data}/segments")
-    elif [ ! -e "${al_data}/wav.scp" ]; then
-        _key_file="${al_data}/feats.scp"
-    fi
-    _audio_format="$(cat "${al_data}/audio_format" 2>/dev/null || echo "${audio_format}")"
-    if [ -e "${al_data}/wav.scp" ]; then
-        _scp=wav.scp
-        if [[ "${_audio_format}" == *ark* ]] && [ "${al_data}" != "data/${al_pool}" ]; then
-            _type=kaldi_ark
-        elif [[ "${_audio_format}" == *multi* ]]; then
-            _type=multi_columns_sound
-        else
-            # "sound" supports "wav", "flac", etc.
-            _type=sound
-        fi
-    else
-        _scp=feats.scp
-        _type=kaldi_ark
-    fi
-    [ -e "${al_data}/utt2dur" ] && _opts+=(--utt2dur "${al_data}/utt2dur")
-    [ -n "${inference_config}" ] && _opts+=(--inference_config "${inference_config}")
-    _inference_args="${inference_args}"
-    if "${use_lm}" && "${use_word_lm:-false}"; then
-        log "Error: --use_word_lm true: the search over words is not supported; give a model over tokens"
-        exit 1
-    fi
-    if "${use_lm}"; then
-        _inference_args+=" --lm_train_config ${lm_exp}/config.yaml --lm_file ${lm_exp}/${inference_lm}"
-    fi
-    [ -n "${al_nbest}" ] && _opts+=(--nbest "${al_nbest}")
-    [ -n "${al_hyp_source}" ] && _opts+=(--hyp_source "${al_hyp_source}")
-    [ -n "${al_posterior}" ] && _opts+=(--posterior "${al_posterior}")
-    [ -n "${al_seed}" ] && _opts+=(--seed "${al_seed}")
-    if [ -n "${al_method}${al_score_methods}" ]; then
-        _opts+=(--methods "${al_method:-egl}")
-        for _method in ${al_score_methods:-confidence random}; do
-            [ "${_method}" = "${al_method:-egl}" ] || _opts+=("${_method}")
-        done
     fi
 
     # 1. Set aside what is transcribed already, split the key file
-    _exclude_opts=()
-    for dset in "${train_set}" "${valid_set}" ${test_sets}; do
-        # A pool may stand among the test sets, so that asr.sh formats it.
-        [ "${dset}" = "${al_pool}" ] && continue
-        _found=false
-        # Stage 3 of asr.sh writes audio anew: data/ knows which recordings it came from.
-        for _dir in "${data_feats}/${dset}" "${data_feats}/org/${dset}" "data/${dset}"; do
-            if has_audio "${_dir}"; then
-                _exclude_opts+=(--exclude_dir "${_dir}")
-                _found=true
-            fi
-        done
-        "${_found}" || log "Warning: no data of ${dset} is here: what the pool shares with it is not left out" 1>&2
-    done
-    for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
-        has_audio "${_dir}" && _exclude_opts+=(--pool_dir "${_dir}")
-    done
-    _logdir="${al_score_dir}/logdir"
+    local _logdir="${_score_dir}/logdir" _nj
     mkdir -p "${_logdir}"
     _nj=$(${python} -m espnet_egl.bin.al_prepare --key_file "${_key_file}" \
-        ${_exclude_opts[@]+"${_exclude_opts[@]}"} \
+        ${_prepare_opts[@]+"${_prepare_opts[@]}"} \
         --nj "${al_nj:-${inference_nj}}" --output_dir "${_logdir}" \
         ${al_config_opts[@]+"${al_config_opts[@]}"})
 
@@ -271,11 +256,11 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     # or a space would not survive it. One argument a line, al_score reads them from a file.
     printf '%s\n' \
         --ngpu "${_ngpu}" \
-        --data_path_and_name_and_type "${al_data}/${_scp},speech,${_type}" \
+        --data_path_and_name_and_type "${_data}/${_scp},speech,${_type}" \
         --asr_train_config "${asr_exp}/config.yaml" \
         --asr_model_file "${asr_exp}/${inference_asr_model}" \
-        --inference_args="${_inference_args}" \
-        ${_opts[@]+"${_opts[@]}"} ${al_egl_opts[@]+"${al_egl_opts[@]}"} > "${_logdir}/al_score.args"
+        --inference_args="${al_inference_args}" \
+        ${_opts[@]+"${_opts[@]}"} "$@" > "${_logdir}/al_score.args"
     # shellcheck disable=SC2086
     ${_cmd} --gpu "${_ngpu}" JOB=1:"${_nj}" "${_logdir}"/al_score.JOB.log \
         ${python} -m espnet_egl.bin.al_score "@${_logdir}/al_score.args" \
@@ -285,8 +270,100 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
 
     # 3. Join the shards and check them
     ${python} -m espnet_egl.bin.al_merge --logdir "${_logdir}" --nj "${_nj}" \
-        --output_dir "${al_score_dir}" ${al_config_opts[@]+"${al_config_opts[@]}"}
-    log "Scores: ${al_score_dir}/scores.tsv, not scored: ${al_score_dir}/skipped.tsv"
+        --output_dir "${_score_dir}" ${al_config_opts[@]+"${al_config_opts[@]}"}
+    log "Scores: ${_score_dir}/scores.tsv, not scored: ${_score_dir}/skipped.tsv"
+}
+
+
+if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
+    log "Stage 20: Score the pool: ${al_data}, model=${asr_exp}/${inference_asr_model}"
+
+    al_inference_args="${inference_args}"
+    if "${use_lm}" && "${use_word_lm:-false}"; then
+        log "Error: --use_word_lm true: the search over words is not supported; give a model over tokens"
+        exit 1
+    fi
+    if "${use_lm}"; then
+        al_inference_args+=" --lm_train_config ${lm_exp}/config.yaml --lm_file ${lm_exp}/${inference_lm}"
+    fi
+    _opts=()
+    [ -n "${inference_config}" ] && _opts+=(--inference_config "${inference_config}")
+    [ -n "${al_nbest}" ] && _opts+=(--nbest "${al_nbest}")
+    [ -n "${al_hyp_source}" ] && _opts+=(--hyp_source "${al_hyp_source}")
+    [ -n "${al_posterior}" ] && _opts+=(--posterior "${al_posterior}")
+    [ -n "${al_seed}" ] && _opts+=(--seed "${al_seed}")
+    _methods=" "
+    if [ -n "${al_method}${al_score_methods}${al_diversity}" ]; then
+        _wanted="${al_method:-egl}"
+        # Gradient embeddings are the method badge's.
+        [ "${al_diversity:-none}" = none ] || _wanted+=" badge"
+        for _method in ${_wanted//+/ } ${al_score_methods:-confidence random}; do
+            [[ "${_methods}" == *" ${_method} "* ]] || _methods+="${_method} "
+        done
+    fi
+
+    # What is learnt from transcribed utterances: predictions, and EGL's temperature.
+    _fit_opts=()
+    if [[ "${_methods}" == *" predicted_"* ]] || [[ " ${al_egl_opts[*]-} " == *" --egl_temperature auto "* ]]; then
+        _fit_data="${data_feats}/${al_fit_set:=${valid_set}}"
+        has_audio "${_fit_data}" || _fit_data="data/${al_fit_set}"
+        if ! has_audio "${_fit_data}" || [ ! -e "${_fit_data}/text" ]; then
+            log "Error: to fit to ${al_fit_set}, its audio and text are needed in ${_fit_data}." \
+                "Give a transcribed set that the model was not trained on with --al_fit_set"
+            exit 1
+        fi
+        _fit_egl_opts=()
+        if [[ " ${al_egl_opts[*]-} " == *" --egl_temperature auto "* ]]; then
+            if [[ "${_methods}" == *" predicted_"* ]]; then
+                log "Error: predictions are fitted to EGL at one temperature: give a number for --egl_temperature"
+                exit 1
+            fi
+            _fit_egl_opts=(--egl_temperature 1)
+        fi
+        _fit_methods="egl"
+        if [[ "${_methods}" == *" predicted_"* ]]; then
+            for _method in ${al_fit_methods}; do
+                [[ "${_methods}" == *" ${_method} "* ]] || _methods+="${_method} "
+            done
+        fi
+        for _method in ${_methods}; do
+            [[ "${_method}" =~ ^(egl|random|predicted_.*|true_.*)$ ]] || _fit_methods+=" ${_method}"
+        done
+        log "Fit to ${_fit_data}"
+        # shellcheck disable=SC2086
+        al_score_data "${_fit_data}" "${al_round_dir}/fit" -- ${_opts[@]+"${_opts[@]}"} \
+            --methods ${_fit_methods} true_gl true_wer --text "${_fit_data}/text" \
+            --write_nbest "${al_nbest:-100}" \
+            ${al_egl_opts[@]+"${al_egl_opts[@]}"} ${_fit_egl_opts[@]+"${_fit_egl_opts[@]}"}
+        ${python} -m espnet_egl.bin.al_fit --score_dir "${al_round_dir}/fit" \
+            --text "${_fit_data}/text" --output_file "${al_round_dir}/fit/fitted.yaml" \
+            ${al_seed:+--seed "${al_seed}"} ${al_config_opts[@]+"${al_config_opts[@]}"}
+        _fit_opts=(--fitted "${al_round_dir}/fit/fitted.yaml")
+    fi
+
+    _prepare_opts=()
+    for dset in "${train_set}" "${valid_set}" ${test_sets}; do
+        # A pool may stand among the test sets, so that asr.sh formats it.
+        [ "${dset}" = "${al_pool}" ] && continue
+        _found=false
+        # Stage 3 of asr.sh writes audio anew: data/ knows which recordings it came from.
+        for _dir in "${data_feats}/${dset}" "${data_feats}/org/${dset}" "data/${dset}"; do
+            if has_audio "${_dir}"; then
+                _prepare_opts+=(--exclude_dir "${_dir}")
+                _found=true
+            fi
+        done
+        "${_found}" || log "Warning: no data of ${dset} is here: what the pool shares with it is not left out" 1>&2
+    done
+    for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
+        has_audio "${_dir}" && _prepare_opts+=(--pool_dir "${_dir}")
+    done
+    [ -n "${al_oracle_text}" ] && _opts+=(--text "${al_oracle_text}")
+    # shellcheck disable=SC2206
+    [ "${_methods}" = " " ] || _opts+=(--methods ${_methods})
+    al_score_data "${al_data}" "${al_score_dir}" ${_prepare_opts[@]+"${_prepare_opts[@]}"} -- \
+        ${_opts[@]+"${_opts[@]}"} ${_fit_opts[@]+"${_fit_opts[@]}"} \
+        ${al_egl_opts[@]+"${al_egl_opts[@]}"}
 fi
 
 
@@ -298,6 +375,8 @@ if [ "${al_stage}" -le 21 ] && [ "${al_stop_stage}" -ge 21 ]; then
         --data_dir "${al_data}" \
         --output_dir "${al_select_dir}" \
         ${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"} \
+        ${al_fusion:+--fusion "${al_fusion}"} ${al_diversity:+--diversity "${al_diversity}"} \
+        ${al_random_share:+--random_share "${al_random_share}"} ${al_seed:+--seed "${al_seed}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_select_args}
 fi
 

@@ -1,0 +1,34 @@
+"""What no real pool allows: the truth, as a bound for the others and to fit predictions to."""
+
+from __future__ import annotations
+
+import editdistance
+
+from espnet_egl.acquisition import AbsAcquisition, Evidence
+
+
+class TrueGL(AbsAcquisition):
+    """|| grad loss(x, transcript) ||^2: the true gradient length, which EGL expects.
+
+    Yuan et al. (ICASSP 2019) find it the best criterion of all.
+    """
+
+    needs_gradients = True
+    needs_truth = True
+
+    def score(self, evidence: Evidence) -> float:
+        assert evidence.truth is not None
+        assert evidence.truth.gradient_length is not None
+        return evidence.truth.gradient_length
+
+
+class TrueWER(AbsAcquisition):
+    """Word error rate of the best hypothesis, at least 0; of an empty transcript, its errors."""
+
+    needs_truth = True
+
+    def score(self, evidence: Evidence) -> float:
+        assert evidence.truth is not None
+        words = evidence.truth.text.split()
+        best = evidence.nbest.hypotheses[0].text.split()
+        return editdistance.eval(words, best) / max(1, len(words))

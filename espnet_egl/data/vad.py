@@ -1,0 +1,45 @@
+"""How much of a clip is speech, by Silero's voice activity detector."""
+
+from __future__ import annotations
+
+import torch
+
+from espnet_egl.errors import ConfigError
+from espnet_egl.types import Utterance
+
+# What the detector was trained for, in Hz.
+RATE = 16000
+
+
+class SpeechDetector:
+    """Measures speech.
+
+    Args:
+        rate: Sampling rate of the utterances, in Hz.
+
+    Raises:
+        ConfigError: The package silero-vad is missing.
+    """
+
+    def __init__(self, rate: int):
+        threads = torch.get_num_threads()
+        try:
+            import silero_vad
+        except ImportError as e:
+            raise ConfigError("--vad true needs silero-vad: pip install silero-vad") from e
+        # The import sets them to one, for the whole process.
+        torch.set_num_threads(threads)
+        self._find = silero_vad.get_speech_timestamps
+        self._model = silero_vad.load_silero_vad()
+        self.rate = rate
+
+    def __call__(self, utterance: Utterance) -> float:
+        """Seconds of speech, at most the utterance's own; features count as speech throughout."""
+        if utterance.speech.ndim != 1:
+            return utterance.seconds
+        from torchaudio.functional import resample
+
+        wave = resample(torch.as_tensor(utterance.speech).float(), self.rate, RATE)
+        with torch.no_grad():
+            found = self._find(wave, self._model, sampling_rate=RATE)
+        return min(utterance.seconds, sum(s["end"] - s["start"] for s in found) / RATE)

@@ -278,9 +278,7 @@ def align(
         UtteranceError: The model cannot emit the transcript in so few frames.
         ConfigError: The model has no such branch.
     """
-    recognizer.check_posterior(posterior)
-    if posterior == "auto":
-        posterior = recognizer.default_posterior()
+    posterior = recognizer.resolve_posterior(posterior)
     with torch.no_grad(), scoring_mode(recognizer.model):
         if posterior == "ctc":
             return align_ctc(_ctc_log_probs(recognizer, encoded), tokens, recognizer.model.blank_id)

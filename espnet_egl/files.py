@@ -58,6 +58,11 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def seed_of(text: str) -> int:
+    """A number of 56 bits from a text: the same on every machine, whatever else is drawn."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
 def claim_directory(directory: str | Path, settings: dict[str, Any], advice: str) -> None:
     """Write down, before a run starts, what the results of ``directory`` are made with.
 

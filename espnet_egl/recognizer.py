@@ -46,6 +46,11 @@ class Encoded:
         return list(self.output[1]) if isinstance(self.output, tuple) else []
 
     @property
+    def layers(self) -> list[torch.Tensor]:
+        """The outputs of all layers with a loss, (B, T, D) each, the last layer's first."""
+        return [self.hidden, *(hidden for _, hidden in self.intermediate)]
+
+    @property
     def frames(self) -> int:
         """T of the longest utterance."""
         return int(self.lengths.max())
@@ -227,9 +232,7 @@ class Recognizer:
         Raises:
             ConfigError: The model has no such branch.
         """
-        self.check_posterior(posterior)
-        if posterior == "auto":
-            posterior = self.default_posterior()
+        posterior = self.resolve_posterior(posterior)
         with torch.no_grad(), scoring_mode(self.model):
             if posterior == "ctc":
                 return self._ctc(encoded, hypotheses)
@@ -242,8 +245,15 @@ class Recognizer:
                 encoded, hypotheses
             )
 
-    def default_posterior(self) -> str:
-        """What ``auto`` stands for with this model."""
+    def resolve_posterior(self, posterior: str) -> str:
+        """The branch itself, also for ``auto``.
+
+        Raises:
+            ConfigError: The model has no such branch.
+        """
+        self.check_posterior(posterior)
+        if posterior != "auto":
+            return posterior
         if self.model.use_transducer_decoder:
             return "transducer"
         return "ctc" if self.model.decoder is None else "attention"

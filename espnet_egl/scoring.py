@@ -245,10 +245,8 @@ class Scorer:
         for name, value in finite:
             if not math.isfinite(value):
                 return Skipped(utterance.uid, "not_finite_score", f"{name} gave {value}")
-        embedding = ()
-        if any(method.needs_embedding for method in self.methods.values()):
-            assert evidence.gradient is not None
-            embedding = tuple(evidence.gradient.embedding.tolist())
+        gradient = evidence.gradient
+        embedding = () if gradient is None else tuple(gradient.embedding.tolist())
         return ScoredUtterance(
             utterance.uid,
             utterance.seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,6 +120,20 @@ def read_words(path: str | Path) -> list[list[str]]:
     return rows
 
 
+def _read_tsv(path: str | Path, types: Mapping[str, type]) -> pd.DataFrame:
+    """A table that was written by :func:`write_rows`: no quotes, no missing values."""
+    import pandas as pd
+
+    return pd.read_csv(
+        path,
+        sep="\t",
+        quoting=csv.QUOTE_NONE,
+        keep_default_na=False,
+        dtype=dict(types),
+        encoding="utf-8",
+    )
+
+
 def read_scores(path: str | Path) -> pd.DataFrame:
     """Read a score table.
 
@@ -134,14 +148,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
 
     text = dict.fromkeys(("utterance", "best_hypothesis", "audio_hash"), str)
     try:
-        table = pd.read_csv(
-            path,
-            sep="\t",
-            quoting=csv.QUOTE_NONE,
-            keep_default_na=False,
-            dtype=text,
-            encoding="utf-8",
-        )
+        table = _read_tsv(path, text)
     except FileNotFoundError:
         raise DataError(f"{path}: no such score table; score the pool first (stage 20)") from None
     except (ValueError, UnicodeDecodeError) as e:
@@ -168,18 +175,9 @@ def read_nbest(path: str | Path) -> pd.DataFrame:
     Raises:
         DataError: It is missing or malformed.
     """
-    import pandas as pd
-
-    text = dict.fromkeys(("utterance", "text"), str)
+    types = {"utterance": str, "rank": int, "log_prob": float, "text": str}
     try:
-        table = pd.read_csv(
-            path,
-            sep="\t",
-            quoting=csv.QUOTE_NONE,
-            keep_default_na=False,
-            dtype=text | {"rank": int, "log_prob": float},
-            encoding="utf-8",
-        )
+        table = _read_tsv(path, types)
     except (OSError, ValueError) as e:
         raise DataError(f"{path}: not a table of hypotheses: {e}") from e
     if missing := [c for c in NBEST_COLUMNS if c not in table.columns]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import editdistance
 
 from espnet_egl.acquisition import AbsAcquisition, Evidence
 from espnet_egl.errors import ConfigError
+from espnet_egl.files import seed_of
 
 if TYPE_CHECKING:
     from espnet_egl.recognizer import Recognizer
@@ -42,11 +42,8 @@ class Committee(AbsAcquisition):
             )
 
     def score(self, evidence: Evidence) -> float:
-        digest = hashlib.sha256(f"{self.seed} {evidence.utterance.uid}".encode()).digest()
-        words = [
-            evidence.recognizer.to_text(tokens).split()
-            for tokens in self._decode(evidence, int.from_bytes(digest[:7], "big"))
-        ]
+        members = self._decode(evidence, seed_of(f"{self.seed} {evidence.utterance.uid}"))
+        words = [evidence.recognizer.to_text(tokens).split() for tokens in members]
         rates = [
             editdistance.eval(a, b) / max(len(a), len(b), 1)
             for a, b in itertools.combinations(words, 2)

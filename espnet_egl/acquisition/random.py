@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from espnet_egl.acquisition import AbsAcquisition, Evidence
+from espnet_egl.files import seed_of
 
 
 class Random(AbsAcquisition):
@@ -20,5 +19,4 @@ class Random(AbsAcquisition):
         self.seed = seed
 
     def score(self, evidence: Evidence) -> float:
-        digest = hashlib.sha256(f"{self.seed} {evidence.utterance.uid}".encode()).digest()
-        return int.from_bytes(digest[:7], "big") / 2**56
+        return seed_of(f"{self.seed} {evidence.utterance.uid}") / 2**56

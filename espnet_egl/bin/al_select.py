@@ -123,7 +123,7 @@ def select(args: argparse.Namespace) -> None:
         embeddings.read(projected) if wanted else None,
     )
     chosen = found.chosen
-    made_with = settings(args)
+    made_with = settings(args, rules)
     advice = (
         "It may be with the annotators already. Choose another --al_select_tag, or remove the "
         "directory."
@@ -180,18 +180,16 @@ def _read_cap_map(args: argparse.Namespace) -> dict[str, str]:
     return read_table(inside if inside.exists() else args.cap_map)
 
 
-def settings(args: argparse.Namespace) -> dict[str, Any]:
+def settings(args: argparse.Namespace, rules: Rules) -> dict[str, Any]:
     """What determines the selection, for the manifest."""
-    from espnet_egl.data.kaldi import read_utterances
     from espnet_egl.files import file_hash, text_hash
 
     free = {"score_file", "data_dir", "output_dir", "config", "log_level"}
     free |= {"exclude_dir", "block_file"}
     found = {name: value for name, value in vars(args).items() if name not in free}
-    labelled = sorted(uid for path in args.exclude_dir for uid in read_utterances(path))
     return {
         **found,
-        "labelled_sha256": text_hash("\n".join(labelled)),
+        "labelled_sha256": text_hash("\n".join(sorted(rules.filters.labelled))),
         "block_file_sha256": file_hash(args.block_file) if args.block_file else None,
         "scores_sha256": file_hash(args.score_file),
         "espnet_egl": __version__,

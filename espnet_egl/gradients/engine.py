@@ -365,7 +365,7 @@ class EncodedBatch:
 
     def _shared_outputs(self) -> list[torch.Tensor]:
         """The tensors at which the hypotheses come in, (B, T, F) each."""
-        hidden = [self._encoded.hidden, *(h for _, h in self._encoded.intermediate)]
+        hidden = self._encoded.layers
         model = self._engine.recognizer.model
         return [model.ctc.ctc_lo(h) for h in hidden] if loss_is_ctc(model) else hidden
 
@@ -454,7 +454,7 @@ class EncodedBatch:
         if not loss_is_ctc(model):
             return HiddenCotangents(recognizer, self._engine.above_norms, encoded, hypotheses)
         logits = [z[b, : encoded.frames] for z in self._outputs]
-        hidden = [encoded.hidden[0], *(h[0] for _, h in encoded.intermediate)]
+        hidden = [h[0] for h in encoded.layers]
         branch_weights = ctc_weights(model, len(logits) - 1)
         weight = model.ctc.ctc_lo.weight
         return CTCCotangents(hidden, weight, logits, branch_weights, hypotheses, model.blank_id)
@@ -473,10 +473,9 @@ class EncodedBatch:
         for r in range(first, max((u.count for u in utterances.values()), default=0)):
             left = {b: u for b, u in utterances.items() if r < u.count}
             if _deserve_a_batch(list(left.values()), r, len(self.utterances)):
-                for done, more in zip(
-                    (lengths, projected), self._pull_back_alone(left, r), strict=True
-                ):
-                    done.append(more)
+                more_lengths, more_projected = self._pull_back_alone(left, r)
+                lengths.append(more_lengths)
+                projected.append(more_projected)
                 break
             wanted = [torch.zeros_like(output) for output in self._outputs]
             for b, utterance in left.items():
@@ -496,11 +495,11 @@ class EncodedBatch:
         self._encoded = self.utterances[0]  # without a graph: its memory is free
         with self._engine.encode([self._speech[b] for b in left]) as batch:
             found = batch._pull_back(dict(enumerate(left.values())), first)
-        count = len(self.utterances)
-        everyone = [values.new_zeros(count, *values.shape[1:]) for values in found]
-        for place, values in zip(everyone, found, strict=True):
-            place[list(left)] = values
-        return everyone[0], everyone[1]
+        lengths, projected = (
+            values.new_zeros(len(self.utterances), *values.shape[1:]) for values in found
+        )
+        lengths[list(left)], projected[list(left)] = found
+        return lengths, projected
 
 
 def _enough(energies: torch.Tensor) -> int:

@@ -226,7 +226,7 @@ class HiddenCotangents(Cotangents):
         hypotheses: Sequence[Sequence[int]],
     ):
         own, gradients = [], []
-        self._hidden = [encoded.hidden[0], *(h[0] for _, h in encoded.intermediate)]
+        self._hidden = [h[0] for h in encoded.layers]
         size = _decoder_size(recognizer, encoded, hypotheses)
         for part in chunks(hypotheses, size if isinstance(norms, TappedNorms) else CHUNK):
             lengths, at_hidden = _decode(recognizer, norms, encoded, part)
@@ -270,7 +270,7 @@ def _decode(
     def copy(hidden: torch.Tensor) -> torch.Tensor:
         return hidden.detach().repeat(count, 1, 1).requires_grad_()
 
-    inputs = [copy(encoded.hidden), *(copy(h) for _, h in encoded.intermediate)]
+    inputs = [copy(h) for h in encoded.layers]
     output: Any = inputs[0]
     if encoded.intermediate:
         layers = [layer for layer, _ in encoded.intermediate]

@@ -16,12 +16,12 @@ their lengths.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 
 import torch
 
+from espnet_egl.files import seed_of
 from espnet_egl.gradients.layers import Calls, positions
 
 SIDE = 16
@@ -77,6 +77,5 @@ class Projection:
 
 def _draw(seed: str, size: int, like: torch.Tensor) -> torch.Tensor:
     """(size, S), the same on every device."""
-    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:7], "big")
-    generator = torch.Generator().manual_seed(number)
+    generator = torch.Generator().manual_seed(seed_of(seed))
     return (torch.randn(size, SIDE, generator=generator) / math.sqrt(SIDE)).to(like)

@@ -11,12 +11,12 @@ unbiased estimate of the expectation over all of it.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 
 import torch
 
 from espnet_egl.errors import ConfigError
+from espnet_egl.files import seed_of
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.hypotheses.rescoring import rescore_cleaned
 from espnet_egl.recognizer import Encoded, Recognizer
@@ -50,8 +50,7 @@ class CTCSampleSource(AbsHypothesisSource):
 
 def draw(probs: torch.Tensor, size: int, seed: str) -> torch.Tensor:
     """Alignments (T, S) drawn from (T, V), the same for the same seed whatever else is drawn."""
-    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:7], "big")
-    generator = torch.Generator().manual_seed(number)
+    generator = torch.Generator().manual_seed(seed_of(seed))
     uniform = torch.rand(len(probs), size, generator=generator, dtype=torch.float64)
     # By the inverse of the distribution function: a rounding error in it moves next to none.
     found = torch.searchsorted(probs.cumsum(1), uniform, right=True)

@@ -90,15 +90,19 @@ class Directions:
         energies: lambda (R,), largest first.
         coefficients: (R, K) with u_r = sum_k coefficients[r, k] g_k.
         best: (R,) with g_1 = sum_r best[r] u_r.
+        left_out: Share of the whole energy that is in none of them.
     """
 
     energies: torch.Tensor
     coefficients: torch.Tensor
     best: torch.Tensor
+    left_out: float = 0.0
 
     def first(self, count: int) -> Directions:
         """The first of them."""
-        return Directions(self.energies[:count], self.coefficients[:count], self.best[:count])
+        energies = self.energies[:count]
+        left_out = 1.0 - float(energies.sum() / self.energies.sum())
+        return Directions(energies, self.coefficients[:count], self.best[:count], left_out)
 
 
 def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> Directions:
@@ -138,12 +142,18 @@ def turn(cotangents: Cotangents, directions: Directions) -> Directions:
     lengths, rotation = torch.linalg.eigh(gram)
     lengths, rotation = lengths.flip(0), rotation.flip(1)
     keep = lengths > 1e-12 * lengths[0].clamp_min(1e-300)
+    lost = rotation[:, ~keep].square().T @ directions.energies
+    lost_share = float(lost.sum() / directions.energies.sum())
+    if lost_share > ENERGY_LEFT_OUT:
+        # They have no gradient just there, yet in the output layer above: all stay as they are.
+        return directions
     lengths, rotation = lengths[keep], rotation[:, keep].T
     roots = directions.energies.sqrt()
     return Directions(
         lengths,
         rotation @ scaled / lengths.sqrt()[:, None],
         lengths.sqrt() * (rotation @ (directions.best / roots)),
+        directions.left_out + lost_share,
     )
 
 
@@ -304,18 +314,6 @@ class GradientEngine:
         enough = _enough(energies)
         return enough if self.limit is None else min(self.limit, enough)
 
-    def turned(self, cotangents: Cotangents, directions: Directions) -> tuple[Directions, float]:
-        """For estimates: directions in the order of what counts further down.
-
-        Returns:
-            Them, and the share of the energy that they leave out.
-        """
-        if self.limit is None:
-            return directions, 0.0
-        enough = directions.first(_enough(directions.energies))
-        left_out = 1.0 - float(enough.energies.sum() / directions.energies.sum())
-        return turn(cotangents, enough), left_out
-
     @contextmanager
     def encode(self, speech: Sequence[Any]) -> Iterator[EncodedBatch]:
         """Encode utterances for :meth:`EncodedBatch.expected_gradient_lengths`.
@@ -433,16 +431,16 @@ class EncodedBatch:
         )
         directions = find_directions(cotangents.gram, shares)
         count = self._engine.count(directions.energies)
-        left_out = 0.0
-        if 0 < count < len(directions.energies):
-            directions, left_out = self._engine.turned(cotangents, directions)
+        if self._engine.limit is not None and 0 < count < len(directions.energies):
+            directions = turn(cotangents, directions.first(_enough(directions.energies)))
+            count = min(count, len(directions.energies))
         return _Utterance(
             weights=shares,
             own=cotangents.own,
             lengths=cotangents.gram.diagonal().clone(),
             best=directions.best[:count].cpu(),
             energies=directions.energies,
-            left_out=left_out,
+            left_out=directions.left_out,
             # The hypotheses' own gradients are let go of: there may be a hundred.
             directions=cotangents.combine(directions.coefficients[:count]) if count else [],
             count=count,

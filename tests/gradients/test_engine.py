@@ -544,6 +544,22 @@ def test_a_turn_leaves_the_sum_as_it_is(load: Any, name: str) -> None:
     torch.testing.assert_close(lengths, torch.ones_like(lengths), rtol=1e-3, atol=1e-3)
 
 
+def test_directions_without_a_gradient_at_the_encoders_output_are_not_lost(
+    load_fresh: Any,
+) -> None:
+    """An output layer of zeros lets nothing through, and has a gradient itself."""
+    recognizer, speech = load_fresh("ctc_conformer"), pool()
+    torch.nn.init.zeros_(recognizer.model.ctc.ctc_lo.weight)
+    weights = [shares(recognizer, s, HYPOTHESES) for s in speech]
+    exact, estimate = (
+        run(GradientEngine(recognizer, mode=mode, directions=2), speech, HYPOTHESES, weights)
+        for mode in ("exact", "estimate")
+    )
+    for a, b in zip(exact, estimate, strict=True):
+        assert b.passes == 2 < a.passes
+        assert b.value == pytest.approx(a.value, rel=0.5)
+
+
 @pytest.mark.parametrize("name", ["ctc_conformer", "ctc_interctc"])
 def test_what_lies_beneath_is_the_gradient_at_the_encoders_output(load: Any, name: str) -> None:
     recognizer = load(name)

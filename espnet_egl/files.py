@@ -80,6 +80,19 @@ def claim_directory(directory: str | Path, settings: dict[str, Any], advice: str
         write_lines(path, [json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)])
 
 
+def read_manifest(directory: str | Path) -> dict[str, Any]:
+    """What :func:`claim_directory` wrote down.
+
+    Raises:
+        DataError: It is missing or no JSON.
+    """
+    path = Path(directory) / "manifest.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise DataError(f"{path}: cannot be read ({e}); run the stage that makes it again") from e
+
+
 def check_directory(directory: str | Path, settings: dict[str, Any], advice: str) -> None:
     """Refuse a directory that was claimed for other settings; writes nothing.
 
@@ -95,7 +108,7 @@ def check_directory(directory: str | Path, settings: dict[str, Any], advice: str
     if not path.exists():
         return
     settings = json.loads(json.dumps(settings))
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_manifest(directory)
     differences = [
         f"  {key}: {found.get(key)!r} there, {settings.get(key)!r} now"
         for key in sorted({*found, *settings})

@@ -23,7 +23,7 @@ ORDER = [
     "scoring",
     "calibration",
 ]
-ORDER += ["selection", "exchange", "bin"]
+ORDER += ["selection", "exchange", "loop", "bin"]
 
 
 def imports(path: Path) -> set[str]:

@@ -22,7 +22,7 @@ def read_table(path: str | Path) -> dict[str, str]:
             twice; the message names the line.
     """
     table: dict[str, str] = {}
-    for number, line in _lines(path):
+    for number, line in enumerate(read_lines(path), 1):
         parts = line.split(maxsplit=1)
         if not parts:
             raise DataError(f"{path}:{number}: empty line; every line is '<id> <value>'")
@@ -33,10 +33,15 @@ def read_table(path: str | Path) -> dict[str, str]:
     return table
 
 
-def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a text, with their ends.
+
+    Raises:
+        DataError: It cannot be read, or is not UTF-8.
+    """
     try:
         with Path(path).open(encoding="utf-8") as f:
-            yield from enumerate(f, 1)
+            yield from f
     except OSError as e:
         raise DataError(f"{path}: cannot be read ({e.strerror})") from e
     except UnicodeDecodeError as e:
@@ -128,7 +133,7 @@ def subset_data_dir(
             write_lines(target / name, [(source / name).read_text(encoding="utf-8").strip()])
     if not (target / "utt2spk").exists():
         write_table(target / "utt2spk", {uid: uid for uid in wanted})
-    _write_spk2utt(target)
+    write_spk2utt(target)
     write_table(target / "utt2dur", {uid: f"{durations[uid]:.3f}" for uid in wanted})
 
 
@@ -170,7 +175,8 @@ def _utterance_tables(source: Path, utterances: str) -> list[Path]:
     return list(dict.fromkeys([*tables, *maps]))
 
 
-def _write_spk2utt(directory: Path) -> None:
+def write_spk2utt(directory: Path) -> None:
+    """Write ``spk2utt`` from ``utt2spk``."""
     speakers: dict[str, list[str]] = defaultdict(list)
     for uid, speaker in read_table(directory / "utt2spk").items():
         speakers[speaker].append(uid)

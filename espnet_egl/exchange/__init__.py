@@ -31,6 +31,38 @@ class Task:
     drafts: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What came back of one clip.
+
+    Attributes:
+        uid: Utterance id.
+        transcript: What was heard; empty: nothing yet, or a mark instead.
+        mark: Empty, or one of MARKS: why there is no transcript.
+        where: File and line, for messages.
+    """
+
+    uid: str
+    transcript: str
+    mark: str
+    where: str
+
+
+MARKS = ("not_speech", "cannot_understand")
+
+
+class AbsImporter(ABC):
+    """Reads what annotators return."""
+
+    @abstractmethod
+    def read(self, path: Path) -> list[Answer]:
+        """Every answer of a file, in its order.
+
+        Raises:
+            DataError: It is missing, not UTF-8 or malformed; the message names the line.
+        """
+
+
 class AbsExporter(ABC):
     """Writes tasks in the format of a tool that annotators use."""
 
@@ -40,3 +72,11 @@ class AbsExporter(ABC):
 
 
 exporters = Registry("exporter", "espnet_egl.exchange", {"tsv": "espnet_egl.exchange.tsv:TSV"})
+importers = Registry(
+    "importer",
+    "espnet_egl.importers",
+    {
+        "tsv": "espnet_egl.exchange.tsv:ReturnedTSV",
+        "text": "espnet_egl.exchange.kaldi_text:KaldiText",
+    },
+)

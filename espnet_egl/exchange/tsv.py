@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_egl.errors import DataError
-from espnet_egl.exchange import AbsExporter, Task
+from espnet_egl.exchange import MARKS, AbsExporter, AbsImporter, Answer, Task
 from espnet_egl.files import write_lines
 from espnet_egl.tables import one_line
 
@@ -18,7 +20,7 @@ class TSV(AbsExporter):
 
     def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
         path = output_dir / "transcribe.tsv"
-        lines = ["\t".join(row) for row in (COLUMNS, *map(_row, tasks))]
+        lines = [_line(row) for row in (COLUMNS, *map(_row, tasks))]
         if not path.exists():
             write_lines(path, lines)
         elif path.read_bytes() != "".join(f"{line}\n" for line in lines).encode():
@@ -27,6 +29,49 @@ class TSV(AbsExporter):
                 "move it away to have it written anew"
             )
         return path
+
+
+class ReturnedTSV(AbsImporter):
+    """The table with its column ``transcript`` filled in, as a spreadsheet saves it.
+
+    Lines may be sorted, left out, and quoted; columns may be added.
+    """
+
+    def read(self, path: Path) -> list[Answer]:
+        try:
+            # A spreadsheet may put a byte order mark before the first column's name.
+            with path.open(encoding="utf-8-sig", newline="") as f:
+                reader = csv.DictReader(f, delimiter="\t")
+                names = reader.fieldnames or ()
+                lines = [(reader.line_num, row) for row in reader]
+        except OSError as e:
+            raise DataError(f"{path}: cannot be read ({e.strerror})") from e
+        except UnicodeDecodeError as e:
+            raise DataError(f"{path}: not UTF-8 ({e}); save it as UTF-8") from e
+        except csv.Error as e:
+            raise DataError(f"{path}: not tab-separated: {e}") from e
+        if missing := {"utterance", "transcript"} - set(names):
+            raise DataError(f"{path}:1: column {min(missing)} is missing; save it tab-separated")
+        return [_answer(row, f"{path}:{number}") for number, row in lines if any(row.values())]
+
+
+def _answer(row: dict[str, str | None], where: str) -> Answer:
+    uid, transcript, mark = (
+        one_line(row.get(name) or "") for name in ("utterance", "transcript", "mark")
+    )
+    mark = mark.lower().replace(" ", "_")
+    if mark and mark not in MARKS:
+        raise DataError(f"{where}: mark '{mark}' is none of {', '.join(MARKS)}")
+    if mark and transcript:
+        raise DataError(f"{where}: '{uid}' has a transcript and a mark; keep one of them")
+    return Answer(uid, transcript, mark, where)
+
+
+def _line(cells: Sequence[str]) -> str:
+    """With quotes only where a cell has some, as spreadsheets write and read it."""
+    line = io.StringIO()
+    csv.writer(line, delimiter="\t", lineterminator="").writerow(cells)
+    return line.getvalue()
 
 
 def _row(task: Task) -> list[str]:

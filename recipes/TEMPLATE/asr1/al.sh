@@ -14,7 +14,7 @@ set -o pipefail
 
 # Everything here is named al_*: asr.sh is sourced below and sets a hundred other variables.
 al_first_stage=20   # The first of our stages.
-al_last_stage=22    # The last of our stages.
+al_last_stage=25    # The last of our stages.
 
 # Empty: as al_config has it, or else the commands' own defaults.
 al_method=          # Acquisition method that decides which utterances are selected.
@@ -32,6 +32,11 @@ al_score_args=      # Other arguments for al_score, e.g., "--allow_pipes false".
 al_select_args=     # Other arguments for al_select.
 al_oracle_text=     # Transcripts of the pool, for the oracles true_gl and true_wer.
 al_format=          # What the annotators get.
+al_return=          # What came back from the annotators (default: what stage 22 wrote).
+al_return_format=   # The format of it: tsv, or text (Kaldi's).
+al_train_from=scratch # Train anew, or go on from the model that scored the pool (last).
+al_train_args=      # Arguments for training beside asr_args, e.g., "--max_epoch 10".
+al_curve_args=      # Arguments for al_curve, e.g., "--price_per_hour 60".
 al_nj=              # The number of scoring jobs (default: inference_nj).
 al_gpu=false        # Whether to score on GPUs.
 al_seed=            # Random seed.
@@ -52,7 +57,10 @@ Stages:
     1-15  asr.sh's own, and all that runs unless a stage from 20 on is asked for.
     20    Score the pool: one pass computes every requested method's score.
     21    Select under the budget: a Kaldi data directory and selection.tsv.
-    22    Hand over to annotators.
+    22    Hand over to annotators. Without --stop_stage it ends here.
+    23    Take the transcripts back: a Kaldi data directory with text. Again when more have come.
+    24    Train on the seed set and everything labelled so far (asr.sh's stages 10 and 11).
+    25    Decode and score the test sets (stages 12 and 13): a point of the learning curve each.
 
 Options:
     --al_method        # Acquisition method that decides, or several: egl+confidence (default:
@@ -77,6 +85,13 @@ Options:
     --al_oracle_text   # Transcripts of the pool, for the methods true_gl and true_wer: to see what could
                        # be had at most, where a pool is transcribed in truth.
     --al_format        # What the annotators get (default: al_export's, tsv).
+    --al_return        # What came back from the annotators, one file or several (default: what stage
+                       # 22 wrote, filled in).
+    --al_return_format # The format of it: tsv, or text, Kaldi's (default: al_import's, tsv).
+    --al_train_from    # scratch, or last: go on from the model that scored the pool
+                       # (default="${al_train_from}").
+    --al_train_args    # Arguments for training beside asr_args, e.g., "--max_epoch 10".
+    --al_curve_args    # Arguments for al_curve, e.g., "--price_per_hour 60".
     --al_nj            # The number of scoring jobs (default: inference_nj).
     --al_gpu           # Whether to score on GPUs (default="${al_gpu}").
     --al_seed          # Random seed (default: al_score's, 0).
@@ -146,13 +161,17 @@ for al_number in "${al_stage}" "${al_stop_stage:-1}" "${al_round}" "${al_nj:-1}"
         exit 2
     }
 done
+[[ "${al_train_from}" =~ ^(scratch|last)$ ]] || {
+    echo "$0: expected \"scratch\" or \"last\": --al_train_from ${al_train_from}" 1>&2; exit 2; }
 [[ "${al_gpu}" =~ ^(true|false)$ ]] || {
     echo "$0: expected \"true\" or \"false\": --al_gpu ${al_gpu}" 1>&2; exit 2; }
 
 # A bare ./run.sh stops before our stages.
 if [ -z "${al_stop_stage}" ]; then
-    [ "${al_stage}" -ge "${al_first_stage}" ] && al_stop_stage=${al_last_stage} \
-        || al_stop_stage=$((al_first_stage - 1))
+    # From stage 20 on it stops where people have to work.
+    al_stop_stage=$((al_first_stage - 1))
+    [ "${al_stage}" -ge "${al_first_stage}" ] && al_stop_stage=22
+    [ "${al_stage}" -gt 22 ] && al_stop_stage=${al_last_stage}
 fi
 if [ "${al_stage}" -lt "${al_first_stage}" ]; then
     ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage "${al_stage}" --stop_stage "${al_stop_stage}"
@@ -174,6 +193,28 @@ al_round_dir="${al_dir}/r${al_round}"
 al_score_dir="${al_round_dir}/score"
 al_select_dir="${al_round_dir}/select${al_select_tag:+_${al_select_tag}}"
 al_annotate_dir="${al_round_dir}/annotate${al_select_tag:+_${al_select_tag}}"
+al_labelled_dir="${al_round_dir}/labelled${al_select_tag:+_${al_select_tag}}"
+al_curve_file="${al_dir}/curve.tsv"
+
+# Of round N: the model that stage 24 trains, and what was labelled up to it.
+al_model_dir() {
+    echo "${al_dir}/r$1/asr${al_select_tag:+_${al_select_tag}}"
+}
+al_seed_exp="${asr_exp}"
+al_labelled_dirs=()
+al_asked_dirs=()
+for _round in $(seq $((al_round - 1))); do
+    al_labelled_dirs+=("${al_dir}/r${_round}/labelled${al_select_tag:+_${al_select_tag}}")
+    al_asked_dirs+=("${al_dir}/r${_round}/select${al_select_tag:+_${al_select_tag}}")
+done
+if [ "${al_round}" -gt 1 ]; then
+    asr_exp="$(al_model_dir $((al_round - 1)))"
+    if [ ! -e "${asr_exp}/${inference_asr_model}" ]; then
+        log "Error: round $((al_round - 1)) has no model ${asr_exp}/${inference_asr_model}:" \
+            "run its stages 23 and 24 first"
+        exit 1
+    fi
+fi
 al_config_opts=()
 [ -n "${al_config}" ] && al_config_opts=(--config "${al_config}")
 
@@ -355,6 +396,10 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
         done
         "${_found}" || log "Warning: no data of ${dset} is here: what the pool shares with it is not left out" 1>&2
     done
+    # What was asked once is never asked again.
+    for _dir in ${al_asked_dirs[@]+"${al_asked_dirs[@]}"}; do
+        _prepare_opts+=(--exclude_dir "${_dir}")
+    done
     for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
         has_audio "${_dir}" && _prepare_opts+=(--pool_dir "${_dir}")
     done
@@ -389,6 +434,93 @@ if [ "${al_stage}" -le 22 ] && [ "${al_stop_stage}" -ge 22 ]; then
         --output_dir "${al_annotate_dir}" \
         ${al_format:+--format "${al_format}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
+fi
+
+
+if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ]; then
+    log "Stage 23: Take the transcripts back"
+    _opts=()
+    for _file in ${al_return:-"${al_annotate_dir}/transcribe.tsv"}; do
+        _opts+=(--return_file "${_file}")
+    done
+    [ -n "${al_return_format}" ] && _opts+=(--format "${al_return_format}")
+    [ "${bpemodel:-none}" != none ] && _opts+=(--bpemodel "${bpemodel}")
+    [ "${nlsyms_txt}" != none ] && _opts+=(--non_linguistic_symbols "${nlsyms_txt}")
+    [ "${cleaner}" != none ] && _opts+=(--cleaner "${cleaner}")
+    ${python} -m espnet_egl.bin.al_import \
+        --select_dir "${al_select_dir}" \
+        --output_dir "${al_labelled_dir}" \
+        --token_list "${token_list}" \
+        --token_type "${token_type}" \
+        "${_opts[@]}" ${al_config_opts[@]+"${al_config_opts[@]}"}
+fi
+
+
+al_labelled_dirs+=("${al_labelled_dir}")
+al_new_exp="$(al_model_dir "${al_round}")"
+
+if [ "${al_stage}" -le 24 ] && [ "${al_stop_stage}" -ge 24 ]; then
+    log "Stage 24: Train on ${train_set} and ${#al_labelled_dirs[@]} round(s) of labels: ${al_new_exp}"
+    if [[ "${audio_format}" == *ark* ]] || [ "${feats_type}" != raw ]; then
+        log "Error: training on ${feats_type} in ${audio_format} is not supported: use --feats_type raw" \
+            "and --audio_format wav or flac"
+        exit 1
+    fi
+    # Beside asr.sh's own training sets, whose directory it prescribes.
+    _train_set="${al_new_exp#"${expdir}"/}"
+    _train_set="${train_set}_${_train_set//\//_}"
+    _opts=()
+    for _dir in "${al_labelled_dirs[@]}"; do
+        _opts+=(--labelled_dir "${_dir}")
+    done
+    ${python} -m espnet_egl.bin.al_train_data "${_opts[@]}" \
+        --seed_dir "${data_feats}/${train_set}" \
+        --output_dir "${data_feats}/${_train_set}" \
+        --fs "${fs}" --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
+        ${al_config_opts[@]+"${al_config_opts[@]}"}
+
+    _opts=(--train_set "${_train_set}" --asr_exp "${al_new_exp}")
+    _opts+=(--asr_stats_dir "${al_round_dir}/asr_stats${al_select_tag:+_${al_select_tag}}")
+    [ "${al_train_from}" = last ] && _opts+=(--pretrained_model "${asr_exp}/${inference_asr_model}")
+    [ -n "${al_train_args}" ] && _opts+=(--asr_args "${asr_args} ${al_train_args}")
+    # The seed set is perturbed already.
+    [ -n "${speed_perturb_factors:-}" ] && _opts+=(--speed_perturb_factors "")
+    _start=${SECONDS}
+    ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 10 --stop_stage 11 "${_opts[@]}"
+    echo $((SECONDS - _start)) > "${al_new_exp}/train_seconds"
+fi
+
+
+if [ "${al_stage}" -le 25 ] && [ "${al_stop_stage}" -ge 25 ]; then
+    log "Stage 25: Decode and score: ${al_new_exp}"
+    _stop=12
+    # asr.sh scores by sclite, or has a script of its own for it.
+    if [ -e scripts/score.py ] || command -v sclite > /dev/null; then
+        _stop=13
+    fi
+    ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 12 --stop_stage "${_stop}" --asr_exp "${al_new_exp}"
+    # al_point <model> <option of al_curve>...
+    al_point() {
+        local _exp=$1 _opts=() _dset
+        shift
+        for _dset in ${test_sets}; do
+            [ -e "${_exp}/${inference_tag}/${_dset}/text" ] || return 0
+            _opts+=(--result "${_dset},${data_feats}/${_dset}/text,${_exp}/${inference_tag}/${_dset}/text")
+        done
+        # shellcheck disable=SC2086
+        ${python} -m espnet_egl.bin.al_curve "${_opts[@]}" --curve_file "${al_curve_file}" \
+            --corpus "$(basename "$(dirname "${PWD}")")" ${al_seed:+--seed "${al_seed}"} "$@" \
+            ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_curve_args}
+    }
+    # The seed model's own point, where it was decoded.
+    al_point "${al_seed_exp}"
+    _opts=()
+    for _dir in "${al_labelled_dirs[@]}"; do
+        _opts+=(--labelled_dir "${_dir}")
+    done
+    al_point "${al_new_exp}" "${_opts[@]}" --round "${al_round}" \
+        --select_dir "${al_select_dir}" --train_seconds "$(cat "${al_new_exp}/train_seconds")"
+    log "The learning curve: ${al_curve_file}"
 fi
 
 log "Successfully finished. [elapsed=${SECONDS}s]"

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Add the error rates of a retrained model to the learning curve."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from espnet_egl import options
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = options.make_parser("al_curve", __doc__ or "")
+    parser.add_argument(
+        "--result",
+        type=options.data_triplet,
+        action="append",
+        required=True,
+        help="<test set>,<its text>,<the text that was recognised> (repeatable)",
+    )
+    parser.add_argument(
+        "--labelled_dir",
+        action="append",
+        default=[],
+        help="What the model was trained on beside the seed set (repeatable)",
+    )
+    parser.add_argument("--curve_file", required=True, help="curve.tsv, made or added to")
+    parser.add_argument("--seed", type=int, default=0, help="Random seed of the round")
+
+    group = parser.add_argument_group("What the point is called")
+    group.add_argument("--corpus", default="", help="Of the recipe")
+    group.add_argument("--select_dir", help="What stage 21 left; none: the seed model's point")
+    group.add_argument("--round", type=int, default=0, help="Of active learning; 0: the seed model")
+    group.add_argument("--train_seconds", type=float, default=0.0, help="That training took")
+
+    group = parser.add_argument_group("Cost related")
+    group.add_argument(
+        "--price_per_hour", type=float, default=0.0, help="Of transcribing, an hour of audio"
+    )
+    group.add_argument("--price_per_clip", type=float, default=0.0, help="Beside it, every clip")
+    return parser
+
+
+def curve(args: argparse.Namespace) -> None:
+    """Run the command; prints the points."""
+    from pathlib import Path
+
+    from espnet_egl.data.kaldi import read_durations
+    from espnet_egl.files import read_manifest
+    from espnet_egl.loop.curve import Point, add_points, read_results
+
+    seconds: dict[str, float] = {}
+    for directory in args.labelled_dir:
+        seconds |= read_durations(Path(directory) / "utt2dur")
+    hours = sum(seconds.values()) / 3600
+    cost = hours * args.price_per_hour + len(seconds) * args.price_per_clip
+    made_with = {"method": "", "budget": ""}
+    if args.select_dir is not None:
+        made_with = read_manifest(args.select_dir)
+    points = []
+    for test_set, reference, hypothesis in args.result:
+        rates = read_results(reference, hypothesis, args.seed)
+        points.append(
+            Point(
+                corpus=args.corpus,
+                method=made_with["method"],
+                seed=str(args.seed),
+                round=str(args.round),
+                budget=made_with["budget"],
+                test_set=test_set,
+                utterances=str(len(seconds)),
+                hours=f"{hours:.4f}",
+                cost=f"{cost:.2f}",
+                cer=f"{rates.cer:.2f}",
+                wer=f"{rates.wer:.2f}",
+                wer_lo=f"{rates.wer_lo:.2f}",
+                wer_hi=f"{rates.wer_hi:.2f}",
+                seconds=f"{args.train_seconds:.0f}",
+            )
+        )
+        print(
+            f"{test_set}: WER {rates.wer:.2f} % (95 % interval {rates.wer_lo:.2f}-"
+            f"{rates.wer_hi:.2f}), CER {rates.cer:.2f} %, with {len(seconds)} labelled utterances, "
+            f"{hours:.3g} h"
+        )
+    add_points(args.curve_file, points)
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    options.run(get_parser(), curve, cmd)
+
+
+if __name__ == "__main__":
+    main()

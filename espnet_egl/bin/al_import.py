@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Take the transcripts back from annotators."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from espnet_egl import options
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = options.make_parser("al_import", __doc__ or "")
+    parser.add_argument("--select_dir", required=True, help="What stage 21 left")
+    parser.add_argument(
+        "--return_file", action="append", required=True, help="What came back (repeatable)"
+    )
+    parser.add_argument("--format", default="tsv", help="The importer: tsv or text (Kaldi's)")
+    parser.add_argument(
+        "--output_dir", required=True, help="Becomes a Kaldi data directory with text"
+    )
+
+    group = parser.add_argument_group("Tokens of the model, to report what it does not know")
+    group.add_argument("--token_list", help="One token a line")
+    group.add_argument(
+        "--token_type", default="char", choices=("char", "word", "bpe"), help="What the tokens are"
+    )
+    group.add_argument("--bpemodel", help="The model of sentencepiece")
+    group.add_argument("--non_linguistic_symbols", help="A file, one a line")
+    group.add_argument("--cleaner", help="ESPnet's text cleaner")
+    return parser
+
+
+def import_(args: argparse.Namespace) -> None:
+    """Run the command; prints what came back."""
+    from pathlib import Path
+
+    from espnet_egl.data.kaldi import read_durations
+    from espnet_egl.exchange import importers
+    from espnet_egl.loop import returns
+
+    importer = importers.build(args.format, {})
+    answers = [answer for path in args.return_file for answer in importer.read(Path(path))]
+    durations = read_durations(Path(args.select_dir) / "utt2dur")
+    found = returns.check(answers, list(durations), unknown_tokens(args))
+    returns.write_labelled(found, args.select_dir, args.output_dir)
+    print(returns.describe(found, durations))
+    print(f"The labelled clips are a Kaldi data directory: {Path(args.output_dir).absolute()}")
+
+
+def unknown_tokens(args: argparse.Namespace) -> Callable[[str], list[str]]:
+    """Of a transcript, the tokens that are not in the list; none where no list is given."""
+    if args.token_list is None:
+        return lambda _: []
+    from espnet2.text.build_tokenizer import build_tokenizer
+    from espnet2.text.cleaner import TextCleaner
+
+    from espnet_egl.data.kaldi import read_lines
+
+    known = {line.rstrip("\n") for line in read_lines(args.token_list)}
+    tokenizer = build_tokenizer(
+        args.token_type, bpemodel=args.bpemodel, non_linguistic_symbols=args.non_linguistic_symbols
+    )
+    clean = TextCleaner(args.cleaner)
+    return lambda text: sorted(set(tokenizer.text2tokens(clean(text))) - known)
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    options.run(get_parser(), import_, cmd)
+
+
+if __name__ == "__main__":
+    main()

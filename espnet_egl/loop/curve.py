@@ -1,0 +1,164 @@
+"""Stage 25: error rates of a retrained model, a point of the learning curve for every test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from espnet_egl.data.kaldi import read_table
+from espnet_egl.errors import DataError
+from espnet_egl.tables import write_rows
+
+RESAMPLES = 2000
+CONFIDENCE_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class ErrorRates:
+    """Of a test set, in percent.
+
+    Attributes:
+        cer: Character error rate.
+        wer: Word error rate.
+        wer_lo: Lower end of the 95 % interval of the WER, by bootstrap over utterances.
+        wer_hi: Upper end.
+    """
+
+    cer: float
+    wer: float
+    wer_lo: float
+    wer_hi: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row of ``curve.tsv``; all cells as they are written, the first six say which point.
+
+    Attributes:
+        corpus: Of the recipe.
+        method: What the utterances were selected by; empty for the seed model.
+        seed: Random seed.
+        round: Of active learning; 0: the seed model.
+        budget: As the user gave it.
+        test_set: Name of the test set.
+        utterances: Labelled so far.
+        hours: Of these.
+        cost: Of these, by the prices.
+        cer: See :class:`ErrorRates`; so the three after it.
+        wer: See above.
+        wer_lo: See above.
+        wer_hi: See above.
+        seconds: That training took.
+    """
+
+    corpus: str
+    method: str
+    seed: str
+    round: str
+    budget: str
+    test_set: str
+    utterances: str
+    hours: str
+    cost: str
+    cer: str
+    wer: str
+    wer_lo: str
+    wer_hi: str
+    seconds: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells it from other points."""
+        return astuple(self)[:6]
+
+
+CURVE_COLUMNS = tuple(field.name for field in fields(Point))
+
+
+def error_rates(
+    references: Mapping[str, str], hypotheses: Mapping[str, str], seed: int = 0
+) -> ErrorRates:
+    """WER and CER by jiwer; an utterance without a hypothesis counts as deleted.
+
+    Args:
+        references: Utterance -> transcript.
+        hypotheses: Utterance -> what was recognised.
+        seed: Of the bootstrap.
+
+    Raises:
+        DataError: No word stands in the references.
+    """
+    import jiwer
+    from scipy.stats import bootstrap
+
+    spoken = {uid: text for uid, text in sorted(references.items()) if text}
+    if not spoken:
+        raise DataError("the test set has no words: error rates are not defined")
+    texts, found = list(spoken.values()), [hypotheses.get(uid, "") for uid in spoken]
+    measures = [jiwer.process_words(ref, hyp) for ref, hyp in zip(texts, found, strict=True)]
+    errors = np.array([m.substitutions + m.deletions + m.insertions for m in measures], float)
+    words = np.array([m.substitutions + m.deletions + m.hits for m in measures], float)
+
+    def rate(errors: np.ndarray, words: np.ndarray, axis: int) -> np.ndarray:
+        return 100 * errors.sum(axis) / words.sum(axis)
+
+    low = high = rate(errors, words, 0)
+    if len(spoken) > 1:
+        interval = bootstrap(
+            (errors, words),
+            rate,
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            confidence_level=CONFIDENCE_LEVEL,
+            method="percentile",
+            random_state=seed,
+        ).confidence_interval
+        low, high = interval
+    cer = 100 * jiwer.cer(texts, found)
+    return ErrorRates(cer, float(rate(errors, words, 0)), float(low), float(high))
+
+
+def read_curve(path: str | Path) -> list[Point]:
+    """The points of a ``curve.tsv``; none if it is missing.
+
+    Raises:
+        DataError: It is no such table; the message names the line.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    if header.split("\t") != list(CURVE_COLUMNS):
+        raise DataError(f"{path}:1: not a learning curve: columns are {', '.join(CURVE_COLUMNS)}")
+    points = []
+    for number, line in enumerate(lines, 2):
+        cells = line.split("\t")
+        if len(cells) != len(CURVE_COLUMNS):
+            raise DataError(f"{path}:{number}: {len(cells)} cells, not {len(CURVE_COLUMNS)}")
+        points.append(Point(*cells))
+    return points
+
+
+def add_points(path: str | Path, points: list[Point]) -> None:
+    """Put points into ``curve.tsv``; one that is there already is replaced."""
+    found = {point.key: point for point in [*read_curve(path), *points]}
+    write_rows(path, CURVE_COLUMNS, [astuple(found[key]) for key in sorted(found)])
+
+
+def read_results(reference: str | Path, hypothesis: str | Path, seed: int = 0) -> ErrorRates:
+    """Of two files in Kaldi's ``text`` format.
+
+    Raises:
+        DataError: One is missing, or the hypotheses are of another test set.
+    """
+    references, hypotheses = read_table(reference), read_table(hypothesis)
+    if unknown := hypotheses.keys() - references.keys():
+        raise DataError(
+            f"{hypothesis}: '{min(unknown)}' is not in {reference}: decoded from another test set; "
+            "decode again (stage 25)"
+        )
+    return error_rates(references, hypotheses, seed)

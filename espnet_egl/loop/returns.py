@@ -1,0 +1,138 @@
+"""Stage 23: transcripts that come back, checked, as a labelled Kaldi data directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from espnet_egl.data.kaldi import read_durations, read_table, subset_data_dir, write_table
+from espnet_egl.errors import DataError
+from espnet_egl.tables import duration, write_rows
+
+if TYPE_CHECKING:
+    from espnet_egl.exchange import Answer
+
+RETURNED_COLUMNS = ("utterance", "state", "seconds", "detail")
+# How many examples a message names.
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Every selected utterance in one of three states.
+
+    Attributes:
+        labelled: Utterance -> transcript.
+        marked: Utterance -> why it has none: not_speech, cannot_understand.
+        out: Utterances that are still with the annotators.
+        unknown_tokens: Utterance -> tokens of its transcript that the model does not have.
+    """
+
+    labelled: dict[str, str]
+    marked: dict[str, str]
+    out: list[str]
+    unknown_tokens: dict[str, list[str]]
+
+
+def check(
+    answers: Iterable[Answer],
+    selected: Sequence[str],
+    unknown_tokens: Callable[[str], list[str]] = lambda _: [],
+) -> Returns:
+    """Sort answers by what they say.
+
+    Args:
+        answers: Of one file or several; the same clip may come twice if it says the same.
+        selected: The utterances that were handed over.
+        unknown_tokens: Of a transcript, the tokens outside the model's list.
+
+    Raises:
+        DataError: An answer is to no selected utterance, or two contradict each other.
+    """
+    given: dict[str, Answer] = {}
+    wanted = set(selected)
+    for answer in answers:
+        if answer.uid not in wanted:
+            raise DataError(
+                f"{answer.where}: '{answer.uid}' was not handed over in this round; take the line "
+                "out, or give the file to the round it belongs to"
+            )
+        if not answer.transcript and not answer.mark:
+            continue
+        other = given.setdefault(answer.uid, answer)
+        if (other.transcript, other.mark) != (answer.transcript, answer.mark):
+            raise DataError(
+                f"{answer.where}: '{answer.uid}' came back already, as "
+                f"'{other.transcript or other.mark}' ({other.where}); keep one of them"
+            )
+    labelled = {uid: a.transcript for uid, a in given.items() if a.transcript}
+    unknown = {uid: unknown_tokens(text) for uid, text in labelled.items()}
+    return Returns(
+        labelled=labelled,
+        marked={uid: a.mark for uid, a in given.items() if a.mark},
+        out=[uid for uid in selected if uid not in given],
+        unknown_tokens={uid: tokens for uid, tokens in unknown.items() if tokens},
+    )
+
+
+def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | Path) -> None:
+    """Write the labelled utterances as a Kaldi data directory, and ``returned.tsv``.
+
+    A directory that holds a part of the same answers grows; nothing in it is changed.
+
+    Raises:
+        DataError: Nothing is labelled; or what came back earlier is not in these answers, or
+            differs.
+    """
+    select_dir, output_dir = Path(select_dir), Path(output_dir)
+    if not returns.labelled:
+        raise DataError("no clip has a transcript yet: fill some in and run stage 23 again")
+    text = output_dir / "text"
+    earlier = read_table(text) if text.exists() else {}
+    if changed := [u for u, old in earlier.items() if returns.labelled.get(u) != old]:
+        raise DataError(
+            f"{text}: '{changed[0]}' came back as '{earlier[changed[0]]}' earlier, now as "
+            f"'{returns.labelled.get(changed[0], '')}'; what is here is not overwritten: give all "
+            f"files that came back, or move {output_dir} away"
+        )
+    durations = read_durations(select_dir / "utt2dur")
+    subset_data_dir(select_dir, output_dir, returns.labelled, durations)
+    write_rows(output_dir / "returned.tsv", RETURNED_COLUMNS, _rows(returns, durations))
+    # Written last: a directory without it is not labelled yet.
+    write_table(text, returns.labelled)
+
+
+def _rows(returns: Returns, durations: Mapping[str, float]) -> list[list[str]]:
+    rows = []
+    for uid in sorted([*returns.labelled, *returns.marked, *returns.out]):
+        state = "labelled" if uid in returns.labelled else returns.marked.get(uid, "out")
+        unknown = returns.unknown_tokens.get(uid, [])
+        detail = f"tokens unknown to the model: {' '.join(unknown)}" if unknown else ""
+        rows.append([uid, state, f"{durations[uid]:.3f}", detail])
+    return rows
+
+
+def describe(returns: Returns, durations: Mapping[str, float]) -> str:
+    """What came back and what is still out, for the end of the stage."""
+
+    def size(uids: Iterable[str]) -> str:
+        uids = list(uids)
+        return f"{len(uids)} clips, {duration(sum(durations[uid] for uid in uids))}"
+
+    lines = [f"Transcribed: {size(returns.labelled)}."]
+    for mark in sorted(set(returns.marked.values())):
+        marked = [uid for uid, found in returns.marked.items() if found == mark]
+        lines.append(f"Marked {mark}, which are not trained on: {size(marked)}.")
+    if returns.out:
+        examples = ", ".join(returns.out[:EXAMPLES])
+        lines.append(f"Still out: {size(returns.out)}, e.g. {examples}.")
+    if returns.unknown_tokens:
+        tokens = sorted({t for found in returns.unknown_tokens.values() for t in found})
+        lines.append(
+            f"{len(returns.unknown_tokens)} transcripts have tokens that the model does not know "
+            f"({' '.join(tokens[:20])}); it learns <unk> for them. See returned.tsv; mend them "
+            "there where they are slips of the pen."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,126 @@
+"""Stage 24: the seed set and everything labelled so far as one training set."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import soundfile
+
+from espnet_egl.data.audio import read_audio
+from espnet_egl.data.kaldi import read_segments, read_table, write_spk2utt, write_table
+from espnet_egl.errors import DataError, UtteranceError
+from espnet_egl.files import atomic_open, write_lines
+from espnet_egl.progress import progress
+from espnet_egl.tables import SKIPPED_COLUMNS, write_rows
+
+
+def join_sets(
+    seed_dir: str | Path,
+    labelled_dirs: Sequence[str | Path],
+    output_dir: str | Path,
+    rate: int,
+    min_seconds: float = 0.0,
+    max_seconds: float = float("inf"),
+    allow_pipes: bool = True,
+) -> tuple[int, int, int]:
+    """Write a training set as ESPnet's stage 4 leaves one.
+
+    Segments, pipes and other sampling rates of the labelled clips are written out as audio
+    files; what is such a file already is referred to.
+
+    Args:
+        seed_dir: The formatted training set, with wav.scp and text.
+        labelled_dirs: What stage 23 left, of every round.
+        output_dir: The directory to write.
+        rate: The model's sampling rate in Hz.
+        min_seconds: Shorter clips are not trained on, as with ESPnet's own data.
+        max_seconds: Nor longer ones.
+        allow_pipes: Whether commands in wav.scp are run.
+
+    Returns:
+        How many utterances are of the seed set, how many labelled ones were added, and how
+        many of these were left out, listed in ``skipped.tsv``.
+
+    Raises:
+        DataError: A set is no such directory, or two share an utterance.
+    """
+    seed_dir, output_dir = Path(seed_dir), Path(output_dir)
+    tables = {name: read_table(seed_dir / name) for name in ("wav.scp", "text", "utt2spk")}
+    count, skipped, added = len(tables["text"]), [], 0
+    for directory in map(Path, labelled_dirs):
+        texts, speakers = read_table(directory / "text"), read_table(directory / "utt2spk")
+        clips = _clips(directory)
+        for uid, text in progress(sorted(texts.items()), len(texts)):
+            if uid in tables["text"]:
+                raise DataError(
+                    f"{directory / 'text'}: '{uid}' is in the training set already; rename it"
+                )
+            try:
+                audio = _audio(
+                    clips[uid], output_dir / "audio" / _file_name(uid), rate, allow_pipes
+                )
+                _check_duration(audio[1], min_seconds, max_seconds)
+            except UtteranceError as e:
+                skipped.append((uid, e.reason, e.detail))
+                continue
+            tables["wav.scp"][uid], tables["text"][uid] = audio[0], text
+            tables["utt2spk"][uid] = speakers[uid]
+            added += 1
+    for name, table in tables.items():
+        write_table(output_dir / name, table)
+    write_spk2utt(output_dir)
+    write_lines(output_dir / "feats_type", ["raw"])
+    write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, sorted(skipped))
+    return count, added, len(skipped)
+
+
+Clip = tuple[str, float, float | None]  # wav.scp's entry, start and end in seconds
+
+
+def _clips(directory: Path) -> dict[str, Clip]:
+    if not (directory / "wav.scp").exists():
+        raise DataError(f"{directory} has no wav.scp: training on features is not supported")
+    recordings = read_table(directory / "wav.scp")
+    if not (directory / "segments").exists():
+        return {uid: (source, 0.0, None) for uid, source in recordings.items()}
+    return {
+        uid: (recordings[recording], start, end)
+        for uid, (recording, start, end) in read_segments(directory / "segments").items()
+    }
+
+
+def _audio(clip: Clip, path: Path, rate: int, allow_pipes: bool) -> tuple[str, float]:
+    """A file of the model's sampling rate with the clip alone, and its seconds."""
+    source, start, end = clip
+    if end is None and not source.endswith("|") and (seconds := _ready(source, rate)):
+        return source, seconds
+    speech, seconds = read_audio(source, rate, start, end, allow_pipes)
+    if not path.exists():
+        with atomic_open(path, "wb") as f:
+            soundfile.write(f, speech, rate, format="FLAC")
+    return str(path), seconds
+
+
+def _ready(source: str, rate: int) -> float | None:
+    """The seconds of a file that ESPnet can read as it is; None for others."""
+    try:
+        info = soundfile.info(source)
+    except soundfile.LibsndfileError:
+        return None
+    return info.frames / rate if (info.samplerate, info.channels) == (rate, 1) else None
+
+
+def _file_name(uid: str) -> str:
+    """Safe for every file system, and another for every utterance."""
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", uid)[:100]
+    return f"{safe}-{hashlib.sha256(uid.encode()).hexdigest()[:8]}.flac"
+
+
+def _check_duration(seconds: float, shortest: float, longest: float) -> None:
+    if not shortest < seconds < longest:
+        raise UtteranceError(
+            "duration", f"{seconds:.3f} s, not between {shortest:g} s and {longest:g} s"
+        )

@@ -1,0 +1,79 @@
+"""Points of the learning curve."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from espnet_egl.bin import al_curve
+from espnet_egl.errors import DataError
+from espnet_egl.loop.curve import CURVE_COLUMNS, error_rates, read_curve, read_results
+
+
+def test_error_rates_by_hand() -> None:
+    # One of five words substituted, one deleted, none inserted: 40 %.
+    rates = error_rates(
+        {"a": "one two three", "b": "four five"}, {"a": "one too three", "b": "five"}
+    )
+    assert rates.wer == pytest.approx(40.0)
+    # "two" -> "too": 1; "four " deleted: 5; of 13 + 9 characters.
+    assert rates.cer == pytest.approx(100 * 6 / 22)
+    # Resampled utterances: both are a (1 of 3) at worst low, both b (1 of 2) high.
+    assert rates.wer_lo == pytest.approx(100 / 3)
+    assert rates.wer_hi == pytest.approx(50.0)
+
+
+def test_what_was_not_recognised_counts_as_deleted() -> None:
+    assert error_rates({"a": "one two", "b": "one two"}, {"a": "one two"}).wer == 50.0
+
+
+def test_the_interval_shrinks_with_more_utterances() -> None:
+    def width(count: int) -> float:
+        references = {f"u{i:04}": "one two three four" for i in range(count)}
+        hypotheses = {
+            uid: "one two three" if uid[-1] in "12" else t for uid, t in references.items()
+        }
+        rates = error_rates(references, hypotheses)
+        assert rates.wer_lo < rates.wer < rates.wer_hi
+        return rates.wer_hi - rates.wer_lo
+
+    # Four times the utterances, half the width.
+    assert width(400) == pytest.approx(width(100) / 2, rel=0.15)
+
+
+def test_hypotheses_of_another_test_set_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "ref").write_text("a one\n")
+    (tmp_path / "hyp").write_text("b one\n")
+    with pytest.raises(DataError, match=r"'b' is not in .*ref"):
+        read_results(tmp_path / "ref", tmp_path / "hyp")
+    with pytest.raises(DataError, match="no words"):
+        error_rates({"a": ""}, {})
+
+
+def test_a_point_is_added_once(tmp_path: Path) -> None:
+    for name, text in (("ref", "a one two\n"), ("hyp", "a one\n"), ("utt2dur", "x 1800\ny 1800\n")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "manifest.json").write_text(json.dumps({"method": "egl", "budget": "20%"}))
+    curve = tmp_path / "curve.tsv"
+    result = f"test,{tmp_path / 'ref'},{tmp_path / 'hyp'}"
+    seed = ["--result", result, "--curve_file", str(curve), "--corpus", "c"]
+    cmd = [*seed, "--labelled_dir", str(tmp_path), "--select_dir", str(tmp_path), "--round", "1"]
+    cmd += ["--price_per_hour", "60", "--price_per_clip", "0.5", "--train_seconds", "12"]
+    for _ in range(2):
+        al_curve.main(seed)
+        al_curve.main(cmd)
+    assert curve.read_text().splitlines() == [
+        "\t".join(CURVE_COLUMNS),
+        "c\t\t0\t0\t\ttest\t0\t0.0000\t0.00\t57.14\t50.00\t50.00\t50.00\t0",
+        "c\tegl\t0\t1\t20%\ttest\t2\t1.0000\t61.00\t57.14\t50.00\t50.00\t50.00\t12",
+    ]
+
+
+@pytest.mark.parametrize("text", ["x\ty\n", "\t".join(CURVE_COLUMNS) + "\nx\n"])
+def test_a_broken_curve_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "curve.tsv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"curve\.tsv:[12]: "):
+        read_curve(path)

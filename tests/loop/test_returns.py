@@ -1,0 +1,149 @@
+"""Transcripts that come back: checked, partial, never overwritten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from espnet_egl.bin import al_import
+from espnet_egl.data.kaldi import read_table
+from espnet_egl.errors import DataError
+from espnet_egl.exchange import Answer, Task
+from espnet_egl.exchange.kaldi_text import KaldiText
+from espnet_egl.exchange.tsv import TSV, ReturnedTSV
+from espnet_egl.loop import returns
+
+HEADER = "utterance\ttranscript\tmark\n"
+
+
+def selection(tmp_path: Path, uids: str = "abc") -> Path:
+    directory = tmp_path / "select"
+    directory.mkdir(exist_ok=True)
+    for name, value in (("wav.scp", "/x.wav"), ("utt2spk", "s"), ("utt2dur", "1.5")):
+        (directory / name).write_text("".join(f"{uid} {value}\n" for uid in uids))
+    return directory
+
+
+def run(tmp_path: Path, text: str, *options: str) -> None:
+    path = tmp_path / "back"
+    path.write_text(text, encoding="utf-8")
+    cmd = ["--select_dir", str(selection(tmp_path)), "--return_file", str(path)]
+    al_import.main([*cmd, "--output_dir", str(tmp_path / "labelled"), *options])
+
+
+def test_what_was_exported_comes_back_whatever_it_holds(tmp_path: Path) -> None:
+    drafts = ['"one two', "=1+1", 'say "b"', ""]
+    tasks = [Task(f"u{i}", "/a.wav", 0.0, None, 1.0, (d,)) for i, d in enumerate(drafts)]
+    path = TSV().export(tasks, tmp_path)
+    answers = ReturnedTSV().read(path)
+    assert [a.uid for a in answers] == ["u0", "u1", "u2", "u3"]
+    assert all(a.transcript == a.mark == "" for a in answers)
+
+
+def test_a_spreadsheets_table_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_bytes(
+        b"\xef\xbb\xbfutterance\tnotes\ttranscript\tmark\r\n"
+        b'a\t\t"say ""b"""\t\r\nb\tx\t\tNot speech\r\n\t\t\t\r\n'
+    )
+    a, b = ReturnedTSV().read(path)
+    assert (a.uid, a.transcript, a.mark) == ("a", 'say "b"', "")
+    assert (b.uid, b.transcript, b.mark, b.where) == ("b", "", "not_speech", f"{path}:3")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"utterance\tdraft\na\tx\n", ":1: column transcript is missing"),
+        (HEADER.encode() + b"a\t\tsilly\n", ":2: mark 'silly' is none of not_speech"),
+        (HEADER.encode() + b"a\tone\tnot_speech\n", ":2: 'a' has a transcript and a mark"),
+        (HEADER.encode() + b"a\t\xff\t\n", "not UTF-8"),
+        (b"", ":1: column transcript is missing"),
+    ],
+)
+def test_a_broken_table_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        ReturnedTSV().read(path)
+
+
+def test_kaldi_text_names_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("b two\na\n")
+    assert KaldiText().read(path) == [
+        Answer("b", "two", "", f"{path}:1"),
+        Answer("a", "", "", f"{path}:2"),
+    ]
+
+
+def test_answers_are_sorted_into_states() -> None:
+    answers = [
+        Answer("a", "one", "", "f:2"),
+        Answer("a", "one", "", "g:2"),
+        Answer("b", "", "not_speech", "f:3"),
+        Answer("c", "", "", "f:4"),
+    ]
+    found = returns.check(answers, ["a", "b", "c", "d"], lambda text: ["o"])
+    assert found.labelled == {"a": "one"}
+    assert found.marked == {"b": "not_speech"}
+    assert found.out == ["c", "d"]
+    assert found.unknown_tokens == {"a": ["o"]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (Answer("x", "one", "", "f:9"), "f:9: 'x' was not handed over"),
+        (Answer("a", "two", "", "f:9"), "f:9: 'a' came back already, as 'one' .f:2."),
+        (Answer("a", "", "not_speech", "f:9"), "f:9: 'a' came back already"),
+    ],
+)
+def test_contradictions_are_refused(answer: Answer, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        returns.check([Answer("a", "one", "", "f:2"), answer], ["a"])
+
+
+def test_a_part_comes_back_then_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("<blank>\n<unk>\n<space>\no\nn\ne\n<sos/eos>\n")
+    run(tmp_path, HEADER + "a\tone\t\nb\t\tnot speech\nc\t\t\n", "--token_list", str(tokens))
+    printed = capsys.readouterr().out
+    assert "Transcribed: 1 clips, 1.5 s." in printed
+    assert "Marked not_speech, which are not trained on: 1 clips, 1.5 s." in printed
+    assert "Still out: 1 clips, 1.5 s, e.g. c." in printed
+    labelled = tmp_path / "labelled"
+    assert read_table(labelled / "text") == {"a": "one"}
+    assert list(read_table(labelled / "wav.scp")) == ["a"]
+    rest = HEADER + "a\tone\t\nb\t\tnot speech\nc\tzone\t\n"
+    run(tmp_path, rest, "--token_list", str(tokens))
+    assert "1 transcripts have tokens that the model does not know (z)" in capsys.readouterr().out
+    assert read_table(labelled / "text") == {"a": "one", "c": "zone"}
+    rows = (labelled / "returned.tsv").read_text().splitlines()
+    assert rows == [
+        "utterance\tstate\tseconds\tdetail",
+        "a\tlabelled\t1.500\t",
+        "b\tnot_speech\t1.500\t",
+        "c\tlabelled\t1.500\ttokens unknown to the model: z",
+    ]
+
+
+@pytest.mark.parametrize("text", ["a\tother\t\n", "b\tone\t\n"])
+def test_what_came_back_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    run(tmp_path, HEADER + "a\tone\t\n")
+    before = (tmp_path / "labelled" / "text").read_bytes()
+    with pytest.raises(SystemExit):
+        run(tmp_path, HEADER + text)
+    assert "'a' came back as 'one' earlier" in capsys.readouterr().err
+    assert (tmp_path / "labelled" / "text").read_bytes() == before
+
+
+def test_nothing_filled_in_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(tmp_path, HEADER + "a\t\t\n")
+    assert "no clip has a transcript yet" in capsys.readouterr().err

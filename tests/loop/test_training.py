@@ -1,0 +1,91 @@
+"""The seed set and what was labelled, joined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_egl.bin import al_train_data
+from espnet_egl.data.kaldi import read_table
+from espnet_egl.errors import DataError
+from espnet_egl.loop.training import join_sets
+
+RATE = 8000
+
+
+def data_dir(directory: Path, **tables: str) -> Path:
+    directory.mkdir(parents=True)
+    for name, text in tables.items():
+        (directory / name.replace("_scp", ".scp")).write_text(text)
+    return directory
+
+
+@pytest.fixture
+def seed(tmp_path: Path) -> Path:
+    return data_dir(tmp_path / "seed", wav_scp="s /s.wav\n", text="s one\n", utt2spk="s sp\n")
+
+
+def wav(path: Path, seconds: float, rate: int = RATE) -> Path:
+    ramp = np.linspace(0, 0.5, int(seconds * rate), dtype=np.float32)
+    soundfile.write(path, ramp, rate)
+    return path
+
+
+def test_files_pipes_segments_and_rates(tmp_path: Path, seed: Path) -> None:
+    ready, other = wav(tmp_path / "ready.wav", 1.0), wav(tmp_path / "other.wav", 1.0, 16000)
+    first = data_dir(
+        tmp_path / "first",
+        wav_scp=f"a {ready}\nb {other}\nc cat {ready} |\nd /missing.wav\n",
+        text="a one\nb two\nc three\nd four\n",
+        utt2spk="a x\nb x\nc y\nd y\n",
+    )
+    second = data_dir(
+        tmp_path / "second",
+        wav_scp=f"rec {ready}\n",
+        segments="e/.. rec 0.25 0.75\nf rec 0.1 0.15\n",
+        text="e/.. five\nf six\n",
+        utt2spk="e/.. x\nf x\n",
+    )
+    out = tmp_path / "out"
+    assert join_sets(seed, [first, second], out, RATE, 0.1, 20.0) == (1, 4, 2)
+    assert read_table(out / "text") == {
+        "a": "one",
+        "b": "two",
+        "c": "three",
+        "e/..": "five",
+        "s": "one",
+    }
+    assert read_table(out / "spk2utt") == {"sp": "s", "x": "a b e/..", "y": "c"}
+    paths = read_table(out / "wav.scp")
+    assert paths["a"] == str(ready)
+    whole, _ = soundfile.read(ready)
+    for uid, expected in (("c", whole), ("e/..", whole[2000:6000])):
+        assert Path(paths[uid]).parent == out / "audio"
+        wave, rate = soundfile.read(paths[uid])
+        assert rate == RATE
+        np.testing.assert_allclose(wave, expected, atol=2**-15)
+    assert soundfile.info(paths["b"]).samplerate == RATE
+    skipped = (out / "skipped.tsv").read_text()
+    assert "d\tunreadable_audio" in skipped
+    assert "f\tduration\t0.050 s" in skipped
+
+
+def test_an_utterance_of_the_seed_set_is_refused(tmp_path: Path, seed: Path) -> None:
+    again = data_dir(tmp_path / "x", wav_scp="s /s.wav\n", text="s one\n", utt2spk="s sp\n")
+    with pytest.raises(DataError, match="'s' is in the training set already"):
+        join_sets(seed, [again], tmp_path / "out", RATE)
+
+
+def test_the_command_prints_the_sizes(
+    tmp_path: Path, seed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = wav(tmp_path / "a.wav", 1.0)
+    new = data_dir(tmp_path / "n", wav_scp=f"a {path}\n", text="a one\n", utt2spk="a sp\n")
+    cmd = ["--seed_dir", str(seed), "--labelled_dir", str(new), "--output_dir", str(tmp_path / "o")]
+    al_train_data.main([*cmd, "--fs", "8k"])
+    assert "1 of the seed set, 1 labelled" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        al_train_data.main([*cmd, "--fs", "fast"])

@@ -113,13 +113,14 @@ def select(args: argparse.Namespace) -> None:
 
     table = read_scores(args.score_file)
     rules = read_rules(args)
-    speakers = Path(args.data_dir) / "utt2spk"
+    utt2spk = Path(args.data_dir) / "utt2spk"
+    speakers = read_table(utt2spk) if utt2spk.exists() else None
     projected = Path(args.score_file).with_name(embeddings.NAME)
     wanted = args.diversity != "none" and projected.exists()
     found = selection.select(
         table,
         rules,
-        read_table(speakers) if speakers.exists() and args.drop_duplicates else None,
+        speakers,
         embeddings.read(projected) if wanted else None,
     )
     chosen = found.chosen
@@ -130,7 +131,7 @@ def select(args: argparse.Namespace) -> None:
     )
     check_directory(args.output_dir, made_with, advice)
     durations = dict(zip(chosen["utterance"], chosen["seconds"], strict=True))
-    subset_data_dir(args.data_dir, args.output_dir, chosen["utterance"], durations)
+    subset_data_dir(args.data_dir, args.output_dir, chosen["utterance"], durations, speakers)
     selection.write_filtered(Path(args.output_dir) / "filtered.tsv", found.filtered)
     selection.write_selection(Path(args.output_dir) / "selection.tsv", chosen)
     # Claimed last: a selection that failed half way must not refuse the mended run.

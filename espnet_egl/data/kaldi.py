@@ -23,13 +23,15 @@ def read_table(path: str | Path) -> dict[str, str]:
     """
     table: dict[str, str] = {}
     for number, line in enumerate(read_lines(path), 1):
-        parts = line.split(maxsplit=1)
-        if not parts:
-            raise DataError(f"{path}:{number}: empty line; every line is '<id> <value>'")
-        uid = parts[0]
-        if uid in table:
+        uid, _, value = line.partition(" ")
+        if not value or "\t" in uid or not uid:
+            parts = line.split(maxsplit=1)
+            if not parts:
+                raise DataError(f"{path}:{number}: empty line; every line is '<id> <value>'")
+            uid, value = parts if len(parts) == 2 else (parts[0], "")
+        table[uid] = value.strip()
+        if len(table) != number:
             raise DataError(f"{path}:{number}: '{uid}' stands twice; keep one of its lines")
-        table[uid] = parts[1].strip() if len(parts) == 2 else ""
     return table
 
 
@@ -93,7 +95,11 @@ def write_table(path: str | Path, table: dict[str, str]) -> None:
 
 
 def subset_data_dir(
-    source: str | Path, target: str | Path, uids: Iterable[str], durations: dict[str, float]
+    source: str | Path,
+    target: str | Path,
+    uids: Iterable[str],
+    durations: dict[str, float],
+    speakers: dict[str, str] | None = None,
 ) -> None:
     """Write the data directory ``target`` with the utterances ``uids`` of ``source``.
 
@@ -105,6 +111,7 @@ def subset_data_dir(
         target: The directory to write.
         uids: Utterance ids, all in ``source``.
         durations: Utterance id -> seconds, for ``utt2dur``.
+        speakers: ``utt2spk`` of ``source``, where it was read already.
 
     Raises:
         DataError: ``source`` is no data directory or lacks one of the utterances.
@@ -119,8 +126,9 @@ def subset_data_dir(
             f"{source / utterances} lacks {len(missing)} selected utterances, for example "
             f"'{min(missing)}': it changed since the pool was scored; score it again"
         )
+    known = {utterances: table} | ({"utt2spk": speakers} if speakers else {})
     for path in _utterance_tables(source, utterances):
-        rows = table if path.name == utterances else read_table(path)
+        rows = known.get(path.name) or read_table(path)
         write_table(target / path.name, {uid: rows[uid] for uid in wanted if uid in rows})
     if utterances == "segments":
         recordings = {value.split()[0] for uid, value in table.items() if uid in wanted}

@@ -31,6 +31,8 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--corpus", default="", help="Of the recipe")
     group.add_argument("--select_dir", help="What stage 21 left; none: the seed model's point")
     group.add_argument("--round", type=int, default=0, help="Of active learning; 0: the seed model")
+    group.add_argument("--name", help="Of the method, if another than the selection's")
+    group.add_argument("--budget", help="If another than the selection's, as of several rounds")
     group.add_argument("--train_seconds", type=float, default=0.0, help="That training took")
 
     group = parser.add_argument_group("Cost related")
@@ -57,6 +59,8 @@ def curve(args: argparse.Namespace) -> None:
     made_with = {"method": "", "budget": ""}
     if args.select_dir is not None:
         made_with = read_manifest(args.select_dir)
+        made_with["method"] = args.name or made_with["method"]
+        made_with["budget"] = args.budget or made_with["budget"]
     points = []
     for test_set, reference, hypothesis in args.result:
         rates = read_results(reference, hypothesis, args.seed)

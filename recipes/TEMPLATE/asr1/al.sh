@@ -37,6 +37,14 @@ al_return_format=   # The format of it: tsv, or text (Kaldi's).
 al_train_from=scratch # Train anew, or go on from the model that scored the pool (last).
 al_train_args=      # Arguments for training beside asr_args, e.g., "--max_epoch 10".
 al_curve_args=      # Arguments for al_curve, e.g., "--price_per_hour 60".
+al_simulate=false   # Whether to run rounds over a pool whose transcripts exist.
+al_truth=           # These transcripts (Kaldi's text), hidden until they are selected.
+al_methods="random egl confidence"  # What is compared.
+al_budgets="5% 10% 20% 40%"         # At which sizes.
+al_rounds=1         # In how many rounds a budget is spent.
+al_seeds=5          # How often, with other random numbers.
+al_simulate_nj=1    # Simulated trainings at a time.
+al_simulate_tag=    # Stands after the methods' names in the learning curve.
 al_nj=              # The number of scoring jobs (default: inference_nj).
 al_gpu=false        # Whether to score on GPUs.
 al_seed=            # Random seed.
@@ -92,6 +100,16 @@ Options:
                        # (default="${al_train_from}").
     --al_train_args    # Arguments for training beside asr_args, e.g., "--max_epoch 10".
     --al_curve_args    # Arguments for al_curve, e.g., "--price_per_hour 60".
+    --al_simulate      # true: what would labelling buy? Rounds over a pool whose transcripts exist,
+                       # for every one of --al_methods, --al_budgets and --al_seeds: curve.tsv
+                       # (default="${al_simulate}").
+    --al_truth         # These transcripts (Kaldi's text), hidden until they are selected.
+    --al_methods       # What is compared (default="${al_methods}").
+    --al_budgets       # At which sizes (default="${al_budgets}").
+    --al_rounds        # In how many rounds a budget is spent (default="${al_rounds}").
+    --al_seeds         # How often, with other random numbers (default="${al_seeds}").
+    --al_simulate_nj   # Simulated trainings at a time (default="${al_simulate_nj}").
+    --al_simulate_tag  # Stands after the methods' names in curve.tsv (default="${al_simulate_tag}").
     --al_nj            # The number of scoring jobs (default: inference_nj).
     --al_gpu           # Whether to score on GPUs (default="${al_gpu}").
     --al_seed          # Random seed (default: al_score's, 0).
@@ -117,6 +135,7 @@ All other options are asr.sh's:
 EOF
 )
 
+al_all=("$@")
 # Split the command line into our options and asr.sh's.
 al_stage=1
 al_stop_stage=
@@ -138,7 +157,7 @@ while [ $# -gt 0 ]; do
                 --stage) al_stage=$2 ;;
                 --stop_stage) al_stop_stage=$2 ;;
                 --egl_*|--confidence_*) al_egl_opts+=("${al_option}" "$2") ;;
-                --al_first_stage|--al_last_stage|--al_egl_opts|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
+                --al_first_stage|--al_last_stage|--al_egl_opts|--al_all|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
                     echo "$0: invalid option $1" 1>&2; exit 2 ;;
                 *)
                     [ -z "${!al_name+x}" ] && { echo "$0: invalid option $1" 1>&2; exit 2; }
@@ -161,6 +180,8 @@ for al_number in "${al_stage}" "${al_stop_stage:-1}" "${al_round}" "${al_nj:-1}"
         exit 2
     }
 done
+[[ "${al_simulate}" =~ ^(true|false)$ ]] || {
+    echo "$0: expected \"true\" or \"false\": --al_simulate ${al_simulate}" 1>&2; exit 2; }
 [[ "${al_train_from}" =~ ^(scratch|last)$ ]] || {
     echo "$0: expected \"scratch\" or \"last\": --al_train_from ${al_train_from}" 1>&2; exit 2; }
 [[ "${al_gpu}" =~ ^(true|false)$ ]] || {
@@ -314,6 +335,32 @@ al_score_data() {
         --output_dir "${_score_dir}" ${al_config_opts[@]+"${al_config_opts[@]}"}
     log "Scores: ${_score_dir}/scores.tsv, not scored: ${_score_dir}/skipped.tsv"
 }
+
+
+if "${al_simulate}"; then
+    [ -e "${al_truth}" ] || { log "Error: --al_simulate true needs the pool's transcripts: --al_truth"; exit 1; }
+    al_sim_dir="${al_dir}/sim${al_simulate_tag:+_${al_simulate_tag}}"
+    # The first wins in no option parser: what stands last counts.
+    _again=(./al.sh "${al_all[@]}" --al_simulate false)
+    log "Simulation: score the pool once for ${al_methods}"
+    # Only the oracles see the transcripts while scoring.
+    _oracle=()
+    [[ "${al_methods}" == *true_* ]] && _oracle=(--al_oracle_text "${al_truth}")
+    read -r -a _names <<< "${al_methods//+/ }"
+    "${_again[@]}" --stage 20 --stop_stage 20 --al_dir "${al_sim_dir}/scored" \
+        --al_method "${_names[0]}" --al_score_methods "${_names[*]} random" ${_oracle[@]+"${_oracle[@]}"}
+    _opts=()
+    for _word in "${_again[@]}"; do
+        _opts+=("--command=${_word}")
+    done
+    # shellcheck disable=SC2086
+    ${python} -m espnet_egl.bin.al_simulate "${_opts[@]}" \
+        --methods ${al_methods} --budgets ${al_budgets} --seeds "${al_seeds}" --rounds "${al_rounds}" \
+        --nj "${al_simulate_nj}" --truth "${al_truth}" --score_dir "${al_sim_dir}/scored/r1/score" \
+        --output_dir "${al_sim_dir}" ${al_simulate_tag:+--tag "_${al_simulate_tag}"} \
+        ${al_config_opts[@]+"${al_config_opts[@]}"}
+    exit 0
+fi
 
 
 if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
@@ -480,6 +527,8 @@ if [ "${al_stage}" -le 24 ] && [ "${al_stop_stage}" -ge 24 ]; then
         ${al_config_opts[@]+"${al_config_opts[@]}"}
 
     _opts=(--train_set "${_train_set}" --asr_exp "${al_new_exp}")
+    # Every random seed trains another model.
+    [ -n "${al_seed}" ] && al_train_args+=" --seed ${al_seed}"
     _opts+=(--asr_stats_dir "${al_round_dir}/asr_stats${al_select_tag:+_${al_select_tag}}")
     [ "${al_train_from}" = last ] && _opts+=(--pretrained_model "${asr_exp}/${inference_asr_model}")
     [ -n "${al_train_args}" ] && _opts+=(--asr_args "${asr_args} ${al_train_args}")

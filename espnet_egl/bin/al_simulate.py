@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Rounds over a pool whose transcripts are hidden until selected: what would labelling buy?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from espnet_egl import options
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = options.make_parser("al_simulate", __doc__ or "")
+    parser.add_argument("--truth", required=True, help="The pool's transcripts, Kaldi's text")
+    parser.add_argument("--score_dir", required=True, help="What stage 20 left of the whole pool")
+    parser.add_argument("--output_dir", required=True, help="Where curve.tsv and the cells go")
+    parser.add_argument(
+        "--methods", nargs="+", default=["random", "egl", "confidence"], help="What selects"
+    )
+    parser.add_argument(
+        "--budgets", nargs="+", default=["5%", "10%", "20%", "40%"], help="Of every method"
+    )
+    parser.add_argument("--rounds", type=int, default=1, help="In which a budget is spent")
+    parser.add_argument("--seeds", type=int, default=5, help="How often with other random numbers")
+    parser.add_argument("--nj", type=int, default=1, help="Cells at a time")
+    parser.add_argument("--tag", default="", help="Stands after the methods' names in curve.tsv")
+    parser.add_argument(
+        "--command",
+        action="append",
+        required=True,
+        help="What runs the recipe's stages: a program, then its options (one each)",
+    )
+    return parser
+
+
+def simulate(args: argparse.Namespace) -> None:
+    """Run the command; prints where the learning curve is."""
+    from pathlib import Path
+
+    from espnet_egl.errors import DataError
+    from espnet_egl.files import claim_directory, file_hash
+    from espnet_egl.loop.simulation import Simulation, plan, run_all
+
+    cells = plan(args.methods, args.budgets, args.seeds)
+    output_dir = Path(args.output_dir)
+    settings = {
+        "truth_sha256": file_hash(args.truth),
+        "scores_sha256": file_hash(Path(args.score_dir) / "scores.tsv"),
+        "rounds": args.rounds,
+        "tag": args.tag,
+        "command": _determining(args.command),
+    }
+    claim_directory(output_dir, settings, "Choose another --al_tag, or remove the directory.")
+    simulation = Simulation(
+        directory=output_dir,
+        score_dir=Path(args.score_dir),
+        truth=Path(args.truth),
+        command=tuple(args.command),
+        rounds=args.rounds,
+        tag=args.tag,
+    )
+    failed = run_all(simulation, cells, args.nj)
+    print(f"{len(cells) - len(failed)} of {len(cells)} cells: {output_dir / 'curve.tsv'}")
+    if failed:
+        cell, message = failed[0]
+        raise DataError(
+            f"{len(failed)} of {len(cells)} cells failed, the first {cell.path}: {message}\n"
+            "Run the same command again: what is done stays done"
+        )
+
+
+def _determining(command: Sequence[str]) -> list[str]:
+    """A command without what may change between two runs of a simulation."""
+    free = {"--stage", "--stop_stage", "--nj", "--inference_nj", "--al_nj", "--al_simulate"}
+    free |= {"--al_methods", "--al_budgets", "--al_seeds", "--al_simulate_nj"}
+    values = {i + 1 for i, word in enumerate(command) if word in free}
+    return [w for i, w in enumerate(command) if w not in free and i not in values]
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    options.run(get_parser(), simulate, cmd)
+
+
+if __name__ == "__main__":
+    main()

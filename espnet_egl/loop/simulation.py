@@ -1,0 +1,189 @@
+"""What labelling would buy: rounds over a pool whose transcripts are hidden until selected.
+
+A cell is a method, a budget and a random seed. It lives in a directory of its own and runs the
+recipe's own stages there; all cells share the first scoring pass. Heavy work is submitted by the
+stages themselves, through the recipe's cmd.sh: what runs here is only the shells that wait for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_egl.data.kaldi import read_table, read_utterances, write_table
+from espnet_egl.errors import ConfigError, DataError
+from espnet_egl.loop.curve import Point, read_curve
+from espnet_egl.progress import progress
+from espnet_egl.selection.budget import parse_budget
+from espnet_egl.tables import write_rows
+
+# How long training takes is not the same twice; curve.tsv is.
+TIME_COLUMN = "seconds"
+RESULT_COLUMNS = (
+    *("corpus", "method", "seed", "round", "budget", "utterances", "hours", "cost"),
+    *("test_set", "cer", "wer", "wer_lo", "wer_hi"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One learning curve's piece.
+
+    Attributes:
+        method: What selects.
+        budget: Of all rounds together.
+        seed: Of what is drawn and of training.
+    """
+
+    method: str
+    budget: str
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """Below the simulation's directory."""
+        budget = self.budget.replace("%", "pct")
+        return Path(self.method) / budget / f"seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """How the cells are run.
+
+    Attributes:
+        directory: Where all of it goes.
+        score_dir: What stage 20 left of the whole pool: the first round's scores.
+        truth: The pool's transcripts, Kaldi's ``text``.
+        command: What runs the recipe's stages: a program and its options.
+        rounds: In which a cell's budget is spent, an equal part each.
+        tag: Stands after the methods' names in the learning curve.
+    """
+
+    directory: Path
+    score_dir: Path
+    truth: Path
+    command: tuple[str, ...]
+    rounds: int = 1
+    tag: str = ""
+
+    def run(self, cell: Cell) -> None:
+        """All rounds of a cell; one that is done is not done again.
+
+        Raises:
+            DataError: A stage failed; the message names its log.
+        """
+        home = self.directory / "cells" / cell.path
+        if len({point.round for point in read_curve(home / "curve.tsv")} - {"0"}) == self.rounds:
+            return
+        first = home / "r1" / "score"
+        first.parent.mkdir(parents=True, exist_ok=True)
+        if not first.is_symlink():
+            first.symlink_to(self.score_dir.resolve())
+        for number in range(1, self.rounds + 1):
+            self._run_round(cell, home, number)
+
+    def _run_round(self, cell: Cell, home: Path, number: int) -> None:
+        here = home / f"r{number}"
+        if (here / "done").exists():
+            return
+        # Training that was cut short starts over: it would go on with other random numbers.
+        if not (here / "asr" / "train_seconds").exists():
+            shutil.rmtree(here / "asr", ignore_errors=True)
+        options = ["--al_dir", str(home), "--al_round", str(number), "--al_seed", str(cell.seed)]
+        budget = self._part(cell) if self.rounds > 1 else cell.budget
+        options += ["--al_method", cell.method, "--al_budget", budget]
+        if cell.method == "random":
+            # The column of scores is one draw; every seed is another.
+            options += ["--al_random_share", "1"]
+        if number > 1:
+            self._stages(here, 20, 20, options)
+        self._stages(here, 21, 21, options)
+        self._reveal(here)
+        options += ["--al_return", str(here / "revealed"), "--al_return_format", "text"]
+        options += ["--al_curve_args", f"--name {cell.method}{self.tag} --budget {cell.budget}"]
+        self._stages(here, 23, 25, options)
+        (here / "done").touch()
+
+    def _part(self, cell: Cell) -> str:
+        """A round's share of the whole budget, in hours or clips of the whole pool."""
+        from espnet_egl.tables import read_scores
+
+        table = read_scores(self.score_dir / "scores.tsv")
+        whole = parse_budget(cell.budget, len(table), float(table["seconds"].sum()))
+        if whole.utterances is not None:
+            return f"{max(1, whole.utterances // self.rounds)}utt"
+        return f"{(whole.seconds or 0) / 3600 / self.rounds:.6f}h"
+
+    def _reveal(self, here: Path) -> None:
+        """The transcripts of what was selected, and of nothing else."""
+        truth = read_table(self.truth)
+        selected = read_utterances(here / "select")
+        if missing := [uid for uid in selected if uid not in truth]:
+            raise DataError(f"{self.truth} lacks '{missing[0]}', which was selected")
+        write_table(here / "revealed", {uid: truth[uid] for uid in selected})
+
+    def _stages(self, here: Path, first: int, last: int, options: Sequence[str]) -> None:
+        log = here / f"stage{first}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        command = [*self.command, *options, "--stage", str(first), "--stop_stage", str(last)]
+        with log.open("w", encoding="utf-8") as f:
+            done = subprocess.run(  # noqa: S603 - the recipe's own command, no shell
+                command, stdout=f, stderr=f, stdin=subprocess.DEVNULL, check=False
+            )
+        if done.returncode != 0:
+            end = "".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-8:])
+            raise DataError(f"stages {first}-{last} failed, log: {log}\n{end}")
+
+
+def plan(methods: Sequence[str], budgets: Sequence[str], seeds: int) -> list[Cell]:
+    """Every cell, seed by seed: cut short, a simulation has whole comparisons.
+
+    Raises:
+        ConfigError: One is named twice, or there are none.
+    """
+    for kind, values in (("method", methods), ("budget", budgets)):
+        if not values or len(set(values)) != len(values):
+            raise ConfigError(f"give every {kind} once, and at least one")
+    if seeds < 1:
+        raise ConfigError("--seeds must be at least 1")
+    return [Cell(m, b, s) for s, b, m in itertools.product(range(seeds), budgets, methods)]
+
+
+def run_all(simulation: Simulation, cells: Sequence[Cell], nj: int) -> list[tuple[Cell, str]]:
+    """Run the cells, ``nj`` at a time, with a progress bar; ``curve.tsv`` grows as they come.
+
+    Returns:
+        The cells that failed, with the message; the others are done.
+    """
+    failed = []
+    with ThreadPoolExecutor(nj) as pool:
+        jobs = {pool.submit(simulation.run, cell): cell for cell in cells}
+        for job in progress(as_completed(jobs), len(cells), unit="cell"):
+            if error := job.exception():
+                failed.append((jobs[job], str(error)))
+            write_curve(simulation, cells)
+    return failed
+
+
+def write_curve(simulation: Simulation, cells: Sequence[Cell]) -> None:
+    """Join the cells' points: RESULT_COLUMNS in ``curve.tsv``, and the times in ``times.tsv``."""
+    points = sorted(_points(simulation, cells), key=lambda point: point.key)
+    rows = [[getattr(point, name) for name in RESULT_COLUMNS] for point in points]
+    write_rows(simulation.directory / "curve.tsv", RESULT_COLUMNS, rows)
+    names = ("method", "seed", "round", "budget", TIME_COLUMN)
+    times = [[getattr(point, name) for name in names] for point in points]
+    write_rows(simulation.directory / "times.tsv", names, times)
+
+
+def _points(simulation: Simulation, cells: Sequence[Cell]) -> set[Point]:
+    found: set[Point] = set()
+    for cell in cells:
+        path = simulation.directory / "cells" / cell.path / "curve.tsv"
+        # The seed model is one point, whatever cell it was decoded for.
+        found.update(p for p in read_curve(path) if p.round != "0" or p.seed == "0")
+    return found

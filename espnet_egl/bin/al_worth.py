@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""What labelling was worth: every method against random selection, and what comes next."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from espnet_egl import options
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = options.make_parser("al_worth", __doc__ or "")
+    parser.add_argument(
+        "--curve_file", required=True, help="curve.tsv of a simulation or of rounds"
+    )
+    parser.add_argument("--test_set", default="test", help="Whose error rates")
+    parser.add_argument("--against", default="random", help="The method to compare with")
+    parser.add_argument("--output_file", help="The tables in Markdown; also printed")
+
+    group = parser.add_argument_group("What comes next")
+    group.add_argument(
+        "--seed_hours", type=float, default=0.0, help="Of the seed set; 0: nothing is foretold"
+    )
+    group.add_argument(
+        "--price_per_hour", type=float, default=0.0, help="Of transcribing, an hour of audio"
+    )
+    group.add_argument("--price_per_clip", type=float, default=0.0, help="Beside it, every clip")
+    return parser
+
+
+def worth(args: argparse.Namespace) -> None:
+    """Run the command; prints the tables."""
+    from espnet_egl.files import write_lines
+    from espnet_egl.loop.tables import tables
+    from espnet_egl.selection.budget import Prices
+
+    prices = Prices(args.price_per_hour, args.price_per_clip)
+    lines = tables(args.curve_file, args.test_set, args.against, args.seed_hours, prices)
+    print("\n".join(lines))
+    if args.output_file is not None:
+        write_lines(args.output_file, lines)
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    options.run(get_parser(), worth, cmd)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""What labelling was worth: learning curves compared with random selection, and what comes next.
+
+A curve is the WER of one method over the hours (or clips) labelled, for each random seed; it
+starts at the seed model. Between its points it is taken to be straight. Differences are paired:
+method and random selection of the same seed share what is drawn and how training starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from espnet_egl.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AXES = ("hours", "utterances")
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its 95 % bootstrap interval; the ends are NaN with one seed."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if np.isnan(self.low):
+            return f"{self.mean:.2f} (one seed)"
+        return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def estimate(values: np.ndarray, seed: int = 0) -> Estimate:
+    """Of values of independent seeds.
+
+    >>> str(estimate(np.array([2.0])))
+    '2.00 (one seed)'
+    """
+    from scipy.stats import bootstrap
+
+    mean = float(np.mean(values))
+    if len(values) < 2 or np.ptp(values) == 0:
+        end = np.nan if len(values) < 2 else mean
+        return Estimate(mean, end, end)
+    found = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        random_state=seed,
+    ).confidence_interval
+    return Estimate(mean, float(found.low), float(found.high))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """WER over what was labelled, of one method and seed.
+
+    Attributes:
+        size: (P,) hours or utterances, rising; the first is 0, the seed model.
+        wer: (P,) in percent.
+    """
+
+    size: np.ndarray
+    wer: np.ndarray
+
+    def at(self, size: float) -> float:
+        """WER by straight interpolation; NaN beyond the last point."""
+        return float(np.interp(size, self.size, self.wer, right=np.nan))
+
+    def reaches(self, wer: float) -> float:
+        """The smallest size with this WER or less; NaN if there is none."""
+        below = np.flatnonzero(self.wer <= wer)
+        if not len(below):
+            return np.nan
+        end = below[0]
+        if end == 0:
+            return float(self.size[0])
+        share = (self.wer[end - 1] - wer) / (self.wer[end - 1] - self.wer[end])
+        return float(self.size[end - 1] + share * (self.size[end] - self.size[end - 1]))
+
+    def area(self, size: float) -> float:
+        """The mean WER from 0 to ``size``."""
+        inside = self.size < size
+        sizes = np.append(self.size[inside], size)
+        return float(np.trapezoid(np.append(self.wer[inside], self.at(size)), sizes) / size)
+
+
+def read_curves(path: str | Path, test_set: str, axis: str) -> dict[str, dict[int, Curve]]:
+    """Method -> seed -> curve, from ``curve.tsv`` of a simulation or of real rounds.
+
+    Raises:
+        DataError: It is missing or malformed, or has no such test set.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype={"method": str})
+        table = table[table["test_set"] == test_set]
+        start = table.loc[table["round"] == 0, "wer"]
+        rows = table[table["round"] > 0]
+        curves: dict[str, dict[int, Curve]] = {}
+        for (method, seed), group in rows.groupby(["method", "seed"]):
+            curves.setdefault(str(method), {})[int(str(seed))] = _curve(group, start, axis)
+    except (OSError, ValueError, KeyError) as e:
+        raise DataError(f"{path}: not a learning curve: {e}") from e
+    if not curves:
+        raise DataError(f"{path}: no round of test set '{test_set}' is in it")
+    return curves
+
+
+def _curve(group: pd.DataFrame, start: pd.Series, axis: str) -> Curve:
+    # Of several rounds with one budget, the last is the one that spent it.
+    group = group.sort_values("round").groupby("budget", sort=False).last()
+    group = group.sort_values(axis).drop_duplicates(axis)
+    first = start.head(1).to_numpy(float)
+    sizes = np.append(np.zeros(len(first)), group[axis].to_numpy(float))
+    return Curve(sizes, np.append(first, group["wer"].to_numpy(float)))
+
+
+def paired(
+    curves: Mapping[int, Curve],
+    against: Mapping[int, Curve],
+    of: Callable[[Curve, Curve], float],
+) -> np.ndarray:
+    """A figure of two curves for every seed that has both; without what is not defined.
+
+    Args:
+        curves: Seed -> curve of the method.
+        against: Seed -> curve of random selection.
+        of: The figure of the two; NaN where it is not defined.
+    """
+    seeds = sorted(curves.keys() & against.keys())
+    values = np.array([of(curves[seed], against[seed]) for seed in seeds], float)
+    return values[np.isfinite(values)]
+
+
+def difference_at(size: float) -> Callable[[Curve, Curve], float]:
+    """WER of the method minus random selection's with as much labelled; below 0 is better."""
+    return lambda curve, other: curve.at(size) - other.at(size)
+
+
+def saved_at(size: float) -> Callable[[Curve, Curve], float]:
+    """Percent of random selection's ``size`` that the method does without for equal WER.
+
+    NaN where the method does not reach it.
+    """
+    return lambda curve, other: 100 * (1 - curve.reaches(other.at(size)) / size)
+
+
+def area_difference(size: float) -> Callable[[Curve, Curve], float]:
+    """Mean WER up to ``size``, of the method minus random selection's."""
+    return lambda curve, other: curve.area(size) - other.area(size)
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """WER = floor + scale * (seed_hours + hours)^-exponent, as learning curves go.
+
+    Attributes:
+        seed_hours: Transcribed before anything was labelled.
+        floor: What more of the same data does not mend, in percent; at least 0.
+        scale: Above 0.
+        exponent: Above 0.
+    """
+
+    seed_hours: float
+    floor: float
+    scale: float
+    exponent: float
+
+    def at(self, hours: float | np.ndarray) -> np.ndarray:
+        """WER with so many hours labelled."""
+        return self.floor + self.scale * (self.seed_hours + np.asarray(hours)) ** -self.exponent
+
+
+def fit_power_law(hours: np.ndarray, wer: np.ndarray, seed_hours: float) -> PowerLaw:
+    """Least squares.
+
+    Args:
+        hours: (N,) labelled.
+        wer: (N,) in percent.
+        seed_hours: Above 0.
+
+    Raises:
+        DataError: Fewer than three sizes: nothing can be told from them.
+    """
+    from scipy.optimize import curve_fit
+
+    if len(np.unique(hours)) < 3:
+        raise DataError("a learning curve needs three sizes at least to be continued")
+
+    def law(h: np.ndarray, floor: float, scale: float, exponent: float) -> np.ndarray:
+        return floor + scale * ((seed_hours + h) / seed_hours) ** -exponent
+
+    start = (0.5 * wer.min(), wer.max() - 0.5 * wer.min(), 0.5)
+    bounds = ([0, 0, 0.01], [wer.max(), 100 + wer.max() * 2, 10])
+    (floor, scale, exponent), _ = curve_fit(law, hours, wer, start, bounds=bounds, maxfev=10000)
+    return PowerLaw(seed_hours, floor, scale * seed_hours**exponent, exponent)
+
+
+def forecast(
+    curves: Mapping[int, Curve], hours: float, seed_hours: float, seed: int = 0
+) -> Estimate:
+    """WER with so many hours labelled, by power laws fitted to resampled residuals.
+
+    Raises:
+        DataError: See :func:`fit_power_law`.
+    """
+    sizes = np.concatenate([curve.size for curve in curves.values()])
+    wers = np.concatenate([curve.wer for curve in curves.values()])
+    law = fit_power_law(sizes, wers, seed_hours)
+    fitted, draw = law.at(sizes), np.random.default_rng(seed)
+    residuals, found = wers - fitted, []
+    for _ in range(200):
+        again = fitted + draw.choice(residuals, len(residuals))
+        found.append(float(fit_power_law(sizes, again, seed_hours).at(hours)))
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(law.at(hours)), float(low), float(high))

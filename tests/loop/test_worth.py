@@ -1,0 +1,117 @@
+"""Learning curves compared: every figure by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from espnet_egl.bin import al_worth
+from espnet_egl.errors import DataError
+from espnet_egl.loop import worth
+from espnet_egl.loop.simulation import RESULT_COLUMNS
+from espnet_egl.loop.worth import Curve
+
+RANDOM = Curve(np.array([0.0, 1.0, 2.0]), np.array([40.0, 30.0, 20.0]))
+BETTER = Curve(np.array([0.0, 1.0, 2.0]), np.array([40.0, 20.0, 16.0]))
+
+
+def test_curves_are_straight_between_their_points() -> None:
+    assert RANDOM.at(0.5) == pytest.approx(35.0)
+    assert np.isnan(RANDOM.at(2.5))
+    assert BETTER.reaches(30.0) == pytest.approx(0.5)
+    assert BETTER.reaches(40.0) == 0.0
+    assert np.isnan(BETTER.reaches(10.0))
+    # Trapezoids: (40 + 20) / 2 and (20 + 16) / 2, over two hours.
+    assert BETTER.area(2.0) == pytest.approx(24.0)
+    assert BETTER.area(1.5) == pytest.approx((30.0 + 0.5 * (20.0 + 18.0) / 2) / 1.5)
+
+
+def test_figures_of_two_curves() -> None:
+    assert worth.difference_at(1.0)(BETTER, RANDOM) == pytest.approx(-10.0)
+    # 30 % takes random 1 h and the other half of it; 20 % takes 2 h and 1 h.
+    assert worth.saved_at(1.0)(BETTER, RANDOM) == pytest.approx(50.0)
+    assert worth.saved_at(2.0)(BETTER, RANDOM) == pytest.approx(50.0)
+    assert np.isnan(worth.saved_at(2.0)(RANDOM, BETTER))
+    assert worth.area_difference(2.0)(BETTER, RANDOM) == pytest.approx(-6.0)
+
+
+def test_seeds_are_paired() -> None:
+    worse = Curve(RANDOM.size, RANDOM.wer + 100)
+    values = worth.paired(
+        {0: BETTER, 1: BETTER, 7: worse}, {0: RANDOM, 1: BETTER}, worth.difference_at(1.0)
+    )
+    np.testing.assert_allclose(values, [-10.0, 0.0])
+
+
+def test_an_interval_of_means() -> None:
+    found = worth.estimate(np.array([1.0, 3.0]))
+    # Resampled means of two are 1, 2 or 3; each end comes up a quarter of the time.
+    assert (found.mean, found.low, found.high) == (2.0, 1.0, 3.0)
+    assert str(worth.estimate(np.array([2.0, 2.0]))) == "2.00 (2.00 to 2.00)"
+
+
+def test_a_power_law_is_found_again() -> None:
+    hours = np.array([0.0, 1.0, 3.0, 7.0, 15.0])
+    law = worth.fit_power_law(hours, 5 + 32 * (1 + hours) ** -0.5, seed_hours=1.0)
+    assert law.floor == pytest.approx(5.0, abs=0.01)
+    assert law.at(31.0) == pytest.approx(5 + 32 * 32**-0.5, abs=0.01)
+    with pytest.raises(DataError, match="three sizes"):
+        worth.fit_power_law(np.array([0.0, 1.0]), np.array([2.0, 1.0]), 1.0)
+
+
+def test_a_forecast_covers_what_it_cannot_know() -> None:
+    draw = np.random.default_rng(0)
+    size = np.array([0.0, 1.0, 3.0, 7.0])
+    truth = 5 + 32 * (1 + size) ** -0.5
+    curves = {seed: Curve(size, truth + draw.normal(0, 0.5, 4)) for seed in range(5)}
+    found = worth.forecast(curves, 15.0, 1.0)
+    assert found.low < 5 + 32 / 4 < found.high
+    assert 0.1 < found.high - found.low < 6
+
+
+def write_curve(path: Path) -> Path:
+    lines = ["\t".join(RESULT_COLUMNS), "c\t\t0\t0\t\t0\t0\t0\ttest\t9\t40\t39\t41"]
+    for method, wers in (("random", (30, 25, 20)), ("egl", (20, 18, 16))):
+        for seed in (0, 1):
+            for budget, hours, wer in zip(("5%", "10%", "20%"), (1, 2, 4), wers, strict=True):
+                lines.append(
+                    f"c\t{method}\t{seed}\t1\t{budget}\t{hours * 100}\t{hours}\t0\ttest\t9\t"
+                    f"{wer + seed}\t0\t0"
+                )
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_curve(tmp_path / "curve.tsv")
+    out = tmp_path / "worth.md"
+    cmd = ["--curve_file", str(path), "--output_file", str(out)]
+    al_worth.main([*cmd, "--seed_hours", "1", "--price_per_hour", "60"])
+    text = out.read_text()
+    assert text in capsys.readouterr().out
+    assert "| random | 2 | 30.50 (30.00 to 31.00) |" in text
+    assert "| egl | -10.00 (-10.00 to -10.00) | -7.00 (-7.00 to -7.00) | -4.00" in text
+    # Seed 0: 30 % after half an hour of 1; seed 1: 31 % after 9 of 19 parts of one.
+    assert "| egl | 51.32 (50.00 to 52.63) |" in text
+    assert "cost of a point of WER from here" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--test_set", "dev"], "no round of test set 'dev'"),
+        (["--against", "chance"], "'chance', to compare with, is not in it"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    path = write_curve(tmp_path / "curve.tsv")
+    with pytest.raises(SystemExit):
+        al_worth.main(["--curve_file", str(path), *options])
+    assert message in capsys.readouterr().err
+    path.write_text("nonsense\n")
+    with pytest.raises(DataError, match="not a learning curve"):
+        worth.read_curves(path, "test", "hours")

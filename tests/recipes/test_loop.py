@@ -1,0 +1,171 @@
+"""Stages 23-25 and the simulation, run as a user runs them, with ESPnet's training."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from espnet_egl.data.kaldi import read_table
+
+TEMPLATE = Path(__file__).parents[2] / "recipes" / "TEMPLATE" / "asr1"
+CONFIG = """
+frontend_conf: {n_fft: 128, win_length: 128, hop_length: 64, n_mels: 20}
+encoder: transformer
+encoder_conf: {output_size: 16, attention_heads: 2, linear_units: 16, num_blocks: 1,
+  input_layer: conv2d}
+model_conf: {ctc_weight: 1.0}
+optim_conf: {lr: 0.01}
+batch_type: folded
+batch_size: 8
+max_epoch: 1
+keep_nbest_models: 1
+num_workers: 0
+use_matplotlib: false
+use_tensorboard: false
+num_att_plot: 0
+"""
+SIMULATION = ["--stage", "20", "--al_simulate", "true", "--al_truth", "truth", "--al_rounds", "2"]
+SIMULATION += ["--al_methods", "random confidence", "--al_budgets", "4utt", "--al_seeds", "1"]
+SIMULATION += ["--al_simulate_nj", "2", "--al_hyp_source", "ctc_sample"]
+
+
+def command(*args: str) -> list[str]:
+    return [
+        *("./al.sh", "--train_set", "train", "--valid_set", "dev", "--test_sets", "test"),
+        *("--token_type", "char", "--feats_normalize", "utterance_mvn", "--fs", "8k"),
+        *("--asr_config", "train.yaml", "--nj", "1", "--inference_nj", "1"),
+        *("--inference_args", "--beam_size 4 --ctc_weight 1.0 --maxlenratio -4", *args),
+    ]
+
+
+def environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "VIRTUAL_ENV": "active", "ESPNET_TRAIN_THREADS": "1"}
+
+
+def run(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(*args),
+        cwd=directory,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, pool_dir: Path, transcribed: Path) -> Path:
+    """A recipe with sixty transcribed clips, a pool of six and a model of one epoch."""
+    directory = tmp_path / "recipes" / "corpus" / "asr1"
+    directory.mkdir(parents=True)
+    for name in ("al.sh", "asr.sh", "cmd.sh", "path.sh", "utils", "scripts"):
+        (directory / name).symlink_to(TEMPLATE / name)
+    (directory / "train.yaml").write_text(CONFIG)
+    scp, text = (read_table(transcribed / name) for name in ("wav.scp", "text"))
+    uids = sorted(text)
+    for name, part in (("train", uids[:40]), ("dev", uids[40:50]), ("test", uids[50:])):
+        data = directory / "dump" / "raw" / name
+        data.mkdir(parents=True)
+        for file, rows in (("wav.scp", scp), ("text", text), ("utt2spk", {u: u for u in part})):
+            (data / file).write_text("".join(f"{u} {rows[u]}\n" for u in part))
+        (data / "feats_type").write_text("raw\n")
+    tokens = directory / "data" / "token_list" / "char" / "tokens.txt"
+    tokens.parent.mkdir(parents=True)
+    tokens.write_text("<blank>\n<unk>\n<space>\na\nb\nc\nd\ne\n<sos/eos>\n")
+    (directory / "data" / "pool").symlink_to(pool_dir)
+    # No two transcripts are alike, and none stands anywhere else.
+    truth = {
+        uid: f"a b {'fghijk'[i] * 7}"
+        for i, uid in enumerate(sorted(read_table(pool_dir / "wav.scp")))
+    }
+    (directory / "truth").write_text("".join(f"{uid} {t}\n" for uid, t in truth.items()))
+    run(directory, "--stage", "10", "--stop_stage", "12")
+    return directory
+
+
+@pytest.mark.slow
+def test_transcripts_come_back_and_the_model_is_trained(recipe: Path) -> None:
+    run(recipe, "--stage", "20", "--al_method", "confidence", "--al_budget", "4utt")
+    home = next((recipe / "exp").glob("al_*"))
+    table = home / "r1" / "annotate" / "transcribe.tsv"
+    header, *rows = table.read_text().splitlines()
+    rows[0] = rows[0][:-1] + "a b z\t"
+    rows[1] += "not speech"
+    table.write_text("\n".join([header, *rows]) + "\n")
+    done = run(recipe, "--stage", "23", "--al_train_args", "--optim_conf lr=0.005")
+    assert "Transcribed: 1 clips" in done.stdout
+    assert "Still out: 2 clips" in done.stdout
+    assert "the model does not know (z)" in done.stdout
+    assert "40 of the seed set, 1 labelled" in done.stdout
+    points = (home / "curve.tsv").read_text().splitlines()[1:]
+    assert [p.split("\t")[1:5] for p in points] == [
+        ["", "0", "0", ""],
+        ["confidence", "0", "1", "4utt"],
+    ]
+    config = (home / "r1" / "asr" / "config.yaml").read_text()
+    assert "lr: 0.005" in config
+    # The next round is scored by the new model, without what was asked already.
+    done = run(recipe, "--stage", "20", "--stop_stage", "20", "--al_round", "2")
+    assert f"model={home.relative_to(recipe)}/r1/asr/" in done.stdout
+    scored = {
+        line.split("\t")[0] for line in (home / "r2/score/scores.tsv").read_text().splitlines()
+    }
+    asked = set(read_table(home / "r1" / "select" / "wav.scp"))
+    assert len(asked) == 4
+    assert len(scored - {"utterance"}) == 2
+    assert not scored & asked
+
+
+def killed(recipe: Path) -> None:
+    """Start the simulation and kill all of it while it trains."""
+    process = subprocess.Popen(
+        command(*SIMULATION), cwd=recipe, env=environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    end = time.monotonic() + 300
+    while not list(recipe.glob("exp/al_*/sim/cells/*/*/*/r1/asr/train.log")):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.2)
+    # run.pl and its jobs are of the same process group.
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+def test_a_simulation_hides_transcripts_and_survives_a_kill(recipe: Path) -> None:
+    killed(recipe)
+    run(recipe, *SIMULATION)
+    home = next((recipe / "exp").glob("al_*"))
+    curve = (home / "sim" / "curve.tsv").read_bytes()
+    rows = [line.split("\t") for line in curve.decode().splitlines()[1:]]
+    assert sorted({row[1] for row in rows}) == ["", "confidence", "random"]
+    assert [row[5] for row in rows if row[1] == "random"] == ["2", "4"]
+    # Only what a cell selected has its transcript anywhere in that cell, or in the shared scores.
+    truth = read_table(recipe / "truth")
+    for cell in (home / "sim" / "cells").glob("*/*/seed*"):
+        asked = {u for r in (1, 2) for u in read_table(cell / f"r{r}" / "select" / "wav.scp")}
+        assert len(asked) == 4
+        check_hidden(cell, {truth[u] for u in truth.keys() - asked})
+    check_hidden(home / "sim" / "scored", set(truth.values()))
+    # Again from nothing, undisturbed: the same.
+    shutil.rmtree(home)
+    run(recipe, *SIMULATION)
+    assert (home / "sim" / "curve.tsv").read_bytes() == curve
+
+
+def check_hidden(directory: Path, transcripts: set[str]) -> None:
+    for path in directory.rglob("*"):
+        if path.is_file() and path.suffix != ".pth":
+            content = path.read_bytes()
+            for transcript in transcripts:
+                assert transcript.split()[-1].encode() not in content, path

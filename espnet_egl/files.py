@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from espnet_egl.errors import DataError, ManifestError
 
@@ -29,6 +30,38 @@ def atomic_open(path: str | Path, mode: str = "w") -> Iterator[Any]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def lock(path: str | Path) -> Iterator[int]:
+    """Only one process at a time is in this block; one that was killed stands in nobody's way.
+
+    Args:
+        path: A file to hold on to; made if it is missing, and left there.
+
+    Yields:
+        Its descriptor. Processes that inherit it keep the lock, should this one be killed.
+
+    Raises:
+        DataError: Another process is.
+    """
+    with Path(path).open("a") as f:
+        hold(f, path)
+        yield f.fileno()
+
+
+def hold(file: IO[str], path: str | Path) -> None:
+    """Keep an open file to this process until it is closed.
+
+    Raises:
+        DataError: Another process keeps it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(
+            f"{path} is being written by another process: wait for it, or end it"
+        ) from None
 
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> None:

@@ -20,15 +20,8 @@ from espnet_egl.errors import ConfigError, EGLError
 
 COMMANDS = (
     *("al_prepare", "al_score", "al_merge", "al_calibrate", "al_fit"),
-    *(
-        "al_select",
-        "al_export",
-        "al_import",
-        "al_train_data",
-        "al_curve",
-        "al_simulate",
-        "al_worth",
-    ),
+    *("al_select", "al_export", "al_import", "al_train_data", "al_curve"),
+    *("al_pilot", "al_simulate", "al_worth", "al_state"),
 )
 
 

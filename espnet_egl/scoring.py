@@ -7,7 +7,6 @@ started again reads it, continues after the last whole line, and ends with the s
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import json
 import logging
@@ -28,6 +27,7 @@ from espnet_egl.acquisition.confidence import Confidence
 from espnet_egl.data.kaldi import write_table
 from espnet_egl.data.pool import Pool, read_ahead
 from espnet_egl.errors import ConfigError, DataError, EGLError, UtteranceError
+from espnet_egl.files import hold
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.hypotheses.rescoring import has_ctc_alignment
@@ -298,12 +298,10 @@ class Journal:
         self.path = Path(path)
         self._file = self.path.open("a", encoding="utf-8", newline="\n")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            hold(self._file, path)
+        except DataError:
             self._file.close()
-            raise DataError(
-                f"{path} is being written by another process: wait for it, or end it"
-            ) from None
+            raise
         self.done = self._recover()
 
     def _recover(self) -> set[str]:

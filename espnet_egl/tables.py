@@ -81,6 +81,19 @@ def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence
         f.writelines("\t".join(row) + "\n" for row in rows)
 
 
+def read_rows(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a table of :func:`write_rows`, as they are written.
+
+    Raises:
+        DataError: It is missing.
+    """
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as f:
+            return list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run the stage before this one") from None
+
+
 def word_row(word: Word) -> list[str]:
     """The fields of a word in a CTM, but for its utterance: channel, start, duration, ..."""
     return ["1", f"{word.start:.3f}", f"{word.seconds:.3f}", word.text, f"{word.confidence:.6f}"]

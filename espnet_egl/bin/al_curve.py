@@ -24,6 +24,12 @@ def get_parser() -> argparse.ArgumentParser:
         default=[],
         help="What the model was trained on beside the seed set (repeatable)",
     )
+    parser.add_argument(
+        "--part",
+        default="all",
+        choices=("all", "chosen", "random"),
+        help="Of what is labelled, what the model was trained on",
+    )
     parser.add_argument("--curve_file", required=True, help="curve.tsv, made or added to")
     parser.add_argument("--seed", type=int, default=0, help="Random seed of the round")
 
@@ -37,40 +43,44 @@ def get_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("Cost related")
     group.add_argument(
-        "--price_per_hour", type=float, default=0.0, help="Of transcribing, an hour of audio"
+        "--price_per_hour", type=float, help="Of transcribing, if other than the selection's"
     )
-    group.add_argument("--price_per_clip", type=float, default=0.0, help="Beside it, every clip")
+    group.add_argument("--price_per_clip", type=float, help="Beside it, likewise")
     return parser
 
 
 def curve(args: argparse.Namespace) -> None:
     """Run the command; prints the points."""
-    from pathlib import Path
-
-    from espnet_egl.data.kaldi import read_durations
     from espnet_egl.files import read_manifest
     from espnet_egl.loop.curve import Point, add_points, read_results
+    from espnet_egl.loop.returns import read_handled
+    from espnet_egl.selection.budget import Prices
 
     seconds: dict[str, float] = {}
     for directory in args.labelled_dir:
-        seconds |= read_durations(Path(directory) / "utt2dur")
+        seconds |= read_handled(directory, args.part)
     hours = sum(seconds.values()) / 3600
-    cost = hours * args.price_per_hour + len(seconds) * args.price_per_clip
-    made_with = {"method": "", "budget": ""}
-    if args.select_dir is not None:
-        made_with = read_manifest(args.select_dir)
-        made_with["method"] = args.name or made_with["method"]
-        made_with["budget"] = args.budget or made_with["budget"]
+    made_with = {} if args.select_dir is None else read_manifest(args.select_dir)
+    prices = Prices(
+        *(
+            made_with.get(name, 0.0) if getattr(args, name) is None else getattr(args, name)
+            for name in ("price_per_hour", "price_per_clip")
+        )
+    )
+    cost = hours * prices.per_hour + len(seconds) * prices.per_clip
+    method = args.name or made_with.get("method", "")
+    if args.part != "all":
+        method = f"{method}:{args.part}"
     points = []
     for test_set, reference, hypothesis in args.result:
         rates = read_results(reference, hypothesis, args.seed)
         points.append(
             Point(
                 corpus=args.corpus,
-                method=made_with["method"],
+                method=method,
                 seed=str(args.seed),
                 round=str(args.round),
-                budget=made_with["budget"],
+                budget=args.budget or made_with.get("budget", ""),
                 test_set=test_set,
                 utterances=str(len(seconds)),
                 hours=f"{hours:.4f}",

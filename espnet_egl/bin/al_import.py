@@ -13,7 +13,18 @@ def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_import", __doc__ or "")
     parser.add_argument("--select_dir", required=True, help="What stage 21 left")
     parser.add_argument(
-        "--return_file", action="append", required=True, help="What came back (repeatable)"
+        "--return_file", action="append", default=[], help="What came back (repeatable)"
+    )
+    parser.add_argument(
+        "--truth",
+        help="Instead of people: a pool's transcripts (Kaldi's text), of which those of the "
+        "selection are taken; one without words stands for not_speech",
+    )
+    parser.add_argument(
+        "--wait",
+        type=options.str2bool,
+        default=False,
+        help="While no transcript is back, say so and end well",
     )
     parser.add_argument("--format", default="tsv", help="The importer: tsv or text (Kaldi's)")
     parser.add_argument(
@@ -36,13 +47,23 @@ def import_(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from espnet_egl.data.kaldi import read_durations
+    from espnet_egl.errors import ConfigError
     from espnet_egl.exchange import importers
     from espnet_egl.loop import returns
 
-    importer = importers.build(args.format, {})
-    answers = [answer for path in args.return_file for answer in importer.read(Path(path))]
+    if (args.truth is None) == (not args.return_file):
+        raise ConfigError("give either --return_file or --truth")
     durations = read_durations(Path(args.select_dir) / "utt2dur")
+    if args.truth is not None:
+        answers = returns.reveal(args.truth, list(durations))
+    else:
+        importer = importers.build(args.format, {})
+        answers = [answer for path in args.return_file for answer in importer.read(Path(path))]
     found = returns.check(answers, list(durations), unknown_tokens(args))
+    if args.wait and not found.labelled:
+        files = " ".join(args.return_file)
+        print(f"Nothing is transcribed yet. Fill in {files} and run the same command again.")
+        return
     returns.write_labelled(found, args.select_dir, args.output_dir)
     print(returns.describe(found, durations))
     print(f"The labelled clips are a Kaldi data directory: {Path(args.output_dir).absolute()}")

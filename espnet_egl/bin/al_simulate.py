@@ -38,7 +38,7 @@ def simulate(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from espnet_egl.errors import DataError
-    from espnet_egl.files import claim_directory, file_hash
+    from espnet_egl.files import claim_directory, file_hash, lock
     from espnet_egl.loop.simulation import Simulation, plan, run_all
 
     cells = plan(args.methods, args.budgets, args.seeds)
@@ -51,15 +51,16 @@ def simulate(args: argparse.Namespace) -> None:
         "command": _determining(args.command),
     }
     claim_directory(output_dir, settings, "Choose another --al_tag, or remove the directory.")
-    simulation = Simulation(
-        directory=output_dir,
-        score_dir=Path(args.score_dir),
-        truth=Path(args.truth),
-        command=tuple(args.command),
-        rounds=args.rounds,
-        tag=args.tag,
-    )
-    failed = run_all(simulation, cells, args.nj)
+    with lock(output_dir / "lock") as held:
+        simulation = Simulation(
+            directory=output_dir,
+            score_dir=Path(args.score_dir),
+            command=tuple(args.command),
+            rounds=args.rounds,
+            tag=args.tag,
+            inherited=(held,),
+        )
+        failed = run_all(simulation, cells, args.nj)
     print(f"{len(cells) - len(failed)} of {len(cells)} cells: {output_dir / 'curve.tsv'}")
     if failed:
         cell, message = failed[0]

@@ -21,35 +21,52 @@ def get_parser() -> argparse.ArgumentParser:
         help="What stage 23 left (repeatable: of every round)",
     )
     parser.add_argument("--output_dir", required=True, help="Becomes the joined training set")
+    parser.add_argument(
+        "--part",
+        default="all",
+        choices=("all", "chosen", "random"),
+        help="Of what is labelled: all, what a method chose, or what was drawn at random",
+    )
     parser.add_argument("--fs", default="16k", help="The model's sampling rate")
     parser.add_argument("--min_seconds", type=float, default=0.1, help="Shortest clip")
     parser.add_argument("--max_seconds", type=float, default=20.0, help="Longest clip")
     parser.add_argument(
         "--allow_pipes", type=options.str2bool, default=True, help="Run commands in wav.scp"
     )
+    parser.add_argument(
+        "--model_dir", help="Where it is trained; one that holds a model of other data is refused"
+    )
+    parser.add_argument("--train_options", default="", help="Of that model, whatever they are")
     return parser
 
 
 def join(args: argparse.Namespace) -> None:
     """Run the command; prints the sizes."""
-    import humanfriendly
+    from pathlib import Path
 
-    from espnet_egl.errors import ConfigError
-    from espnet_egl.loop.training import join_sets
+    from espnet_egl.files import claim_directory, file_hash
+    from espnet_egl.loop.training import join_sets, parse_rate
 
-    try:
-        rate = humanfriendly.parse_size(args.fs)
-    except humanfriendly.InvalidSize as e:
-        raise ConfigError(f"--fs {args.fs}: write it as 16k or 16000") from e
     seed, added, skipped = join_sets(
         args.seed_dir,
         args.labelled_dir,
         args.output_dir,
-        rate,
+        parse_rate(args.fs),
         args.min_seconds,
         args.max_seconds,
         args.allow_pipes,
+        args.part,
     )
+    if args.model_dir is not None:
+        # ESPnet goes on from a checkpoint, or takes it for done, whatever it was trained on.
+        claim_directory(
+            args.model_dir,
+            {
+                "text_sha256": file_hash(Path(args.output_dir) / "text"),
+                "train_options": args.train_options,
+            },
+            "To train anew on what is labelled now, move the directory away.",
+        )
     left_out = f", {skipped} left out, see skipped.tsv" if skipped else ""
     print(f"Training set {args.output_dir}: {seed} of the seed set, {added} labelled{left_out}")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 
 from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task
+from espnet_egl.tables import read_rows
 
 
 def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> list[Task]:
@@ -22,11 +22,11 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
         DataError: A file is missing or lacks a selected utterance.
     """
     select_dir = Path(select_dir)
-    rows = _read_rows(select_dir / "selection.tsv")
+    rows = read_rows(select_dir / "selection.tsv")
     drafts = defaultdict(list, {row["utterance"]: [row["best_hypothesis"]] for row in rows})
     if nbest_file is not None:
         selected, drafts = set(drafts), defaultdict(list)
-        for row in _read_rows(Path(nbest_file)):
+        for row in read_rows(nbest_file):
             if row["utterance"] in selected:
                 drafts[row["utterance"]].append(row["text"])
     scp = next((p for n in ("wav.scp", "feats.scp") if (p := select_dir / n).exists()), None)
@@ -46,11 +46,3 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
             audio = str(Path(audio).absolute())
         tasks.append(Task(uid, audio, start, end, float(row["seconds"]), tuple(drafts[uid])))
     return tasks
-
-
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as f:
-            return list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run the stage before this one") from None

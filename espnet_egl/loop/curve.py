@@ -92,34 +92,61 @@ def error_rates(
         DataError: No word stands in the references.
     """
     import jiwer
-    from scipy.stats import bootstrap
+
+    errors, words = count_errors(references, hypotheses)
+    texts = [text for _, text in sorted(references.items()) if text]
+    found = [hypotheses.get(uid, "") for uid, text in sorted(references.items()) if text]
+    return ErrorRates(100 * jiwer.cer(texts, found), *rate(errors, words, seed))
+
+
+def count_errors(
+    references: Mapping[str, str], hypotheses: Mapping[str, str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Word errors and words of every utterance that has words, by id.
+
+    Returns:
+        (N,) substitutions, deletions and insertions; (N,) words of the reference.
+
+    Raises:
+        DataError: No word stands in the references.
+    """
+    import jiwer
 
     spoken = {uid: text for uid, text in sorted(references.items()) if text}
     if not spoken:
         raise DataError("the test set has no words: error rates are not defined")
-    texts, found = list(spoken.values()), [hypotheses.get(uid, "") for uid in spoken]
-    measures = [jiwer.process_words(ref, hyp) for ref, hyp in zip(texts, found, strict=True)]
-    errors = np.array([m.substitutions + m.deletions + m.insertions for m in measures], float)
-    words = np.array([m.substitutions + m.deletions + m.hits for m in measures], float)
+    found = [jiwer.process_words(text, hypotheses.get(uid, "")) for uid, text in spoken.items()]
+    errors = np.array([m.substitutions + m.deletions + m.insertions for m in found], float)
+    return errors, np.array([m.substitutions + m.deletions + m.hits for m in found], float)
 
-    def rate(errors: np.ndarray, words: np.ndarray, axis: int) -> np.ndarray:
+
+def rate(errors: np.ndarray, words: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """Errors of a hundred words, and the ends of the 95 % interval, by bootstrap over utterances.
+
+    Args:
+        errors: (N,); or the differences of two recognisers' errors, for paired comparisons.
+        words: (N,).
+        seed: Of the bootstrap.
+    """
+    from scipy.stats import bootstrap
+
+    def of(errors: np.ndarray, words: np.ndarray, axis: int) -> np.ndarray:
         return 100 * errors.sum(axis) / words.sum(axis)
 
-    low = high = rate(errors, words, 0)
-    if len(spoken) > 1:
-        interval = bootstrap(
-            (errors, words),
-            rate,
-            paired=True,
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            confidence_level=CONFIDENCE_LEVEL,
-            method="percentile",
-            random_state=seed,
-        ).confidence_interval
-        low, high = interval
-    cer = 100 * jiwer.cer(texts, found)
-    return ErrorRates(cer, float(rate(errors, words, 0)), float(low), float(high))
+    mean = float(of(errors, words, 0))
+    if len(words) == 1:
+        return mean, mean, mean
+    low, high = bootstrap(
+        (errors, words),
+        of,
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE_LEVEL,
+        method="percentile",
+        random_state=seed,
+    ).confidence_interval
+    return mean, float(low), float(high)
 
 
 def read_curve(path: str | Path) -> list[Point]:

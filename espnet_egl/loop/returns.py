@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from espnet_egl.data.kaldi import read_durations, read_table, subset_data_dir, write_table
 from espnet_egl.errors import DataError
-from espnet_egl.tables import duration, write_rows
+from espnet_egl.exchange import Answer
+from espnet_egl.tables import duration, one_line, read_rows, write_rows
 
-if TYPE_CHECKING:
-    from espnet_egl.exchange import Answer
-
-RETURNED_COLUMNS = ("utterance", "state", "seconds", "detail")
+RETURNED_COLUMNS = ("utterance", "state", "seconds", "reason", "detail")
+# Of a round's clips: all, those that a method chose, those that were drawn at random.
+PARTS = ("all", "chosen", "random")
 # How many examples a message names.
 EXAMPLES = 3
 
@@ -77,6 +76,23 @@ def check(
     )
 
 
+def reveal(truth: str | Path, selected: Sequence[str]) -> list[Answer]:
+    """The transcripts of what was selected, and of nothing else, as if people had written them.
+
+    Args:
+        truth: The pool's transcripts, Kaldi's ``text``; one without words is not speech.
+        selected: Utterances.
+
+    Raises:
+        DataError: It lacks one of them.
+    """
+    texts = read_table(truth)
+    if missing := [uid for uid in selected if uid not in texts]:
+        raise DataError(f"{truth} lacks '{missing[0]}', which was selected")
+    answers = ((uid, one_line(texts[uid])) for uid in selected)
+    return [Answer(u, text, "" if text else "not_speech", str(truth)) for u, text in answers]
+
+
 def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | Path) -> None:
     """Write the labelled utterances as a Kaldi data directory, and ``returned.tsv``.
 
@@ -99,19 +115,44 @@ def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | P
         )
     durations = read_durations(select_dir / "utt2dur")
     subset_data_dir(select_dir, output_dir, returns.labelled, durations)
-    write_rows(output_dir / "returned.tsv", RETURNED_COLUMNS, _rows(returns, durations))
+    reasons = {row["utterance"]: row["reason"] for row in read_rows(select_dir / "selection.tsv")}
+    rows = _rows(returns, durations, reasons)
+    write_rows(output_dir / "returned.tsv", RETURNED_COLUMNS, rows)
     # Written last: a directory without it is not labelled yet.
     write_table(text, returns.labelled)
 
 
-def _rows(returns: Returns, durations: Mapping[str, float]) -> list[list[str]]:
+def _rows(
+    returns: Returns, durations: Mapping[str, float], reasons: Mapping[str, str]
+) -> list[list[str]]:
     rows = []
     for uid in sorted([*returns.labelled, *returns.marked, *returns.out]):
         state = "labelled" if uid in returns.labelled else returns.marked.get(uid, "out")
         unknown = returns.unknown_tokens.get(uid, [])
         detail = f"tokens unknown to the model: {' '.join(unknown)}" if unknown else ""
-        rows.append([uid, state, f"{durations[uid]:.3f}", detail])
+        rows.append([uid, state, f"{durations[uid]:.3f}", reasons[uid], detail])
     return rows
+
+
+def read_handled(directory: str | Path, part: str = "all") -> dict[str, float]:
+    """What annotators worked on, with or without a transcript in the end.
+
+    Args:
+        directory: What :func:`write_labelled` left.
+        part: One of PARTS.
+
+    Returns:
+        Utterance -> seconds.
+
+    Raises:
+        DataError: ``returned.tsv`` is missing.
+    """
+    return {
+        row["utterance"]: float(row["seconds"])
+        for row in read_rows(Path(directory) / "returned.tsv")
+        if row["state"] != "out"
+        and part in ("all", "random" if row["reason"] == "random" else "chosen")
+    }
 
 
 def describe(returns: Returns, durations: Mapping[str, float]) -> str:

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_egl.data.kaldi import read_table, read_utterances, write_table
 from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.loop.curve import Point, read_curve
 from espnet_egl.progress import progress
@@ -58,18 +57,19 @@ class Simulation:
     Attributes:
         directory: Where all of it goes.
         score_dir: What stage 20 left of the whole pool: the first round's scores.
-        truth: The pool's transcripts, Kaldi's ``text``.
-        command: What runs the recipe's stages: a program and its options.
+        command: What runs the recipe's stages: a program and its options. Stage 23 is given the
+            pool's transcripts by them, and takes those of the selection.
         rounds: In which a cell's budget is spent, an equal part each.
         tag: Stands after the methods' names in the learning curve.
+        inherited: File descriptors for the stages: what outlives this process keeps its lock.
     """
 
     directory: Path
     score_dir: Path
-    truth: Path
     command: tuple[str, ...]
     rounds: int = 1
     tag: str = ""
+    inherited: tuple[int, ...] = ()
 
     def run(self, cell: Cell) -> None:
         """All rounds of a cell; one that is done is not done again.
@@ -103,8 +103,6 @@ class Simulation:
         if number > 1:
             self._stages(here, 20, 20, options)
         self._stages(here, 21, 21, options)
-        self._reveal(here)
-        options += ["--al_return", str(here / "revealed"), "--al_return_format", "text"]
         options += ["--al_curve_args", f"--name {cell.method}{self.tag} --budget {cell.budget}"]
         self._stages(here, 23, 25, options)
         (here / "done").touch()
@@ -119,21 +117,18 @@ class Simulation:
             return f"{max(1, whole.utterances // self.rounds)}utt"
         return f"{(whole.seconds or 0) / 3600 / self.rounds:.6f}h"
 
-    def _reveal(self, here: Path) -> None:
-        """The transcripts of what was selected, and of nothing else."""
-        truth = read_table(self.truth)
-        selected = read_utterances(here / "select")
-        if missing := [uid for uid in selected if uid not in truth]:
-            raise DataError(f"{self.truth} lacks '{missing[0]}', which was selected")
-        write_table(here / "revealed", {uid: truth[uid] for uid in selected})
-
     def _stages(self, here: Path, first: int, last: int, options: Sequence[str]) -> None:
         log = here / f"stage{first}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [*self.command, *options, "--stage", str(first), "--stop_stage", str(last)]
         with log.open("w", encoding="utf-8") as f:
             done = subprocess.run(  # noqa: S603 - the recipe's own command, no shell
-                command, stdout=f, stderr=f, stdin=subprocess.DEVNULL, check=False
+                command,
+                stdout=f,
+                stderr=f,
+                stdin=subprocess.DEVNULL,
+                pass_fds=self.inherited,
+                check=False,
             )
         if done.returncode != 0:
             end = "".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-8:])

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from espnet_egl.selection.budget import Prices
 
 Curves = dict[str, dict[int, "Curve"]]
+# Method -> budget -> mean hours, and the WER of every seed.
+Rates = dict[str, dict[str, tuple[float, np.ndarray]]]
+# Points of WER: below it, a price for a point means nothing.
+LEAST_GAIN = 0.01
 
 
 def tables(
@@ -26,26 +30,22 @@ def tables(
     Args:
         path: ``curve.tsv``.
         test_set: Whose error rates.
-        against: The method to compare with.
+        against: The method to compare with; where it is not there, nothing is compared.
         seed_hours: Of the seed set; 0: nothing is foretold.
-        prices: Of labelling; false: costs are not told.
+        prices: Of labelling, where the curve has no costs; both false: costs are not told.
 
     Raises:
-        DataError: See :func:`.worth.read_curves`; or the method to compare with is not there.
+        DataError: See :func:`.worth.read_curves`.
     """
     hours = worth.read_curves(path, test_set, "hours")
     clips = worth.read_curves(path, test_set, "utterances")
-    if against not in hours:
-        raise DataError(f"{path}: '{against}', to compare with, is not in it; give --against")
-    sizes = next(iter(hours[against].values())).size[1:]
-    counts = next(iter(clips[against].values())).size[1:]
-    return [
-        *_rates(hours, sizes),
-        *_differences(hours, against, sizes, "hours"),
-        *_differences(clips, against, counts, "clips"),
-        *_saved(hours, against, sizes),
-        *_forecasts(hours, clips, seed_hours, prices),
-    ]
+    lines = _rates(worth.read_rates(path, test_set))
+    if against in hours and len(hours) > 1:
+        lines += _differences(hours, against, "hours")
+        lines += _differences(clips, against, "clips")
+        lines += _saved(hours, against)
+    costs = worth.read_curves(path, test_set, "cost")
+    return lines + _forecasts(hours, clips, costs, seed_hours, prices)
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -57,20 +57,25 @@ def _heads(sizes: np.ndarray, unit: str) -> list[str]:
     return [f"{size:.3g} h" if unit == "hours" else f"{size:.0f} clips" for size in sizes]
 
 
-def _rates(curves: Curves, sizes: np.ndarray) -> list[str]:
-    rows = []
-    for method, by_seed in curves.items():
-        means = [
-            worth.estimate(np.array([curve.wer[i + 1] for curve in by_seed.values()]))
-            for i in range(min(len(c.wer) for c in by_seed.values()) - 1)
+def _rates(rates: Rates) -> list[str]:
+    """The cells as they were measured; budgets in the order of their hours."""
+    hours: dict[str, list[float]] = {}
+    for by_budget in rates.values():
+        for budget, (size, _) in by_budget.items():
+            hours.setdefault(budget, []).append(size)
+    budgets = sorted(hours, key=lambda budget: float(np.mean(hours[budget])))
+    rows = [
+        [
+            method or "seed model",
+            *(_cell(by_budget[b][1]) if b in by_budget else "-" for b in budgets),
         ]
-        cells = [str(m) for m in means] + ["-"] * (len(sizes) - len(means))
-        rows.append([method, str(len(by_seed)), *cells])
-    return _table("WER, %", ["method", "seeds", *_heads(sizes, "hours")], rows)
+        for method, by_budget in rates.items()
+    ]
+    return _table("WER, %", ["method", *(b or "nothing" for b in budgets)], rows)
 
 
-def _differences(curves: Curves, against: str, sizes: np.ndarray, unit: str) -> list[str]:
-    rows = []
+def _differences(curves: Curves, against: str, unit: str) -> list[str]:
+    rows, sizes = [], next(iter(curves[against].values())).size[1:]
     for method, by_seed in curves.items():
         if method == against:
             continue
@@ -82,8 +87,8 @@ def _differences(curves: Curves, against: str, sizes: np.ndarray, unit: str) -> 
     return _table(f"WER minus that of {against} with as many {unit} labelled", head, rows)
 
 
-def _saved(curves: Curves, against: str, sizes: np.ndarray) -> list[str]:
-    rows = []
+def _saved(curves: Curves, against: str) -> list[str]:
+    rows, sizes = [], next(iter(curves[against].values())).size[1:]
     for method, by_seed in curves.items():
         if method == against:
             continue
@@ -102,27 +107,31 @@ def _cell(values: np.ndarray) -> str:
     return str(worth.estimate(values)) if len(values) else "-"
 
 
-def _forecasts(hours: Curves, clips: Curves, seed_hours: float, prices: Prices) -> list[str]:
+def _forecasts(
+    hours: Curves, clips: Curves, costs: Curves, seed_hours: float, prices: Prices
+) -> list[str]:
     if seed_hours == 0:
         return []
     rows = []
     for method, by_seed in hours.items():
         last = max(curve.size[-1] for curve in by_seed.values())
+        count = max(curve.size[-1] for curve in clips[method].values())
+        cost = max(curve.size[-1] for curve in costs[method].values())
+        if prices:
+            cost = last * prices.per_hour + count * prices.per_clip
         try:
             now = worth.forecast(by_seed, last, seed_hours)
             more = worth.forecast(by_seed, 2 * last, seed_hours)
         except DataError:
             continue
         gain = now.mean - more.mean
-        row = [method, str(now), str(more)]
-        if prices:
-            count = max(curve.size[-1] for curve in clips[method].values())
-            cost = last * prices.per_hour + count * prices.per_clip
-            row.append(f"{cost / gain:.0f}" if gain > 0.01 else "no gain in sight")
+        price = "-"
+        if cost:
+            price = f"{cost / gain:.0f}" if gain > LEAST_GAIN else "no gain in sight"
         # Less than the uncertainty of the figure itself cannot be told from nothing.
-        row.append("yes" if more.high < now.mean else "cannot be told: label in small steps")
-        rows.append(row)
+        hint = "yes" if more.high < now.mean else "cannot be told: label in small steps"
+        rows.append([method, str(now), str(more), price, hint])
     head = ["method", "WER now, by the fit", "with twice the hours"]
-    head += ["cost of a point of WER from here"] if prices else []
+    head += ["cost of a point of WER from here", "worth going on"]
     title = "What comes next, by a power law fitted to the curve"
-    return _table(title, [*head, "worth going on"], rows) if rows else []
+    return _table(title, head, rows) if rows else []

@@ -11,8 +11,9 @@ import soundfile
 
 from espnet_egl.data.audio import read_audio
 from espnet_egl.data.kaldi import read_segments, read_table, write_spk2utt, write_table
-from espnet_egl.errors import DataError, UtteranceError
+from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.files import atomic_open, write_lines
+from espnet_egl.loop.returns import read_handled
 from espnet_egl.progress import progress
 from espnet_egl.tables import SKIPPED_COLUMNS, write_rows
 
@@ -25,6 +26,7 @@ def join_sets(
     min_seconds: float = 0.0,
     max_seconds: float = float("inf"),
     allow_pipes: bool = True,
+    part: str = "all",
 ) -> tuple[int, int, int]:
     """Write a training set as ESPnet's stage 4 leaves one.
 
@@ -39,6 +41,7 @@ def join_sets(
         min_seconds: Shorter clips are not trained on, as with ESPnet's own data.
         max_seconds: Nor longer ones.
         allow_pipes: Whether commands in wav.scp are run.
+        part: Of what is labelled: one of :data:`.returns.PARTS`.
 
     Returns:
         How many utterances are of the seed set, how many labelled ones were added, and how
@@ -51,7 +54,9 @@ def join_sets(
     tables = {name: read_table(seed_dir / name) for name in ("wav.scp", "text", "utt2spk")}
     count, skipped, added = len(tables["text"]), [], 0
     for directory in map(Path, labelled_dirs):
-        texts, speakers = read_table(directory / "text"), read_table(directory / "utt2spk")
+        wanted = read_handled(directory, part)
+        texts = {u: text for u, text in read_table(directory / "text").items() if u in wanted}
+        speakers = read_table(directory / "utt2spk")
         clips = _clips(directory)
         for uid, text in progress(sorted(texts.items()), len(texts)):
             if uid in tables["text"]:
@@ -75,6 +80,32 @@ def join_sets(
     write_lines(output_dir / "feats_type", ["raw"])
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, sorted(skipped))
     return count, added, len(skipped)
+
+
+def parse_rate(text: str) -> int:
+    """``16k`` or ``16000`` in Hz.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    import humanfriendly
+
+    try:
+        return humanfriendly.parse_size(text)
+    except humanfriendly.InvalidSize as e:
+        raise ConfigError(f"--fs {text}: write it as 16k or 16000") from e
+
+
+def total_samples(shape_file: str | Path) -> int:
+    """Of all utterances in ESPnet's ``speech_shape``.
+
+    Raises:
+        DataError: It is missing or malformed.
+    """
+    try:
+        return sum(int(shape.split(",")[0]) for shape in read_table(shape_file).values())
+    except ValueError as e:
+        raise DataError(f"{shape_file}: not the shapes of a training set: {e}") from e
 
 
 Clip = tuple[str, float, float | None]  # wav.scp's entry, start and end in seconds

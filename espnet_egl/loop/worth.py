@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 AXES = ("hours", "utterances")
 RESAMPLES = 2000
+# Of a size: methods with the same budget spend it not quite alike.
+SLACK = 0.02
 LEVEL = 0.95
 
 
@@ -75,6 +77,8 @@ class Curve:
 
     def at(self, size: float) -> float:
         """WER by straight interpolation; NaN beyond the last point."""
+        # A budget is never spent to the last second.
+        size = min(size, self.size[-1]) if size <= self.size[-1] * (1 + SLACK) else size
         return float(np.interp(size, self.size, self.wer, right=np.nan))
 
     def reaches(self, wer: float) -> float:
@@ -101,11 +105,8 @@ def read_curves(path: str | Path, test_set: str, axis: str) -> dict[str, dict[in
     Raises:
         DataError: It is missing or malformed, or has no such test set.
     """
-    import pandas as pd
-
     try:
-        table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype={"method": str})
-        table = table[table["test_set"] == test_set]
+        table = _read(path, test_set)
         start = table.loc[table["round"] == 0, "wer"]
         rows = table[table["round"] > 0]
         curves: dict[str, dict[int, Curve]] = {}
@@ -116,6 +117,32 @@ def read_curves(path: str | Path, test_set: str, axis: str) -> dict[str, dict[in
     if not curves:
         raise DataError(f"{path}: no round of test set '{test_set}' is in it")
     return curves
+
+
+def read_rates(path: str | Path, test_set: str) -> dict[str, dict[str, tuple[float, np.ndarray]]]:
+    """Method -> budget -> mean hours, and the WER of every seed; the seed model's method is empty.
+
+    Raises:
+        DataError: As :func:`read_curves`.
+    """
+    try:
+        table = _read(path, test_set).sort_values("round")
+        # Of several rounds with one budget, the last is the one that spent it.
+        table = table.groupby(["method", "budget", "seed"], as_index=False, sort=False).last()
+        rates: dict[str, dict[str, tuple[float, np.ndarray]]] = {}
+        for (method, budget), group in table.groupby(["method", "budget"]):
+            figures = (float(group["hours"].mean()), group["wer"].to_numpy(float))
+            rates.setdefault(str(method), {})[str(budget)] = figures
+    except (OSError, ValueError, KeyError) as e:
+        raise DataError(f"{path}: not a learning curve: {e}") from e
+    return rates
+
+
+def _read(path: str | Path, test_set: str) -> pd.DataFrame:
+    import pandas as pd
+
+    table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype={"method": str, "budget": str})
+    return table[table["test_set"] == test_set]
 
 
 def _curve(group: pd.DataFrame, start: pd.Series, axis: str) -> Curve:

@@ -53,21 +53,27 @@ def test_hypotheses_of_another_test_set_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_point_is_added_once(tmp_path: Path) -> None:
-    for name, text in (("ref", "a one two\n"), ("hyp", "a one\n"), ("utt2dur", "x 1800\ny 1800\n")):
+    returned = "utterance\tstate\tseconds\treason\nx\tlabelled\t1800\tegl rank 1 of 9\n"
+    # What annotators listened to was paid for, whatever they heard; what is out was not.
+    returned += "y\tnot_speech\t1800\trandom\nz\tout\t1800\tegl rank 2 of 9\n"
+    for name, text in (("ref", "a one two\n"), ("hyp", "a one\n"), ("returned.tsv", returned)):
         (tmp_path / name).write_text(text)
-    (tmp_path / "manifest.json").write_text(json.dumps({"method": "egl", "budget": "20%"}))
+    made_with = {"method": "egl", "budget": "20%", "price_per_hour": 60, "price_per_clip": 0.5}
+    (tmp_path / "manifest.json").write_text(json.dumps(made_with))
     curve = tmp_path / "curve.tsv"
     result = f"test,{tmp_path / 'ref'},{tmp_path / 'hyp'}"
     seed = ["--result", result, "--curve_file", str(curve), "--corpus", "c"]
     cmd = [*seed, "--labelled_dir", str(tmp_path), "--select_dir", str(tmp_path), "--round", "1"]
-    cmd += ["--price_per_hour", "60", "--price_per_clip", "0.5", "--train_seconds", "12"]
+    cmd += ["--train_seconds", "12"]
     for _ in range(2):
         al_curve.main(seed)
         al_curve.main(cmd)
+        al_curve.main([*cmd, "--part", "random", "--price_per_clip", "2"])
     assert curve.read_text().splitlines() == [
         "\t".join(CURVE_COLUMNS),
         "c\t\t0\t0\t\ttest\t0\t0.0000\t0.00\t57.14\t50.00\t50.00\t50.00\t0",
         "c\tegl\t0\t1\t20%\ttest\t2\t1.0000\t61.00\t57.14\t50.00\t50.00\t50.00\t12",
+        "c\tegl:random\t0\t1\t20%\ttest\t1\t0.5000\t32.00\t57.14\t50.00\t50.00\t50.00\t12",
     ]
 
 

@@ -22,6 +22,8 @@ def selection(tmp_path: Path, uids: str = "abc") -> Path:
     directory.mkdir(exist_ok=True)
     for name, value in (("wav.scp", "/x.wav"), ("utt2spk", "s"), ("utt2dur", "1.5")):
         (directory / name).write_text("".join(f"{uid} {value}\n" for uid in uids))
+    rows = (f"{uid}\t{'random' if uid == 'b' else 'egl rank 1 of 9'}\n" for uid in uids)
+    (directory / "selection.tsv").write_text("utterance\treason\n" + "".join(rows))
     return directory
 
 
@@ -124,11 +126,14 @@ def test_a_part_comes_back_then_the_rest(
     assert read_table(labelled / "text") == {"a": "one", "c": "zone"}
     rows = (labelled / "returned.tsv").read_text().splitlines()
     assert rows == [
-        "utterance\tstate\tseconds\tdetail",
-        "a\tlabelled\t1.500\t",
-        "b\tnot_speech\t1.500\t",
-        "c\tlabelled\t1.500\ttokens unknown to the model: z",
+        "utterance\tstate\tseconds\treason\tdetail",
+        "a\tlabelled\t1.500\tegl rank 1 of 9\t",
+        "b\tnot_speech\t1.500\trandom\t",
+        "c\tlabelled\t1.500\tegl rank 1 of 9\ttokens unknown to the model: z",
     ]
+    assert returns.read_handled(labelled) == {"a": 1.5, "b": 1.5, "c": 1.5}
+    assert list(returns.read_handled(labelled, "chosen")) == ["a", "c"]
+    assert list(returns.read_handled(labelled, "random")) == ["b"]
 
 
 @pytest.mark.parametrize("text", ["a\tother\t\n", "b\tone\t\n"])
@@ -147,3 +152,30 @@ def test_nothing_filled_in_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         run(tmp_path, HEADER + "a\t\t\n")
     assert "no clip has a transcript yet" in capsys.readouterr().err
+
+
+def test_while_people_work_the_one_command_waits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, HEADER + "a\t\t\n", "--wait", "true")
+    assert f"Fill in {tmp_path / 'back'} and run the same" in capsys.readouterr().out
+    assert not (tmp_path / "labelled").exists()
+
+
+def test_known_transcripts_stand_for_annotators(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = tmp_path / "truth"
+    truth.write_text("a one\nb\nhidden secret\n")
+    cmd = ["--output_dir", str(tmp_path / "labelled"), "--truth", str(truth)]
+    al_import.main(["--select_dir", str(selection(tmp_path, "ab")), *cmd])
+    assert read_table(tmp_path / "labelled" / "text") == {"a": "one"}
+    assert returns.read_handled(tmp_path / "labelled") == {"a": 1.5, "b": 1.5}
+    for path in (tmp_path / "labelled").iterdir():
+        assert "secret" not in path.read_text()
+    with pytest.raises(SystemExit):
+        al_import.main(["--select_dir", str(selection(tmp_path, "abc")), *cmd])
+    assert f"{truth} lacks 'c', which was selected" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        al_import.main(["--select_dir", str(tmp_path / "select"), *cmd[:2]])
+    assert "give either --return_file or --truth" in capsys.readouterr().err

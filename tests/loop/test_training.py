@@ -20,6 +20,11 @@ def data_dir(directory: Path, **tables: str) -> Path:
     directory.mkdir(parents=True)
     for name, text in tables.items():
         (directory / name.replace("_scp", ".scp")).write_text(text)
+    uids = [line.split()[0] for line in tables["text"].splitlines()]
+    # The first is drawn, the others are chosen.
+    rows = [f"{u}\tlabelled\t1\t{'egl rank 1 of 9' if i else 'random'}" for i, u in enumerate(uids)]
+    head = "utterance\tstate\tseconds\treason"
+    (directory / "returned.tsv").write_text("\n".join([head, *rows]) + "\n")
     return directory
 
 
@@ -89,3 +94,36 @@ def test_the_command_prints_the_sizes(
     assert "1 of the seed set, 1 labelled" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         al_train_data.main([*cmd, "--fs", "fast"])
+
+
+def test_a_part_of_what_is_labelled(tmp_path: Path, seed: Path) -> None:
+    ready = wav(tmp_path / "ready.wav", 1.0)
+    new = data_dir(
+        tmp_path / "n",
+        wav_scp=f"a {ready}\nb {ready}\n",
+        text="a one\nb two\n",
+        utt2spk="a x\nb x\n",
+    )
+    for part, expected in (
+        ("all", ["a", "b", "s"]),
+        ("random", ["a", "s"]),
+        ("chosen", ["b", "s"]),
+    ):
+        join_sets(seed, [new], tmp_path / part, RATE, part=part)
+        assert list(read_table(tmp_path / part / "text")) == expected
+
+
+def test_a_model_of_other_data_is_not_taken_for_this_ones(
+    tmp_path: Path, seed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready = wav(tmp_path / "ready.wav", 1.0)
+    new = data_dir(tmp_path / "n", wav_scp=f"a {ready}\n", text="a one\n", utt2spk="a x\n")
+    cmd = ["--seed_dir", str(seed), "--labelled_dir", str(new), "--output_dir", str(tmp_path / "o")]
+    cmd += ["--fs", "8k", "--model_dir", str(tmp_path / "asr")]
+    for _ in range(2):
+        al_train_data.main([*cmd, "--train_options", "--max_epoch 5"])
+    (new / "text").write_text("a two\n")
+    for options in ("--max_epoch 5", "--max_epoch 6"):
+        with pytest.raises(SystemExit):
+            al_train_data.main([*cmd, "--train_options", options])
+        assert "move the directory away" in capsys.readouterr().err

@@ -71,15 +71,14 @@ def test_a_forecast_covers_what_it_cannot_know() -> None:
     assert 0.1 < found.high - found.low < 6
 
 
-def write_curve(path: Path) -> Path:
+def write_curve(path: Path, cost_per_hour: float = 0) -> Path:
     lines = ["\t".join(RESULT_COLUMNS), "c\t\t0\t0\t\t0\t0\t0\ttest\t9\t40\t39\t41"]
     for method, wers in (("random", (30, 25, 20)), ("egl", (20, 18, 16))):
         for seed in (0, 1):
             for budget, hours, wer in zip(("5%", "10%", "20%"), (1, 2, 4), wers, strict=True):
-                lines.append(
-                    f"c\t{method}\t{seed}\t1\t{budget}\t{hours * 100}\t{hours}\t0\ttest\t9\t"
-                    f"{wer + seed}\t0\t0"
-                )
+                size = f"{hours * 100}\t{hours}\t{hours * cost_per_hour}"
+                rates = f"9\t{wer + seed}\t0\t0"
+                lines.append(f"c\t{method}\t{seed}\t1\t{budget}\t{size}\ttest\t{rates}")
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -91,27 +90,50 @@ def test_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     al_worth.main([*cmd, "--seed_hours", "1", "--price_per_hour", "60"])
     text = out.read_text()
     assert text in capsys.readouterr().out
-    assert "| random | 2 | 30.50 (30.00 to 31.00) |" in text
+    assert "| seed model | 40.00 (one seed) | - | - | - |" in text
+    assert "| random | - | 30.50 (30.00 to 31.00) | 25.50 (25.00 to 26.00) |" in text
     assert "| egl | -10.00 (-10.00 to -10.00) | -7.00 (-7.00 to -7.00) | -4.00" in text
     # Seed 0: 30 % after half an hour of 1; seed 1: 31 % after 9 of 19 parts of one.
     assert "| egl | 51.32 (50.00 to 52.63) |" in text
     assert "cost of a point of WER from here" in text
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--test_set", "dev"], "no round of test set 'dev'"),
-        (["--against", "chance"], "'chance', to compare with, is not in it"),
-    ],
-)
-def test_what_is_not_there_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+def test_the_costs_of_the_curve_are_the_prices(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shapes = tmp_path / "speech_shape"
+    shapes.write_text("a 28800000\nb 28800000\n")
+    options = ["--seed_shape_file", str(shapes), "--fs", "16k"]
+    dear = write_curve(tmp_path / "dear.tsv", cost_per_hour=60)
+    al_worth.main(["--curve_file", str(dear), *options])
+    by_cost = capsys.readouterr().out
+    free = write_curve(tmp_path / "free.tsv")
+    al_worth.main(["--curve_file", str(free), "--seed_hours", "1", "--price_per_hour", "60"])
+    assert capsys.readouterr().out == by_cost
+    assert "cost of a point of WER from here" in by_cost
+
+
+def test_a_curve_without_random_has_nothing_to_be_compared_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_curve(tmp_path / "curve.tsv")
+    al_worth.main(["--curve_file", str(path), "--against", "chance", "--seed_hours", "1"])
+    printed = capsys.readouterr().out
+    assert "WER minus" not in printed
+    assert "What comes next" in printed
+
+
+def test_budgets_spent_not_quite_alike_are_compared() -> None:
+    curve = Curve(np.array([0.0, 1.0, 1.99]), np.array([40.0, 30.0, 20.0]))
+    assert curve.at(2.0) == 20.0
+    assert np.isnan(curve.at(2.1))
+
+
+def test_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_curve(tmp_path / "curve.tsv")
     with pytest.raises(SystemExit):
-        al_worth.main(["--curve_file", str(path), *options])
-    assert message in capsys.readouterr().err
+        al_worth.main(["--curve_file", str(path), "--test_set", "dev"])
+    assert "no round of test set 'dev'" in capsys.readouterr().err
     path.write_text("nonsense\n")
     with pytest.raises(DataError, match="not a learning curve"):
         worth.read_curves(path, "test", "hours")

@@ -134,7 +134,8 @@ def killed(recipe: Path) -> None:
     )  # fmt: skip
     end = time.monotonic() + 300
     while not list(recipe.glob("exp/al_*/sim/cells/*/*/*/r1/asr/train.log")):
-        assert time.monotonic() < end and process.poll() is None
+        assert time.monotonic() < end
+        assert process.poll() is None
         time.sleep(0.2)
     # run.pl and its jobs are of the same process group.
     os.killpg(process.pid, signal.SIGKILL)

@@ -14,7 +14,7 @@ set -o pipefail
 
 # Everything here is named al_*: asr.sh is sourced below and sets a hundred other variables.
 al_first_stage=20   # The first of our stages.
-al_last_stage=25    # The last of our stages.
+al_last_stage=26    # The last of our stages.
 
 # Empty: as al_config has it, or else the commands' own defaults.
 al_method=          # Acquisition method that decides which utterances are selected.
@@ -37,8 +37,10 @@ al_return_format=   # The format of it: tsv, or text (Kaldi's).
 al_train_from=scratch # Train anew, or go on from the model that scored the pool (last).
 al_train_args=      # Arguments for training beside asr_args, e.g., "--max_epoch 10".
 al_curve_args=      # Arguments for al_curve, e.g., "--price_per_hour 60".
+al_worth_args=      # Arguments for al_worth.
+al_pilot=false      # Whether the round is a pilot: half chosen, half drawn, to compare them.
 al_simulate=false   # Whether to run rounds over a pool whose transcripts exist.
-al_truth=           # These transcripts (Kaldi's text), hidden until they are selected.
+al_truth=           # The pool's transcripts (Kaldi's text), hidden until they are selected.
 al_methods="random egl confidence"  # What is compared.
 al_budgets="5% 10% 20% 40%"         # At which sizes.
 al_rounds=1         # In how many rounds a budget is spent.
@@ -69,6 +71,7 @@ Stages:
     23    Take the transcripts back: a Kaldi data directory with text. Again when more have come.
     24    Train on the seed set and everything labelled so far (asr.sh's stages 10 and 11).
     25    Decode and score the test sets (stages 12 and 13): a point of the learning curve each.
+    26    What was it worth: the learning curve, what comes next, a pilot's answer.
 
 Options:
     --al_method        # Acquisition method that decides, or several: egl+confidence (default:
@@ -100,10 +103,16 @@ Options:
                        # (default="${al_train_from}").
     --al_train_args    # Arguments for training beside asr_args, e.g., "--max_epoch 10".
     --al_curve_args    # Arguments for al_curve, e.g., "--price_per_hour 60".
+    --al_worth_args    # Arguments for al_worth (stage 26), e.g., "--against confidence".
+    --al_pilot         # true: a first, small round, 300utt if --al_budget is not given, half of them drawn
+                       # at random. Stage 24 also trains on each half alone, and stage 26 says in plain
+                       # words whether labelling pays, and choosing. Run --stage 20 --stop_stage 26;
+                       # when the clips are transcribed, the same again (default="${al_pilot}").
     --al_simulate      # true: what would labelling buy? Rounds over a pool whose transcripts exist,
                        # for every one of --al_methods, --al_budgets and --al_seeds: curve.tsv
                        # (default="${al_simulate}").
-    --al_truth         # These transcripts (Kaldi's text), hidden until they are selected.
+    --al_truth         # The pool's transcripts (Kaldi's text), hidden until they are selected: stage 23
+                       # takes them in place of annotators.
     --al_methods       # What is compared (default="${al_methods}").
     --al_budgets       # At which sizes (default="${al_budgets}").
     --al_rounds        # In how many rounds a budget is spent (default="${al_rounds}").
@@ -182,6 +191,11 @@ for al_number in "${al_stage}" "${al_stop_stage:-1}" "${al_round}" "${al_nj:-1}"
 done
 [[ "${al_simulate}" =~ ^(true|false)$ ]] || {
     echo "$0: expected \"true\" or \"false\": --al_simulate ${al_simulate}" 1>&2; exit 2; }
+[[ "${al_pilot}" =~ ^(true|false)$ ]] || {
+    echo "$0: expected \"true\" or \"false\": --al_pilot ${al_pilot}" 1>&2; exit 2; }
+if "${al_pilot}"; then
+    : "${al_budget:=300utt}" "${al_random_share:=0.5}"
+fi
 [[ "${al_train_from}" =~ ^(scratch|last)$ ]] || {
     echo "$0: expected \"scratch\" or \"last\": --al_train_from ${al_train_from}" 1>&2; exit 2; }
 [[ "${al_gpu}" =~ ^(true|false)$ ]] || {
@@ -236,6 +250,14 @@ if [ "${al_round}" -gt 1 ]; then
         exit 1
     fi
 fi
+# A pool may stand among the test sets, so that asr.sh formats it.
+al_test_sets=
+for dset in ${test_sets}; do
+    [ "${dset}" = "${al_pool}" ] || al_test_sets+=" ${dset}"
+done
+# What stage 24 trains on: in a pilot also each half alone.
+al_parts=(all)
+"${al_pilot}" && al_parts=(all chosen random)
 al_config_opts=()
 [ -n "${al_config}" ] && al_config_opts=(--config "${al_config}")
 
@@ -337,6 +359,94 @@ al_score_data() {
 }
 
 
+# Where every round stands, for people.
+al_state() {
+    ${python} -m espnet_egl.bin.al_state --al_dir "${al_dir}" --output_file "${al_dir}/state.yaml" > /dev/null
+}
+
+
+# The model of a part of what is labelled.
+al_part_dir() {
+    if [ "$1" = all ]; then
+        al_model_dir "${al_round}"
+    else
+        echo "$(al_model_dir "${al_round}")_$1"
+    fi
+}
+
+
+# Train on the seed set and a part of what is labelled: al_train <part>
+al_train() {
+    local _exp _train_set _opts=() _dir _start _train_args="${al_train_args}"
+    _exp="$(al_part_dir "$1")"
+    # Beside asr.sh's own training sets, whose directory it prescribes.
+    _train_set="${_exp#"${expdir}"/}"
+    _train_set="${train_set}_${_train_set//\//_}"
+    # Every random seed trains another model.
+    [ -n "${al_seed}" ] && _train_args+=" --seed ${al_seed}"
+    for _dir in "${al_labelled_dirs[@]}"; do
+        _opts+=(--labelled_dir "${_dir}")
+    done
+    ${python} -m espnet_egl.bin.al_train_data "${_opts[@]}" --part "$1" \
+        --seed_dir "${data_feats}/${train_set}" \
+        --output_dir "${data_feats}/${_train_set}" \
+        --model_dir "${_exp}" --train_options "${al_train_from} ${asr_args} ${_train_args}" \
+        --fs "${fs}" --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
+        ${al_config_opts[@]+"${al_config_opts[@]}"}
+
+    _opts=(--train_set "${_train_set}" --asr_exp "${_exp}" --asr_stats_dir "${al_round_dir}/asr_stats${_exp#"${al_round_dir}/asr"}")
+    [ "${al_train_from}" = last ] && _opts+=(--pretrained_model "${asr_exp}/${inference_asr_model}")
+    [ -n "${_train_args}" ] && _opts+=(--asr_args "${asr_args} ${_train_args}")
+    # The seed set is perturbed already.
+    [ -n "${speed_perturb_factors:-}" ] && _opts+=(--speed_perturb_factors "")
+    _start=${SECONDS}
+    ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 10 --stop_stage 11 "${_opts[@]}"
+    echo $((SECONDS - _start)) > "${_exp}/train_seconds"
+}
+
+
+# Decode the test sets, and score them where that can be done: al_decode <model>
+al_decode() {
+    log "Stage 25: Decode and score: $1"
+    local _stop=12
+    # asr.sh scores by sclite, or has a script of its own for it.
+    if [ -e scripts/score.py ] || command -v sclite > /dev/null; then
+        _stop=13
+    fi
+    ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 12 --stop_stage "${_stop}" --asr_exp "$1" \
+        --test_sets "${al_test_sets# }"
+}
+
+
+# Points of the learning curve: al_point <model> <option of al_curve>...
+al_point() {
+    local _exp=$1 _opts=() _dset
+    shift
+    for _dset in ${al_test_sets}; do
+        [ -e "${_exp}/${inference_tag}/${_dset}/text" ] || return 0
+        _opts+=(--result "${_dset},${data_feats}/${_dset}/text,${_exp}/${inference_tag}/${_dset}/text")
+    done
+    # shellcheck disable=SC2086
+    ${python} -m espnet_egl.bin.al_curve "${_opts[@]}" --curve_file "${al_curve_file}" \
+        --corpus "$(basename "$(dirname "${PWD}")")" ${al_seed:+--seed "${al_seed}"} "$@" \
+        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_curve_args}
+}
+
+
+# What a learning curve says, for every test set: al_worth <dir with curve.tsv>
+al_worth() {
+    local _dset _opts=()
+    [ -e "${asr_stats_dir}/train/speech_shape" ] && [ "${feats_type}" = raw ] \
+        && _opts+=(--seed_shape_file "${asr_stats_dir}/train/speech_shape" --fs "${fs}")
+    for _dset in ${al_test_sets}; do
+        # shellcheck disable=SC2086
+        ${python} -m espnet_egl.bin.al_worth --curve_file "$1/curve.tsv" --test_set "${_dset}" \
+            --output_file "$1/worth_${_dset//\//_}.md" ${_opts[@]+"${_opts[@]}"} \
+            ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_worth_args}
+    done
+}
+
+
 if "${al_simulate}"; then
     [ -e "${al_truth}" ] || { log "Error: --al_simulate true needs the pool's transcripts: --al_truth"; exit 1; }
     al_sim_dir="${al_dir}/sim${al_simulate_tag:+_${al_simulate_tag}}"
@@ -359,6 +469,7 @@ if "${al_simulate}"; then
         --nj "${al_simulate_nj}" --truth "${al_truth}" --score_dir "${al_sim_dir}/scored/r1/score" \
         --output_dir "${al_sim_dir}" ${al_simulate_tag:+--tag "_${al_simulate_tag}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
+    al_worth "${al_sim_dir}"
     exit 0
 fi
 
@@ -430,9 +541,7 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     fi
 
     _prepare_opts=()
-    for dset in "${train_set}" "${valid_set}" ${test_sets}; do
-        # A pool may stand among the test sets, so that asr.sh formats it.
-        [ "${dset}" = "${al_pool}" ] && continue
+    for dset in "${train_set}" "${valid_set}" ${al_test_sets}; do
         _found=false
         # Stage 3 of asr.sh writes audio anew: data/ knows which recordings it came from.
         for _dir in "${data_feats}/${dset}" "${data_feats}/org/${dset}" "data/${dset}"; do
@@ -487,9 +596,15 @@ fi
 if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ]; then
     log "Stage 23: Take the transcripts back"
     _opts=()
-    for _file in ${al_return:-"${al_annotate_dir}/transcribe.tsv"}; do
-        _opts+=(--return_file "${_file}")
-    done
+    if [ -n "${al_truth}" ]; then
+        _opts+=(--truth "${al_truth}")
+    else
+        for _file in ${al_return:-"${al_annotate_dir}/transcribe.tsv"}; do
+            _opts+=(--return_file "${_file}")
+        done
+    fi
+    # One command from the beginning: the first time it comes here, people have yet to work.
+    [ "${al_stage}" -le 22 ] && _opts+=(--wait true)
     [ -n "${al_return_format}" ] && _opts+=(--format "${al_return_format}")
     [ "${bpemodel:-none}" != none ] && _opts+=(--bpemodel "${bpemodel}")
     [ "${nlsyms_txt}" != none ] && _opts+=(--non_linguistic_symbols "${nlsyms_txt}")
@@ -500,6 +615,7 @@ if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ]; then
         --token_list "${token_list}" \
         --token_type "${token_type}" \
         "${_opts[@]}" ${al_config_opts[@]+"${al_config_opts[@]}"}
+    [ -e "${al_labelled_dir}/text" ] || { al_state; exit 0; }
 fi
 
 
@@ -513,63 +629,50 @@ if [ "${al_stage}" -le 24 ] && [ "${al_stop_stage}" -ge 24 ]; then
             "and --audio_format wav or flac"
         exit 1
     fi
-    # Beside asr.sh's own training sets, whose directory it prescribes.
-    _train_set="${al_new_exp#"${expdir}"/}"
-    _train_set="${train_set}_${_train_set//\//_}"
-    _opts=()
-    for _dir in "${al_labelled_dirs[@]}"; do
-        _opts+=(--labelled_dir "${_dir}")
+    for _part in "${al_parts[@]}"; do
+        al_train "${_part}"
     done
-    ${python} -m espnet_egl.bin.al_train_data "${_opts[@]}" \
-        --seed_dir "${data_feats}/${train_set}" \
-        --output_dir "${data_feats}/${_train_set}" \
-        --fs "${fs}" --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
-        ${al_config_opts[@]+"${al_config_opts[@]}"}
-
-    _opts=(--train_set "${_train_set}" --asr_exp "${al_new_exp}")
-    # Every random seed trains another model.
-    [ -n "${al_seed}" ] && al_train_args+=" --seed ${al_seed}"
-    _opts+=(--asr_stats_dir "${al_round_dir}/asr_stats${al_select_tag:+_${al_select_tag}}")
-    [ "${al_train_from}" = last ] && _opts+=(--pretrained_model "${asr_exp}/${inference_asr_model}")
-    [ -n "${al_train_args}" ] && _opts+=(--asr_args "${asr_args} ${al_train_args}")
-    # The seed set is perturbed already.
-    [ -n "${speed_perturb_factors:-}" ] && _opts+=(--speed_perturb_factors "")
-    _start=${SECONDS}
-    ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 10 --stop_stage 11 "${_opts[@]}"
-    echo $((SECONDS - _start)) > "${al_new_exp}/train_seconds"
 fi
 
 
 if [ "${al_stage}" -le 25 ] && [ "${al_stop_stage}" -ge 25 ]; then
-    log "Stage 25: Decode and score: ${al_new_exp}"
-    _stop=12
-    # asr.sh scores by sclite, or has a script of its own for it.
-    if [ -e scripts/score.py ] || command -v sclite > /dev/null; then
-        _stop=13
-    fi
-    ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 12 --stop_stage "${_stop}" --asr_exp "${al_new_exp}"
-    # al_point <model> <option of al_curve>...
-    al_point() {
-        local _exp=$1 _opts=() _dset
-        shift
-        for _dset in ${test_sets}; do
-            [ -e "${_exp}/${inference_tag}/${_dset}/text" ] || return 0
-            _opts+=(--result "${_dset},${data_feats}/${_dset}/text,${_exp}/${inference_tag}/${_dset}/text")
-        done
-        # shellcheck disable=SC2086
-        ${python} -m espnet_egl.bin.al_curve "${_opts[@]}" --curve_file "${al_curve_file}" \
-            --corpus "$(basename "$(dirname "${PWD}")")" ${al_seed:+--seed "${al_seed}"} "$@" \
-            ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_curve_args}
-    }
     # The seed model's own point, where it was decoded.
     al_point "${al_seed_exp}"
-    _opts=()
-    for _dir in "${al_labelled_dirs[@]}"; do
-        _opts+=(--labelled_dir "${_dir}")
+    for _part in "${al_parts[@]}"; do
+        al_decode "$(al_part_dir "${_part}")"
+        _opts=()
+        for _dir in "${al_labelled_dirs[@]}"; do
+            _opts+=(--labelled_dir "${_dir}")
+        done
+        al_point "$(al_part_dir "${_part}")" "${_opts[@]}" --part "${_part}" --round "${al_round}" \
+            --select_dir "${al_select_dir}" \
+            --train_seconds "$(cat "$(al_part_dir "${_part}")/train_seconds")"
     done
-    al_point "${al_new_exp}" "${_opts[@]}" --round "${al_round}" \
-        --select_dir "${al_select_dir}" --train_seconds "$(cat "${al_new_exp}/train_seconds")"
     log "The learning curve: ${al_curve_file}"
 fi
 
+
+if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
+    log "Stage 26: What was it worth?"
+    al_worth "${al_dir}"
+    if "${al_pilot}"; then
+        if [ ! -e "${al_seed_exp}/${inference_tag}" ]; then
+            log "The seed model was not decoded yet"
+            al_decode "${al_seed_exp}"
+        fi
+        for dset in ${al_test_sets}; do
+            _opts=(--before "${al_seed_exp}/${inference_tag}/${dset}/text")
+            for _part in "${al_parts[@]}"; do
+                _opts+=("--${_part}" "$(al_part_dir "${_part}")/${inference_tag}/${dset}/text")
+            done
+            log "The pilot's answer on ${dset}:"
+            ${python} -m espnet_egl.bin.al_pilot --select_dir "${al_select_dir}" \
+                --labelled_dir "${al_labelled_dir}" --reference "${data_feats}/${dset}/text" \
+                "${_opts[@]}" --output_file "${al_round_dir}/pilot_${dset//\//_}.md" \
+                ${al_config_opts[@]+"${al_config_opts[@]}"}
+        done
+    fi
+fi
+
+al_state
 log "Successfully finished. [elapsed=${SECONDS}s]"

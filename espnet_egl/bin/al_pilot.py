@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""What a pilot says: does labelling pay here, and does it pay to choose?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from espnet_egl import options
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = options.make_parser("al_pilot", __doc__ or "")
+    parser.add_argument("--select_dir", required=True, help="What stage 21 left")
+    parser.add_argument("--labelled_dir", required=True, help="What stage 23 left")
+    parser.add_argument("--reference", required=True, help="The test set's text")
+    parser.add_argument("--before", required=True, help="As the seed model recognised it")
+    parser.add_argument("--all", required=True, help="As the model trained on all of it did")
+    parser.add_argument("--chosen", required=True, help="... on what was chosen")
+    parser.add_argument("--random", required=True, help="... on what was drawn at random")
+    parser.add_argument("--output_file", help="The answer in Markdown; also printed")
+    return parser
+
+
+def pilot(args: argparse.Namespace) -> None:
+    """Run the command; prints the answer."""
+    from pathlib import Path
+
+    from espnet_egl.data.kaldi import read_table
+    from espnet_egl.errors import DataError
+    from espnet_egl.files import read_manifest, write_lines
+    from espnet_egl.loop.pilot import Part, Pilot, answer
+    from espnet_egl.loop.returns import PARTS, read_handled
+    from espnet_egl.selection.budget import Prices
+    from espnet_egl.tables import read_rows
+
+    handled = {part: read_handled(args.labelled_dir, part) for part in PARTS}
+    if not (handled["chosen"] and handled["random"]):
+        raise DataError(f"{args.labelled_dir}: a pilot needs both chosen and random clips")
+    texts = read_table(Path(args.labelled_dir) / "text")
+    drafts = {
+        row["utterance"]: row["best_hypothesis"]
+        for row in read_rows(Path(args.select_dir) / "selection.tsv")
+    }
+    made_with = read_manifest(args.select_dir)
+    prices = Prices(made_with["price_per_hour"], made_with["price_per_clip"])
+    seconds = sum(handled["all"].values())
+    lines = answer(
+        Pilot(
+            references=read_table(args.reference),
+            before=read_table(args.before),
+            parts={
+                part: Part(len(found), sum(found.values()), read_table(getattr(args, part)))
+                for part, found in handled.items()
+            },
+            method=made_with["method"],
+            drawn={uid: texts.get(uid, "") for uid in handled["random"]},
+            drawn_before=drafts,
+            cost=seconds / 3600 * prices.per_hour + len(handled["all"]) * prices.per_clip,
+        )
+    )
+    print("\n" + "\n".join(lines) + "\n")
+    if args.output_file is not None:
+        write_lines(args.output_file, "\n\n".join(["# The pilot", *lines]).split("\n"))
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    options.run(get_parser(), pilot, cmd)
+
+
+if __name__ == "__main__":
+    main()

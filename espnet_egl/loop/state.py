@@ -1,0 +1,104 @@
+"""Where every round stands, for people to read: ``state.yaml``.
+
+It is told from what the stages left, and nothing is decided by it: it may be thrown away.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from espnet_egl.files import read_manifest
+from espnet_egl.loop.curve import read_curve
+from espnet_egl.tables import duration, read_rows
+
+NEXT = {
+    "nothing": "stage 20: score the pool",
+    "scored": "stage 21: select",
+    "selected": "stage 22: hand over; then people transcribe, and stage 23 takes it back",
+    "returned": "stage 24: train; stage 23 again when more has come back",
+    "trained": "stage 25: decode and score",
+    "measured": "the next round (--al_round), or stage 26: what was it worth",
+}
+
+
+def describe(directory: str | Path) -> dict[str, Any]:
+    """Every round of an active-learning directory, and what to do next in it.
+
+    Args:
+        directory: ``al_dir`` of the recipe, with r1, r2, ...
+
+    Returns:
+        Round -> what stands in it, in the order of the stages.
+
+    Raises:
+        DataError: A file of it is damaged.
+    """
+    directory = Path(directory)
+    rounds = sorted(
+        (int(path.name[1:]), path)
+        for path in directory.glob("r*")
+        if path.is_dir() and re.fullmatch(r"r[0-9]+", path.name)
+    )
+    return {
+        path.name: describe_round(path, directory / "curve.tsv", number) for number, path in rounds
+    }
+
+
+def describe_round(path: Path, curve: Path, number: int) -> dict[str, Any]:
+    """One round; several selections, where --al_select_tag made them."""
+    state: dict[str, Any] = {}
+    if (path / "score" / "scores.tsv").exists():
+        state["scored"] = {
+            "utterances": _lines(path / "score" / "scores.tsv"),
+            "skipped": _lines(path / "score" / "skipped.tsv"),
+        }
+    points = [point for point in read_curve(curve) if point.round == str(number)]
+    for selected in sorted(path.glob("select*/manifest.json")):
+        tag = selected.parent.name.removeprefix("select")
+        state[selected.parent.name] = _selection(path, tag)
+    if points:
+        state["measured"] = [
+            f"{p.method}, {p.utterances} clips, {p.hours} h: WER {p.wer} % on {p.test_set}"
+            for p in points
+        ]
+    state["next"] = NEXT[_reached(state)]
+    return state
+
+
+def _selection(path: Path, tag: str) -> dict[str, Any]:
+    made_with = read_manifest(path / f"select{tag}")
+    rows = read_rows(path / f"select{tag}" / "selection.tsv")
+    found: dict[str, Any] = {
+        "method": made_with["method"],
+        "budget": made_with["budget"],
+        "clips": len(rows),
+        "audio": duration(sum(float(row["seconds"]) for row in rows)),
+    }
+    if (path / f"labelled{tag}" / "text").exists():
+        back = read_rows(path / f"labelled{tag}" / "returned.tsv")
+        found["returned"] = dict(sorted(Counter(row["state"] for row in back).items()))
+    trained = path / f"asr{tag}" / "train_seconds"
+    if trained.exists():
+        found["model"] = str(trained.parent)
+    return found
+
+
+def _reached(state: dict[str, Any]) -> str:
+    if "measured" in state:
+        return "measured"
+    selections = [v for k, v in state.items() if k.startswith("select")]
+    for key, name in (("model", "trained"), ("returned", "returned")):
+        if any(key in selection for selection in selections):
+            return name
+    if selections:
+        return "selected"
+    return "scored" if "scored" in state else "nothing"
+
+
+def _lines(path: Path) -> int:
+    """Rows below the header."""
+    with path.open("rb") as f:
+        return sum(1 for _ in f) - 1

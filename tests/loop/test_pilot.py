@@ -1,0 +1,93 @@
+"""A pilot's answer, from the errors of four recognisers on one test set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from espnet_egl.bin import al_pilot
+from espnet_egl.loop.pilot import Part, Pilot, answer
+
+COUNT = 40
+REFERENCES = {f"u{i:02}": "one two three four five" for i in range(COUNT)}
+
+
+def recognised(errors: int, every: int = 1) -> dict[str, str]:
+    """So many words wrong in every ``every``-th utterance."""
+    words = REFERENCES["u00"].split()
+    wrong = " ".join(["x"] * errors + words[errors:])
+    return {u: wrong if i % every == 0 else REFERENCES[u] for i, u in enumerate(REFERENCES)}
+
+
+def pilot(chosen: dict[str, str], drawn: dict[str, str], everything: dict[str, str]) -> Pilot:
+    return Pilot(
+        references=REFERENCES,
+        before=recognised(4),
+        parts={
+            "all": Part(300, 600.0, everything),
+            "chosen": Part(150, 290.0, chosen),
+            "random": Part(150, 310.0, drawn),
+        },
+        method="egl",
+        drawn={"p": "one two", "q": ""},
+        drawn_before={"p": "one", "q": ""},
+        cost=120.0,
+    )
+
+
+def test_what_is_plain_is_said_plainly() -> None:
+    lines = answer(pilot(recognised(2), recognised(3), recognised(1)))
+    assert lines[0] == (
+        "Labelled: 300 clips, 10.0 minutes; of these 150 clips, 4.8 minutes chosen by egl, "
+        "150 clips, 5.2 minutes drawn at random."
+    )
+    # All utterances alike: resampling them changes nothing. 4 of 5 words, then 1 of 5.
+    assert "WER was 80.0 % (80.0 to 80.0) and is 20.0 % (20.0 to 20.0): -60.0 points" in lines[1]
+    assert "Labelling pays here." in lines[1]
+    assert lines[2] == "A point of WER cost 2."
+    assert "40.0 %, on the random half 60.0 %: -20.0 points" in lines[3]
+    assert "Choosing pays here." in lines[3]
+    # Against the mean of the halves, 50 %.
+    assert "-30.0 points (-30.0 to -30.0). More labels keep helping." in lines[4]
+    assert "seed model's WER is 50.0 % (50.0 to 50.0), by the random half" in lines[5]
+
+
+def test_what_cannot_be_told_is_not_told() -> None:
+    # One utterance of forty differs: resampling often leaves it out.
+    lines = answer(pilot(recognised(2, every=40), recognised(0), recognised(4)))
+    assert "So few clips cannot tell." in lines[2]
+    assert "cost" not in "".join(lines)
+
+
+def test_choosing_may_be_worse() -> None:
+    assert "Choosing is worse" in answer(pilot(recognised(3), recognised(2), recognised(1)))[3]
+
+
+def test_the_command_joins_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def text(name: str, rows: dict[str, str]) -> str:
+        (tmp_path / name).write_text("".join(f"{u} {t}\n" for u, t in rows.items()))
+        return str(tmp_path / name)
+
+    text("text", {"a": "one", "b": "two"})
+    made_with = {"method": "egl", "price_per_hour": 60, "price_per_clip": 1}
+    (tmp_path / "manifest.json").write_text(json.dumps(made_with))
+    (tmp_path / "selection.tsv").write_text("utterance\tbest_hypothesis\na\tone\nb\tto\n")
+    returned = tmp_path / "returned.tsv"
+    head = "utterance\tstate\tseconds\treason\na\tlabelled\t1800\tegl rank 1 of 2\n"
+    returned.write_text(head + "b\tlabelled\t1800\trandom\n")
+    cmd = ["--select_dir", str(tmp_path), "--labelled_dir", str(tmp_path)]
+    cmd += ["--reference", text("ref", REFERENCES), "--before", text("before", recognised(4))]
+    for part, errors in (("all", 1), ("chosen", 2), ("random", 3)):
+        cmd += [f"--{part}", text(part, recognised(errors))]
+    out = tmp_path / "pilot.md"
+    al_pilot.main([*cmd, "--output_file", str(out)])
+    # 60 for the hour and 1 a clip, for 60 points.
+    assert "A point of WER cost 1." in out.read_text()
+    # The clip that was drawn was taken for another word.
+    assert "seed model's WER is 100.0 %" in capsys.readouterr().out
+    returned.write_text(head)
+    with pytest.raises(SystemExit):
+        al_pilot.main(cmd)
+    assert "a pilot needs both chosen and random clips" in capsys.readouterr().err

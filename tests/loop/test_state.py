@@ -1,0 +1,55 @@
+"""Where the rounds stand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+
+from espnet_egl.bin import al_state
+from espnet_egl.loop.curve import CURVE_COLUMNS
+
+
+def state(directory: Path) -> dict:
+    out = directory / "state.yaml"
+    al_state.main(["--al_dir", str(directory), "--output_file", str(out)])
+    return yaml.safe_load(out.read_text())
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_a_round_from_nothing_to_its_point(tmp_path: Path) -> None:
+    (tmp_path / "r10").mkdir()
+    (tmp_path / "r2").mkdir()
+    (tmp_path / "rubbish").mkdir()
+    assert list(state(tmp_path)) == ["r2", "r10"]
+    one = tmp_path / "r2"
+    assert state(tmp_path)["r2"]["next"].startswith("stage 20")
+    write(one / "score" / "scores.tsv", "utterance\na\nb\n")
+    write(one / "score" / "skipped.tsv", "utterance\nc\n")
+    found = state(tmp_path)["r2"]
+    assert found["scored"] == {"utterances": 2, "skipped": 1}
+    assert found["next"].startswith("stage 21")
+    write(one / "select" / "manifest.json", json.dumps({"method": "egl", "budget": "2utt"}))
+    write(one / "select" / "selection.tsv", "utterance\tseconds\na\t2.5\nb\t1\n")
+    found = state(tmp_path)["r2"]
+    assert found["select"] == {"method": "egl", "budget": "2utt", "clips": 2, "audio": "3.5 s"}
+    assert found["next"].startswith("stage 22")
+    write(one / "labelled" / "returned.tsv", "utterance\tstate\na\tlabelled\nb\tout\n")
+    write(one / "labelled" / "text", "a one\n")
+    found = state(tmp_path)["r2"]
+    assert found["select"]["returned"] == {"labelled": 1, "out": 1}
+    assert found["next"].startswith("stage 24")
+    write(one / "asr" / "train_seconds", "12\n")
+    found = state(tmp_path)["r2"]
+    assert found["select"]["model"] == str(one / "asr")
+    assert found["next"].startswith("stage 25")
+    row = ["c", "egl", "0", "2", "2utt", "test", "1", "0.0007", "0", "5", "9.5", "9", "10", "12"]
+    write(tmp_path / "curve.tsv", "\t".join(CURVE_COLUMNS) + "\n" + "\t".join(row) + "\n")
+    found = state(tmp_path)["r2"]
+    assert found["measured"] == ["egl, 1 clips, 0.0007 h: WER 9.5 % on test"]
+    assert found["next"].startswith("the next round")

@@ -35,6 +35,7 @@ al_format=          # What the annotators get.
 al_return=          # What came back from the annotators (default: what stage 22 wrote).
 al_return_format=   # The format of it: tsv, or text (Kaldi's).
 al_train_from=scratch # Train anew, or go on from the model that scored the pool (last).
+al_inference_asr_model= # Of the models that stage 24 trains (default: inference_asr_model).
 al_train_args=      # Arguments for training beside asr_args, e.g., "--max_epoch 10".
 al_curve_args=      # Arguments for al_curve, e.g., "--price_per_hour 60".
 al_worth_args=      # Arguments for al_worth.
@@ -101,6 +102,10 @@ Options:
     --al_return_format # The format of it: tsv, or text, Kaldi's (default: al_import's, tsv).
     --al_train_from    # scratch, or last: go on from the model that scored the pool
                        # (default="${al_train_from}").
+    --al_inference_asr_model  # Of the models that stage 24 trains, the checkpoint to decode and to score
+                       # with (default: inference_asr_model). A validation set that says nothing of what
+                       # is labelled picks a checkpoint at random: train.loss.ave.pth does not ask it,
+                       # with --al_train_args "--best_model_criterion train,loss,min".
     --al_train_args    # Arguments for training beside asr_args, e.g., "--max_epoch 10".
     --al_curve_args    # Arguments for al_curve, e.g., "--price_per_hour 60".
     --al_worth_args    # Arguments for al_worth (stage 26), e.g., "--against confidence".
@@ -242,8 +247,14 @@ for _round in $(seq $((al_round - 1))); do
     al_labelled_dirs+=("${al_dir}/r${_round}/labelled${al_select_tag:+_${al_select_tag}}")
     al_asked_dirs+=("${al_dir}/r${_round}/select${al_select_tag:+_${al_select_tag}}")
 done
+# The seed model may be another checkpoint than those trained here.
+al_seed_model="${inference_asr_model}"
+al_seed_tag="${inference_tag}"
+al_new_model="${al_inference_asr_model:-${inference_asr_model}}"
+al_new_tag="${inference_tag/_asr_model_"${al_seed_model%.*}"/_asr_model_"${al_new_model%.*}"}"
 if [ "${al_round}" -gt 1 ]; then
     asr_exp="$(al_model_dir $((al_round - 1)))"
+    inference_asr_model="${al_new_model}"
     if [ ! -e "${asr_exp}/${inference_asr_model}" ]; then
         log "Error: round $((al_round - 1)) has no model ${asr_exp}/${inference_asr_model}:" \
             "run its stages 23 and 24 first"
@@ -405,26 +416,26 @@ al_train() {
 }
 
 
-# Decode the test sets, and score them where that can be done: al_decode <model>
+# Decode the test sets, and score them where that can be done: al_decode <exp> <model> <tag>
 al_decode() {
-    log "Stage 25: Decode and score: $1"
+    log "Stage 25: Decode and score: $1/$2"
     local _stop=12
     # asr.sh scores by sclite, or has a script of its own for it.
     if [ -e scripts/score.py ] || command -v sclite > /dev/null; then
         _stop=13
     fi
     ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 12 --stop_stage "${_stop}" --asr_exp "$1" \
-        --test_sets "${al_test_sets# }"
+        --inference_asr_model "$2" --inference_tag "$3" --test_sets "${al_test_sets# }"
 }
 
 
-# Points of the learning curve: al_point <model> <option of al_curve>...
+# Points of the learning curve: al_point <directory of decoding> <option of al_curve>...
 al_point() {
-    local _exp=$1 _opts=() _dset
+    local _dir=$1 _opts=() _dset
     shift
     for _dset in ${al_test_sets}; do
-        [ -e "${_exp}/${inference_tag}/${_dset}/text" ] || return 0
-        _opts+=(--result "${_dset},${data_feats}/${_dset}/text,${_exp}/${inference_tag}/${_dset}/text")
+        [ -e "${_dir}/${_dset}/text" ] || return 0
+        _opts+=(--result "${_dset},${data_feats}/${_dset}/text,${_dir}/${_dset}/text")
     done
     # shellcheck disable=SC2086
     ${python} -m espnet_egl.bin.al_curve "${_opts[@]}" --curve_file "${al_curve_file}" \
@@ -637,14 +648,14 @@ fi
 
 if [ "${al_stage}" -le 25 ] && [ "${al_stop_stage}" -ge 25 ]; then
     # The seed model's own point, where it was decoded.
-    al_point "${al_seed_exp}"
+    al_point "${al_seed_exp}/${al_seed_tag}"
     for _part in "${al_parts[@]}"; do
-        al_decode "$(al_part_dir "${_part}")"
+        al_decode "$(al_part_dir "${_part}")" "${al_new_model}" "${al_new_tag}"
         _opts=()
         for _dir in "${al_labelled_dirs[@]}"; do
             _opts+=(--labelled_dir "${_dir}")
         done
-        al_point "$(al_part_dir "${_part}")" "${_opts[@]}" --part "${_part}" --round "${al_round}" \
+        al_point "$(al_part_dir "${_part}")/${al_new_tag}" "${_opts[@]}" --part "${_part}" --round "${al_round}" \
             --select_dir "${al_select_dir}" \
             --train_seconds "$(cat "$(al_part_dir "${_part}")/train_seconds")"
     done
@@ -656,14 +667,11 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
     log "Stage 26: What was it worth?"
     al_worth "${al_dir}"
     if "${al_pilot}"; then
-        if [ ! -e "${al_seed_exp}/${inference_tag}" ]; then
-            log "The seed model was not decoded yet"
-            al_decode "${al_seed_exp}"
-        fi
+        [ -e "${al_seed_exp}/${al_seed_tag}" ] || al_decode "${al_seed_exp}" "${al_seed_model}" "${al_seed_tag}"
         for dset in ${al_test_sets}; do
-            _opts=(--before "${al_seed_exp}/${inference_tag}/${dset}/text")
+            _opts=(--before "${al_seed_exp}/${al_seed_tag}/${dset}/text")
             for _part in "${al_parts[@]}"; do
-                _opts+=("--${_part}" "$(al_part_dir "${_part}")/${inference_tag}/${dset}/text")
+                _opts+=("--${_part}" "$(al_part_dir "${_part}")/${al_new_tag}/${dset}/text")
             done
             log "The pilot's answer on ${dset}:"
             ${python} -m espnet_egl.bin.al_pilot --select_dir "${al_select_dir}" \

@@ -20,13 +20,16 @@ class TSV(AbsExporter):
 
     def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
         path = output_dir / "transcribe.tsv"
-        lines = [_line(row) for row in (COLUMNS, *map(_row, tasks))]
         if not path.exists():
-            write_lines(path, lines)
-        elif path.read_bytes() != "".join(f"{line}\n" for line in lines).encode():
+            write_lines(path, [_line(row) for row in (COLUMNS, *map(_row, tasks))])
+            return path
+        # What people filled in stays; it may have lost lines, but not be of another selection.
+        given = {task.uid for task in tasks}
+        other = [answer for answer in ReturnedTSV().read(path) if answer.uid not in given]
+        if other:
             raise DataError(
-                f"{path} is there already and differs, perhaps by transcripts filled in: "
-                "move it away to have it written anew"
+                f"{other[0].where}: '{other[0].uid}' is not in this selection; move the file away "
+                "to have it written anew"
             )
         return path
 

@@ -126,6 +126,33 @@ def test_transcripts_come_back_and_the_model_is_trained(recipe: Path) -> None:
     assert not scored & asked
 
 
+@pytest.mark.slow
+def test_a_pilot_is_one_command_given_twice(recipe: Path) -> None:
+    pilot = ["--stage", "20", "--stop_stage", "26", "--al_pilot", "true", "--al_budget", "4utt"]
+    pilot += ["--al_method", "confidence", "--al_inference_asr_model", "latest.pth"]
+    done = run(recipe, *pilot)
+    home = next((recipe / "exp").glob("al_*"))
+    assert "Nothing is transcribed yet. Fill in" in done.stdout
+    assert "next: 'stage 22" in (home / "state.yaml").read_text()
+    table = home / "r1" / "annotate" / "transcribe.tsv"
+    selection = (home / "r1" / "select" / "selection.tsv").read_bytes()
+    assert selection.count(b"\trandom\t") == 2
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header, *(row[:-1] + "a b\t" for row in rows)]) + "\n")
+    done = run(recipe, *pilot)
+    assert (home / "r1" / "select" / "selection.tsv").read_bytes() == selection
+    answer = (home / "r1" / "pilot_test.md").read_text()
+    assert "Labelled: 4 clips" in answer
+    assert "Trained on the chosen half alone" in answer
+    assert all(line in done.stdout for line in answer.splitlines()[1:])
+    names = {row.split("\t")[1] for row in (home / "curve.tsv").read_text().splitlines()[1:]}
+    assert names == {"", "confidence", "confidence:chosen", "confidence:random"}
+    assert "the next round" in (home / "state.yaml").read_text()
+    for part, count in (("", 44), ("_chosen", 42), ("_random", 42)):
+        train = recipe / "dump" / "raw" / f"train_{home.name}_r1_asr{part}"
+        assert len(read_table(train / "text")) == count
+
+
 def killed(recipe: Path) -> None:
     """Start the simulation and kill all of it while it trains."""
     process = subprocess.Popen(

@@ -33,6 +33,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--curve_file", required=True, help="curve.tsv, made or added to")
     parser.add_argument("--seed", type=int, default=0, help="Random seed of the round")
 
+    parser.add_argument(
+        "--interval_over",
+        default="utterances",
+        choices=("utterances", "speakers"),
+        help="What the bootstrap draws; speakers (utt2spk beside the text) if they differ much",
+    )
+
     group = parser.add_argument_group("What the point is called")
     group.add_argument("--corpus", default="", help="Of the recipe")
     group.add_argument("--select_dir", help="What stage 21 left; none: the seed model's point")
@@ -73,7 +80,7 @@ def curve(args: argparse.Namespace) -> None:
         method = f"{method}:{args.part}"
     points = []
     for test_set, reference, hypothesis in args.result:
-        rates = read_results(reference, hypothesis, args.seed)
+        rates = read_results(reference, hypothesis, args.seed, args.interval_over == "speakers")
         points.append(
             Point(
                 corpus=args.corpus,

@@ -79,7 +79,10 @@ CURVE_COLUMNS = tuple(field.name for field in fields(Point))
 
 
 def error_rates(
-    references: Mapping[str, str], hypotheses: Mapping[str, str], seed: int = 0
+    references: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    seed: int = 0,
+    groups: Mapping[str, str] | None = None,
 ) -> ErrorRates:
     """WER and CER by jiwer; an utterance without a hypothesis counts as deleted.
 
@@ -87,6 +90,7 @@ def error_rates(
         references: Utterance -> transcript.
         hypotheses: Utterance -> what was recognised.
         seed: Of the bootstrap.
+        groups: Utterance -> speaker, for an interval over speakers instead of utterances.
 
     Raises:
         DataError: No word stands in the references.
@@ -94,6 +98,10 @@ def error_rates(
     import jiwer
 
     errors, words = count_errors(references, hypotheses)
+    if groups is not None:
+        of = [groups.get(uid, uid) for uid, text in sorted(references.items()) if text]
+        _, places = np.unique(of, return_inverse=True)
+        errors, words = np.bincount(places, errors), np.bincount(places, words)
     texts = [text for _, text in sorted(references.items()) if text]
     found = [hypotheses.get(uid, "") for uid, text in sorted(references.items()) if text]
     return ErrorRates(100 * jiwer.cer(texts, found), *rate(errors, words, seed))
@@ -176,8 +184,10 @@ def add_points(path: str | Path, points: list[Point]) -> None:
     write_rows(path, CURVE_COLUMNS, [astuple(found[key]) for key in sorted(found)])
 
 
-def read_results(reference: str | Path, hypothesis: str | Path, seed: int = 0) -> ErrorRates:
-    """Of two files in Kaldi's ``text`` format.
+def read_results(
+    reference: str | Path, hypothesis: str | Path, seed: int = 0, by_speaker: bool = False
+) -> ErrorRates:
+    """Of two files in Kaldi's ``text`` format; speakers are in ``utt2spk`` beside the reference.
 
     Raises:
         DataError: One is missing, or the hypotheses are of another test set.
@@ -188,4 +198,5 @@ def read_results(reference: str | Path, hypothesis: str | Path, seed: int = 0) -
             f"{hypothesis}: '{min(unknown)}' is not in {reference}: decoded from another test set; "
             "decode again (stage 25)"
         )
-    return error_rates(references, hypotheses, seed)
+    groups = read_table(Path(reference).with_name("utt2spk")) if by_speaker else None
+    return error_rates(references, hypotheses, seed, groups)

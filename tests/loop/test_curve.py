@@ -83,3 +83,20 @@ def test_a_broken_curve_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(DataError, match=r"curve\.tsv:[12]: "):
         read_curve(path)
+
+
+def test_an_interval_over_speakers(tmp_path: Path) -> None:
+    # One speaker is always understood, the other never: utterances hide it, speakers do not.
+    uids = [f"u{i:02}" for i in range(40)]
+    tables = {
+        "text": dict.fromkeys(uids, "one"),
+        "utt2spk": {uid: "x" if i < 20 else "y" for i, uid in enumerate(uids)},
+        "hyp": {uid: "one" if i < 20 else "two" for i, uid in enumerate(uids)},
+    }
+    for name, table in tables.items():
+        (tmp_path / name).write_text("".join(f"{u} {v}\n" for u, v in table.items()))
+    by_utterance = read_results(tmp_path / "text", tmp_path / "hyp")
+    by_speaker = read_results(tmp_path / "text", tmp_path / "hyp", by_speaker=True)
+    assert by_utterance.wer == by_speaker.wer == 50.0
+    assert by_utterance.wer_lo > 30
+    assert (by_speaker.wer_lo, by_speaker.wer_hi) == (0.0, 100.0)

@@ -52,6 +52,7 @@ al_nj=              # The number of scoring jobs (default: inference_nj).
 al_gpu=false        # Whether to score on GPUs.
 al_seed=            # Random seed.
 al_fit_set=         # Transcribed set that predictions and temperatures are fitted to (default: valid_set).
+al_calibrate=false  # Whether to calibrate confidences on that set.
 al_fit_methods="egl confidence entropy pctc margin nbest_entropy expected_wer longest"
                     # What predictions are made of.
 al_round=1          # The round of active learning.
@@ -129,6 +130,8 @@ Options:
     --al_seed          # Random seed (default: al_score's, 0).
     --al_fit_set       # Transcribed set that predicted_gl, predicted_wer and --egl_temperature auto are
                        # fitted to; not one the model was trained on (default: valid_set).
+    --al_calibrate     # true: learn on al_fit_set, too, what the confidences of words and utterances are
+                       # worth: score/calibrated/ has them as probabilities (default="${al_calibrate}").
     --al_fit_methods   # Methods that predictions are made of (default="${al_fit_methods}").
     --al_round         # The round of active learning (default="${al_round}").
     --al_tag           # Suffix to the result dir (default: the model's and the pool's names).
@@ -201,6 +204,8 @@ done
 if "${al_pilot}"; then
     : "${al_budget:=300utt}" "${al_random_share:=0.5}"
 fi
+[[ "${al_calibrate}" =~ ^(true|false)$ ]] || {
+    echo "$0: expected \"true\" or \"false\": --al_calibrate ${al_calibrate}" 1>&2; exit 2; }
 [[ "${al_train_from}" =~ ^(scratch|last)$ ]] || {
     echo "$0: expected \"scratch\" or \"last\": --al_train_from ${al_train_from}" 1>&2; exit 2; }
 [[ "${al_gpu}" =~ ^(true|false)$ ]] || {
@@ -269,6 +274,7 @@ done
 # What stage 24 trains on: in a pilot also each half alone.
 al_parts=(all)
 "${al_pilot}" && al_parts=(all chosen random)
+al_merge_opts=()
 al_config_opts=()
 [ -n "${al_config}" ] && al_config_opts=(--config "${al_config}")
 
@@ -365,7 +371,8 @@ al_score_data() {
 
     # 3. Join the shards and check them
     ${python} -m espnet_egl.bin.al_merge --logdir "${_logdir}" --nj "${_nj}" \
-        --output_dir "${_score_dir}" ${al_config_opts[@]+"${al_config_opts[@]}"}
+        --output_dir "${_score_dir}" ${al_merge_opts[@]+"${al_merge_opts[@]}"} \
+        ${al_config_opts[@]+"${al_config_opts[@]}"}
     log "Scores: ${_score_dir}/scores.tsv, not scored: ${_score_dir}/skipped.tsv"
 }
 
@@ -512,9 +519,13 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
         done
     fi
 
-    # What is learnt from transcribed utterances: predictions, and EGL's temperature.
+    # What is learnt from transcribed utterances: predictions, EGL's temperature, calibrated confidences.
     _fit_opts=()
+    _fit=false
     if [[ "${_methods}" == *" predicted_"* ]] || [[ " ${al_egl_opts[*]-} " == *" --egl_temperature auto "* ]]; then
+        _fit=true
+    fi
+    if "${_fit}" || "${al_calibrate}"; then
         _fit_data="${data_feats}/${al_fit_set:=${valid_set}}"
         has_audio "${_fit_data}" || _fit_data="data/${al_fit_set}"
         if ! has_audio "${_fit_data}" || [ ! -e "${_fit_data}/text" ]; then
@@ -540,11 +551,21 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
             [[ "${_method}" =~ ^(egl|random|predicted_.*|true_.*)$ ]] || _fit_methods+=" ${_method}"
         done
         log "Fit to ${_fit_data}"
+        # Words' confidences come with every method.
+        if "${_fit}"; then _fit_methods+=" true_gl true_wer"; else _fit_methods=confidence; fi
         # shellcheck disable=SC2086
         al_score_data "${_fit_data}" "${al_round_dir}/fit" -- ${_opts[@]+"${_opts[@]}"} \
-            --methods ${_fit_methods} true_gl true_wer --text "${_fit_data}/text" \
+            --methods ${_fit_methods} --text "${_fit_data}/text" \
             --write_nbest "${al_nbest:-100}" \
             ${al_egl_opts[@]+"${al_egl_opts[@]}"} ${_fit_egl_opts[@]+"${_fit_egl_opts[@]}"}
+        if "${al_calibrate}"; then
+            al_merge_opts=(--calibration "${al_round_dir}/fit/calibration.yaml")
+            ${python} -m espnet_egl.bin.al_calibrate --score_dir "${al_round_dir}/fit" \
+                --text "${_fit_data}/text" --output_file "${al_merge_opts[1]}" \
+                ${al_config_opts[@]+"${al_config_opts[@]}"}
+        fi
+    fi
+    if "${_fit}"; then
         ${python} -m espnet_egl.bin.al_fit --score_dir "${al_round_dir}/fit" \
             --text "${_fit_data}/text" --output_file "${al_round_dir}/fit/fitted.yaml" \
             ${al_seed:+--seed "${al_seed}"} ${al_config_opts[@]+"${al_config_opts[@]}"}
@@ -553,6 +574,7 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
 
     _prepare_opts=()
     for dset in "${train_set}" "${valid_set}" ${al_test_sets}; do
+        [ "${dset}" = "${al_pool}" ] && continue
         _found=false
         # Stage 3 of asr.sh writes audio anew: data/ knows which recordings it came from.
         for _dir in "${data_feats}/${dset}" "${data_feats}/org/${dset}" "data/${dset}"; do

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from espnet_egl.data.kaldi import read_table
+
 TEMPLATE = Path(__file__).parents[2] / "recipes" / "TEMPLATE" / "asr1"
 
 
@@ -276,6 +278,25 @@ def test_a_temperature_is_fitted_to_a_transcribed_set(pool_recipe: Path, transcr
     manifest = json.loads((round_dir / "score/logdir/output.1/manifest.json").read_text())
     assert manifest["egl_temperature"] == fitted["temperature"] > 0
     assert "Temperature of the posterior" in done.stdout
+    # Half of what was recognised is taken for the truth: right and wrong words to learn from.
+    directory = pool_recipe / "data" / "half_right"
+    directory.mkdir()
+    for name in ("wav.scp", "utt2spk"):
+        (directory / name).symlink_to(transcribed / name)
+    scores = [line.split("\t") for line in (round_dir / "fit/scores.tsv").read_text().splitlines()]
+    heard = {row[0]: row[6] if i % 2 else "e e e" for i, row in enumerate(scores[1:])}
+    (directory / "text").write_text("".join(f"{u} {text}\n" for u, text in heard.items()))
+    learn = [*OPTIONS, "--stage", "20", "--stop_stage", "20", "--al_method", "confidence"]
+    learn += ["--al_calibrate", "true", "--al_fit_set", "half_right", "--al_tag", "calibrated"]
+    done = run(pool_recipe, "./run.sh", *learn)
+    assert done.returncode == 0, done.stdout + done.stderr
+    score_dir = pool_recipe / "exp" / "al_calibrated" / "r1" / "score"
+    raw, calibrated = (score_dir / name for name in ("", "calibrated"))
+    assert (
+        read_table(calibrated / "utt2confidence").keys()
+        == read_table(raw / "utt2confidence").keys()
+    )
+    assert (calibrated / "words.ctm").read_bytes() != (raw / "words.ctm").read_bytes()
     both = [*options, "--al_fit_set", "transcribed", "--al_method", "predicted_gl"]
     done = run(pool_recipe, "./run.sh", *both)
     assert "give a number for --egl_temperature" in done.stdout + done.stderr

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 
-from espnet_egl.data.kaldi import read_segments, read_table
+from espnet_egl.data.kaldi import read_durations, read_segments, read_table
 from espnet_egl.errors import DataError, ManifestError
 from espnet_egl.files import file_hash, write_lines
 from espnet_egl.tables import SKIPPED_COLUMNS, write_rows
@@ -94,6 +96,63 @@ def _owner(taken: dict[str, list[tuple[float, float, str]]], clip: Clip) -> str 
     return None
 
 
+def lengths_of(key_file: str | Path, keys: Sequence[str], pool: Mapping[str, str]) -> list[float]:
+    """How long the clips are, in one unit, whatever it is.
+
+    No audio is opened: segments, utt2dur or utt2num_samples tell, or else the sizes of the files.
+    A clip of which none of them tells is taken to be as long as the others on average.
+
+    Args:
+        key_file: The pool's wav.scp, segments or feats.scp.
+        keys: Of the utterances wanted.
+        pool: What the key file says of each.
+    """
+    key_file = Path(key_file)
+    known: Mapping[str, float] = {}
+    if key_file.name == "segments":
+        known = {uid: end - start for uid, (_, start, end) in read_segments(key_file).items()}
+    for name in ("utt2dur", "utt2num_samples"):
+        path = key_file.with_name(name)
+        if not known and path.exists():
+            known = read_durations(path)
+    lengths = [known.get(uid) or (0.0 if known else _file_size(pool[uid])) for uid in keys]
+    found = [length for length in lengths if length > 0]
+    mean = sum(found) / len(found) if found else 1.0
+    return [length or mean for length in lengths]
+
+
+def _file_size(source: str) -> float:
+    try:
+        return float(Path(source).stat().st_size)
+    except OSError:
+        return 0.0
+
+
+def balanced_cuts(lengths: Sequence[float], parts: int) -> list[int]:
+    """Where to cut a list so that its parts, none of them empty, are about as long.
+
+    >>> balanced_cuts([1, 1, 1, 3], 2)
+    [3]
+
+    Args:
+        lengths: Each above 0.
+        parts: From 1 to the number of lengths.
+
+    Returns:
+        The first index of every part but the first.
+    """
+    ends = list(accumulate(lengths))
+    cuts: list[int] = []
+    for part in range(1, parts):
+        cut = bisect_left(ends, ends[-1] * part / parts)
+        # The clip across the line goes where more of it lies.
+        if ends[cut] - ends[-1] * part / parts <= lengths[cut] / 2:
+            cut += 1
+        least = cuts[-1] + 1 if cuts else 1
+        cuts.append(min(max(cut, least), len(lengths) - parts + part))
+    return cuts
+
+
 def split_keys(
     key_file: str | Path,
     nj: int,
@@ -101,7 +160,7 @@ def split_keys(
     pool_dirs: Sequence[str | Path] = (),
     exclude_dirs: Sequence[str | Path] = (),
 ) -> int:
-    """Write ``keys.1.scp`` ... ``keys.N.scp`` and ``skipped.tsv``.
+    """Write ``keys.1.scp`` ... ``keys.N.scp``, with about as much audio each, and ``skipped.tsv``.
 
     A directory that was split before keeps its split, so that a run that was cut short
     finds its shards again whatever ``nj`` says now.
@@ -140,8 +199,9 @@ def split_keys(
         raise DataError(f"{key_file}: every utterance of the pool is transcribed already")
     nj = max(1, min(nj, len(keys)))
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, aside)
-    for job in range(nj):
-        part = keys[job * len(keys) // nj : (job + 1) * len(keys) // nj]
-        write_lines(output_dir / f"keys.{job + 1}.scp", (f"{uid} {pool[uid]}" for uid in part))
+    cuts = [0, *balanced_cuts(lengths_of(key_file, keys, pool), nj), len(keys)]
+    for job, (start, end) in enumerate(pairwise(cuts), 1):
+        part = keys[start:end]
+        write_lines(output_dir / f"keys.{job}.scp", (f"{uid} {pool[uid]}" for uid in part))
     write_lines(split, [str(nj), *identity])
     return nj

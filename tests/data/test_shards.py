@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from espnet_egl.data.shards import set_aside, split_keys
+from espnet_egl.data.shards import balanced_cuts, lengths_of, set_aside, split_keys
 from espnet_egl.errors import DataError, ManifestError
 
 
@@ -87,3 +90,33 @@ def test_nothing_to_score_is_an_error(tmp_path: Path) -> None:
     write(pool, {"a": "1.wav"})
     with pytest.raises(DataError, match="transcribed already"):
         split_keys(pool, 1, tmp_path / "log", exclude_dirs=[tmp_path])
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=60), st.data())
+def test_shards_are_about_as_long_and_none_is_empty(
+    lengths: list[float], data: st.DataObject
+) -> None:
+    parts = data.draw(st.integers(1, len(lengths)))
+    cuts = [0, *balanced_cuts(lengths, parts), len(lengths)]
+    assert all(start < end for start, end in pairwise(cuts))
+    if max(lengths) * parts < sum(lengths):
+        # No clip is longer than a share: no shard is off by more than one.
+        share = sum(lengths) / parts
+        sums = [sum(lengths[start:end]) for start, end in pairwise(cuts)]
+        assert max(abs(total - share) for total in sums) <= max(lengths) * 1.001
+
+
+def test_lengths_come_from_the_data_directory(tmp_path: Path) -> None:
+    scp = tmp_path / "wav.scp"
+    scp.write_text("a /missing\nb cat x |\n")
+    pool = {"a": "/missing", "b": "cat x |", "c": str(scp)}
+    # Of files: the size where there is one, the mean of those for others.
+    size = float(scp.stat().st_size)
+    assert lengths_of(scp, ["a", "c"], pool) == [size, size]
+    (tmp_path / "utt2num_samples").write_text("a 800\nb 2400\n")
+    assert lengths_of(scp, ["a", "b", "c"], pool) == [800, 2400, 1600]
+    (tmp_path / "utt2dur").write_text("a 1.5\nb 0.5\n")
+    assert lengths_of(scp, ["b", "a"], pool) == [0.5, 1.5]
+    segments = tmp_path / "segments"
+    segments.write_text("s r 1 4\nt r 5 6\n")
+    assert lengths_of(segments, ["s", "t"], {}) == [3, 1]

@@ -21,7 +21,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["espnet_egl", "espnet_egl.*"]),
-    package_data={"espnet_egl": ["py.typed"]},
+    package_data={"espnet_egl": ["py.typed"], "espnet_egl.recipe": ["al.sh", "al.yaml"]},
+    entry_points={"console_scripts": ["espnet-egl=espnet_egl.bin.main:main"]},
     install_requires=[
         "espnet>=202511",
         "editdistance",  # ESPnet's validation needs it, but ESPnet 202611 does not install it

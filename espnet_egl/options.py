@@ -22,6 +22,7 @@ COMMANDS = (
     *("al_prepare", "al_score", "al_merge", "al_calibrate", "al_fit"),
     *("al_select", "al_export", "al_import", "al_train_data", "al_curve"),
     *("al_pilot", "al_simulate", "al_worth", "al_state"),
+    *("al_init", "al_score_dir"),
 )
 
 

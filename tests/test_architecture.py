@@ -14,6 +14,7 @@ ORDER = [
     "padding",
     "recognizer",
     "loading",
+    "packed",
     "hypotheses",
     "confidence",
     "gradients",
@@ -23,7 +24,7 @@ ORDER = [
     "scoring",
     "calibration",
 ]
-ORDER += ["selection", "exchange", "loop", "bin"]
+ORDER += ["selection", "exchange", "loop", "recipe", "bin"]
 
 
 def imports(path: Path) -> set[str]:

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Score a folder of audio with a packed model, without a recipe."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_egl import options
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = options.make_parser("al_score_dir", __doc__ or "")
+    parser.add_argument(
+        "--model", required=True, help="Packed by stage 14 of asr.sh, or a name of the model zoo"
+    )
+    parser.add_argument("--wav_dir", required=True, help="Audio files, in folders below it, too")
+    parser.add_argument("--out", default="scores.tsv", help="The score table")
+    parser.add_argument(
+        "--work_dir", help="Everything else, and what a killed run goes on from (default: OUT.work)"
+    )
+    parser.add_argument("--nj", type=int, default=1, help="Processes")
+    parser.add_argument(
+        "--score_args", default="", help="Options of al_score: '--methods egl entropy --nbest 50'"
+    )
+    return parser
+
+
+def score_dir(args: argparse.Namespace) -> None:
+    """Run the command; says where the table is."""
+    from espnet_egl import packed
+    from espnet_egl.bin import al_merge
+    from espnet_egl.data.shards import split_keys
+    from espnet_egl.data.wav_dir import write_data_dir
+    from espnet_egl.files import atomic_open
+
+    work = Path(args.work_dir or f"{args.out}.work").absolute()
+    model = packed.unpack(args.model, work / "model")
+    count = write_data_dir(args.wav_dir, work / "data")
+    scp = work / "data" / "wav.scp"
+    nj = split_keys(scp, args.nj, work / "logdir")
+    print(f"{count} audio files, {nj} processes, log: {work / 'logdir'}/al_score.*.log")
+    cmd = [sys.executable, "-m", "espnet_egl.bin.al_score"]
+    cmd += ["--data_path_and_name_and_type", f"{scp},speech,sound", "--allow_pipes", "false"]
+    cmd += ["--asr_train_config", model["asr_train_config"]]
+    cmd += ["--asr_model_file", model["asr_model_file"], *shlex.split(args.score_args)]
+    run_shards(cmd, work / "logdir", nj)
+    al_merge.main(["--logdir", str(work / "logdir"), "--nj", str(nj), "--output_dir", str(work)])
+    with atomic_open(args.out, "wb") as f:
+        f.write((work / "scores.tsv").read_bytes())
+    print(f"Scores: {args.out}, not scored: {work / 'skipped.tsv'}")
+
+
+def run_shards(cmd: Sequence[str], logdir: Path, nj: int) -> None:
+    """Score all shards side by side.
+
+    Raises:
+        DataError: One failed; the message is the end of its log.
+    """
+    import subprocess
+
+    from espnet_egl.errors import DataError
+
+    jobs = []
+    for job in range(1, nj + 1):
+        keys, output = logdir / f"keys.{job}.scp", logdir / f"output.{job}"
+        log = (logdir / f"al_score.{job}.log").open("w")
+        shard = [*cmd, "--key_file", str(keys), "--output_dir", str(output)]
+        jobs.append((subprocess.Popen(shard, stdout=log, stderr=log), log))  # noqa: S603
+    failed = [log.name for process, log in jobs if process.wait() != 0]
+    for _, log in jobs:
+        log.close()
+    if failed:
+        lines = Path(failed[0]).read_text(encoding="utf-8", errors="replace").splitlines()
+        raise DataError(f"scoring failed, log: {failed[0]}\n" + "\n".join(lines[-8:]))
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    options.run(get_parser(), score_dir, cmd)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""A folder of audio files as a Kaldi data directory."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from espnet_egl.data.kaldi import write_spk2utt, write_table
+from espnet_egl.errors import DataError
+
+SUFFIXES = frozenset({".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
+
+
+def write_data_dir(wav_dir: str | Path, output_dir: str | Path) -> int:
+    """Write wav.scp and utt2spk of every audio file in a folder and the folders below it.
+
+    An utterance's id is the file's path in the folder without its suffix, with ``-`` for ``/`` and
+    ``_`` for what is neither a letter nor a digit; its speaker is the folder it lies in.
+
+    Args:
+        wav_dir: The folder.
+        output_dir: The directory to write.
+
+    Returns:
+        How many files there are.
+
+    Raises:
+        DataError: There are none, or two have the same id.
+    """
+    wav_dir, output_dir = Path(wav_dir), Path(output_dir)
+    paths = sorted(p for p in wav_dir.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not paths:
+        raise DataError(f"{wav_dir}: no audio file is in it ({', '.join(sorted(SUFFIXES))})")
+    recordings: dict[str, str] = {}
+    speakers: dict[str, str] = {}
+    for path in paths:
+        inside = path.relative_to(wav_dir).with_suffix("")
+        uid = _safe(inside.parts)
+        if uid in recordings:
+            raise DataError(f"{path} and {recordings[uid]} have the same id '{uid}': rename one")
+        recordings[uid] = str(path.absolute())
+        speakers[uid] = _safe(inside.parts[:-1]) or uid
+    write_table(output_dir / "wav.scp", recordings)
+    write_table(output_dir / "utt2spk", speakers)
+    write_spk2utt(output_dir)
+    return len(paths)
+
+
+def _safe(parts: tuple[str, ...]) -> str:
+    return "-".join(re.sub(r"[^\w.]", "_", part) for part in parts)

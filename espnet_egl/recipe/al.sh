@@ -1,0 +1,708 @@
+#!/usr/bin/env bash
+
+# Active learning around asr.sh: write ./al.sh where your run.sh says ./asr.sh.
+# Stages 1-15 are asr.sh's own; stages 20 and above are run only when asked for.
+
+# Lower-case variables without al_ are asr.sh's.
+# shellcheck disable=SC2154
+
+# Set bash to 'debug' mode, it will exit on :
+# -e 'error', -u 'undefined variable', -o ... 'error in pipeline', -x 'print commands',
+set -e
+set -u
+set -o pipefail
+
+# Everything here is named al_*: asr.sh is sourced below and sets a hundred other variables.
+al_first_stage=20   # The first of our stages.
+al_last_stage=26    # The last of our stages.
+
+# Empty: as al_config has it, or else the commands' own defaults.
+al_method=          # Acquisition method that decides which utterances are selected.
+al_score_methods=   # Methods whose scores stage 20 computes beside al_method's.
+al_budget=          # What may be labelled: 500utt, 2.5h, or 20% of the pool's hours.
+al_fusion=          # Of several methods, a+b: rank, or alternate.
+al_diversity=       # kmeans++ spreads the selection over gradient directions.
+al_random_share=    # Share of the budget that is drawn at random.
+al_pool=pool        # Name of the pool: ${data_feats}/<pool> if it is there, else data/<pool>.
+al_config=          # Config for all al_* commands, e.g. conf/al.yaml.
+al_nbest=           # Hypotheses an utterance at most.
+al_hyp_source=      # Where hypotheses come from.
+al_posterior=       # Whose P(transcript | audio) weighs them: auto, ctc, attention, ...
+al_score_args=      # Other arguments for al_score, e.g., "--allow_pipes false".
+al_select_args=     # Other arguments for al_select.
+al_oracle_text=     # Transcripts of the pool, for the oracles true_gl and true_wer.
+al_format=          # What the annotators get.
+al_return=          # What came back from the annotators (default: what stage 22 wrote).
+al_return_format=   # The format of it: tsv, or text (Kaldi's).
+al_train_from=scratch # Train anew, or go on from the model that scored the pool (last).
+al_inference_asr_model= # Of the models that stage 24 trains (default: inference_asr_model).
+al_train_args=      # Arguments for training beside asr_args, e.g., "--max_epoch 10".
+al_curve_args=      # Arguments for al_curve, e.g., "--price_per_hour 60".
+al_worth_args=      # Arguments for al_worth.
+al_pilot=false      # Whether the round is a pilot: half chosen, half drawn, to compare them.
+al_simulate=false   # Whether to run rounds over a pool whose transcripts exist.
+al_truth=           # The pool's transcripts (Kaldi's text), hidden until they are selected.
+al_methods="random egl confidence"  # What is compared.
+al_budgets="5% 10% 20% 40%"         # At which sizes.
+al_rounds=1         # In how many rounds a budget is spent.
+al_seeds=5          # How often, with other random numbers.
+al_simulate_nj=1    # Simulated trainings at a time.
+al_simulate_tag=    # Stands after the methods' names in the learning curve.
+al_nj=              # The number of scoring jobs (default: inference_nj).
+al_gpu=false        # Whether to score on GPUs.
+al_seed=            # Random seed.
+al_fit_set=         # Transcribed set that predictions and temperatures are fitted to (default: valid_set).
+al_calibrate=false  # Whether to calibrate confidences on that set.
+al_fit_methods="egl confidence entropy pctc margin nbest_entropy expected_wer longest"
+                    # What predictions are made of.
+al_round=1          # The round of active learning.
+al_tag=             # Suffix to the result dir.
+al_select_tag=      # Suffix to the directories of stages 21 and 22.
+al_dir=             # Specify the directory for active learning.
+                    # If this option is specified, al_tag is ignored.
+al_egl_opts=()      # --egl_* and --confidence_* options, handed to al_score as they are.
+
+al_help_message=$(cat << EOF
+Usage: $0 [options of asr.sh] --stage 20 [--stop_stage ${al_last_stage}] [--al_* options]
+
+Stages:
+    1-15  asr.sh's own, and all that runs unless a stage from 20 on is asked for.
+    20    Score the pool: one pass computes every requested method's score.
+    21    Select under the budget: a Kaldi data directory and selection.tsv.
+    22    Hand over to annotators. Without --stop_stage it ends here.
+    23    Take the transcripts back: a Kaldi data directory with text. Again when more have come.
+    24    Train on the seed set and everything labelled so far (asr.sh's stages 10 and 11).
+    25    Decode and score the test sets (stages 12 and 13): a point of the learning curve each.
+    26    What was it worth: the learning curve, what comes next, a pilot's answer.
+
+Options:
+    --al_method        # Acquisition method that decides, or several: egl+confidence (default:
+                       # al_select's, egl).
+    --al_fusion        # Of several: rank, by the sum of their ranks, or alternate, each takes its best
+                       # in turn (default: al_select's, rank).
+    --al_diversity     # kmeans++ spreads the selection over gradient directions (default: none).
+    --al_random_share  # Share of the budget that is drawn at random, to estimate by it what the pool
+                       # is like (default: al_select's, 0).
+    --al_score_methods # Methods whose scores stage 20 computes beside it (default: confidence random).
+    --al_budget        # What may be labelled: 500utt, 2.5h, 20% of the pool's hours, or 1500EUR with
+                       # --al_select_args "--price_per_hour 60" (default: al_select's, 20%).
+    --al_pool          # Name of the pool: \${data_feats}/<pool> if it is there, else data/<pool>,
+                       # which may hold pipes, segments and other sampling rates (default="${al_pool}").
+    --al_config        # Config for all al_* commands; the options here win (default="${al_config}").
+    --al_nbest         # Hypotheses an utterance at most (default: al_score's, 100).
+    --al_hyp_source    # Where hypotheses come from: beam, or ctc_sample, which needs no search
+                       # (default: al_score's, beam).
+    --al_posterior     # Whose P(transcript | audio) weighs them (default: al_score's, auto).
+    --al_score_args    # Other arguments for al_score (default="${al_score_args}").
+    --al_select_args   # Other arguments for al_select (default="${al_select_args}").
+    --al_oracle_text   # Transcripts of the pool, for the methods true_gl and true_wer: to see what could
+                       # be had at most, where a pool is transcribed in truth.
+    --al_format        # What the annotators get (default: al_export's, tsv).
+    --al_return        # What came back from the annotators, one file or several (default: what stage
+                       # 22 wrote, filled in).
+    --al_return_format # The format of it: tsv, or text, Kaldi's (default: al_import's, tsv).
+    --al_train_from    # scratch, or last: go on from the model that scored the pool
+                       # (default="${al_train_from}").
+    --al_inference_asr_model  # Of the models that stage 24 trains, the checkpoint to decode and to score
+                       # with (default: inference_asr_model). A validation set that says nothing of what
+                       # is labelled picks a checkpoint at random: train.loss.ave.pth does not ask it,
+                       # with --al_train_args "--best_model_criterion train,loss,min".
+    --al_train_args    # Arguments for training beside asr_args, e.g., "--max_epoch 10".
+    --al_curve_args    # Arguments for al_curve, e.g., "--price_per_hour 60".
+    --al_worth_args    # Arguments for al_worth (stage 26), e.g., "--against confidence".
+    --al_pilot         # true: a first, small round, 300utt if --al_budget is not given, half of them drawn
+                       # at random. Stage 24 also trains on each half alone, and stage 26 says in plain
+                       # words whether labelling pays, and choosing. Run --stage 20 --stop_stage 26;
+                       # when the clips are transcribed, the same again (default="${al_pilot}").
+    --al_simulate      # true: what would labelling buy? Rounds over a pool whose transcripts exist,
+                       # for every one of --al_methods, --al_budgets and --al_seeds: curve.tsv
+                       # (default="${al_simulate}").
+    --al_truth         # The pool's transcripts (Kaldi's text), hidden until they are selected: stage 23
+                       # takes them in place of annotators.
+    --al_methods       # What is compared (default="${al_methods}").
+    --al_budgets       # At which sizes (default="${al_budgets}").
+    --al_rounds        # In how many rounds a budget is spent (default="${al_rounds}").
+    --al_seeds         # How often, with other random numbers (default="${al_seeds}").
+    --al_simulate_nj   # Simulated trainings at a time (default="${al_simulate_nj}").
+    --al_simulate_tag  # Stands after the methods' names in curve.tsv (default="${al_simulate_tag}").
+    --al_nj            # The number of scoring jobs (default: inference_nj).
+    --al_gpu           # Whether to score on GPUs (default="${al_gpu}").
+    --al_seed          # Random seed (default: al_score's, 0).
+    --al_fit_set       # Transcribed set that predicted_gl, predicted_wer and --egl_temperature auto are
+                       # fitted to; not one the model was trained on (default: valid_set).
+    --al_calibrate     # true: learn on al_fit_set, too, what the confidences of words and utterances are
+                       # worth: score/calibrated/ has them as probabilities (default="${al_calibrate}").
+    --al_fit_methods   # Methods that predictions are made of (default="${al_fit_methods}").
+    --al_round         # The round of active learning (default="${al_round}").
+    --al_tag           # Suffix to the result dir (default: the model's and the pool's names).
+    --al_select_tag    # Suffix to the directories of stages 21 and 22, for another selection from
+                       # the same scores (default="${al_select_tag}").
+    --al_dir           # Specify the directory for active learning (default: \${expdir}/al_<al_tag>).
+    --egl_weights      # raw: P(y|x) as it is; renormalized: divided by the mass of the list.
+    --egl_normalize    # Divide by none, frames, tokens or sqrt_frames.
+    --egl_temperature  # P(y|x)^(1/temperature) weighs the hypotheses; auto: fitted to al_fit_set.
+    --egl_params       # The gradient's parameters: all, encoder, decoder, head, or a regular expression.
+    --egl_mode         # exact, or estimate from a few directions (default: by the pool's size).
+    --egl_directions   # Of the estimate: more are closer to exact.
+    --egl_batch_bins   # The largest batch, utterances x samples of the longest: memory.
+    --confidence_measure  # max_prob, gibbs, tsallis, renyi or posterior; --confidence_alpha, _norm,
+                       # _aggregation, _temperature, _level and _exclude_blank are al_score's too.
+
+All other options are asr.sh's:
+EOF
+)
+
+al_all=("$@")
+# Split the command line into our options and asr.sh's.
+al_stage=1
+al_stop_stage=
+al_rest=()
+while [ $# -gt 0 ]; do
+    al_option=${1//-/_}
+    al_option=${al_option/#__/--}
+    case "${al_option}" in
+        --help|_h)
+            echo "${al_help_message}"
+            ./asr.sh --help
+            exit 0 ;;
+        --*=*)
+            echo "$0: write '${1%%=*} ${1#*=}' for $1" 1>&2; exit 2 ;;
+        --stage|--stop_stage|--al_*|--egl_*|--confidence_*)
+            [ $# -lt 2 ] && { echo "$0: $1 needs a value" 1>&2; exit 2; }
+            al_name=${al_option#--}
+            case "${al_option}" in
+                --stage) al_stage=$2 ;;
+                --stop_stage) al_stop_stage=$2 ;;
+                --egl_*|--confidence_*) al_egl_opts+=("${al_option}" "$2") ;;
+                --al_first_stage|--al_last_stage|--al_egl_opts|--al_all|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
+                    echo "$0: invalid option $1" 1>&2; exit 2 ;;
+                *)
+                    [ -z "${!al_name+x}" ] && { echo "$0: invalid option $1" 1>&2; exit 2; }
+                    printf -v "${al_name}" '%s' "$2" ;;
+            esac
+            shift 2 ;;
+        --*)
+            # With its value, which may itself look like an option.
+            al_rest+=("${@:1:2}")
+            shift $(($# < 2 ? 1 : 2)) ;;
+        *)
+            al_rest+=("$1")
+            shift ;;
+    esac
+done
+
+for al_number in "${al_stage}" "${al_stop_stage:-1}" "${al_round}" "${al_nj:-1}"; do
+    [[ "${al_number}" =~ ^[0-9]+$ ]] || {
+        echo "$0: --stage, --stop_stage, --al_round and --al_nj are numbers, not '${al_number}'" 1>&2
+        exit 2
+    }
+done
+[[ "${al_simulate}" =~ ^(true|false)$ ]] || {
+    echo "$0: expected \"true\" or \"false\": --al_simulate ${al_simulate}" 1>&2; exit 2; }
+[[ "${al_pilot}" =~ ^(true|false)$ ]] || {
+    echo "$0: expected \"true\" or \"false\": --al_pilot ${al_pilot}" 1>&2; exit 2; }
+if "${al_pilot}"; then
+    : "${al_budget:=300utt}" "${al_random_share:=0.5}"
+fi
+[[ "${al_calibrate}" =~ ^(true|false)$ ]] || {
+    echo "$0: expected \"true\" or \"false\": --al_calibrate ${al_calibrate}" 1>&2; exit 2; }
+[[ "${al_train_from}" =~ ^(scratch|last)$ ]] || {
+    echo "$0: expected \"scratch\" or \"last\": --al_train_from ${al_train_from}" 1>&2; exit 2; }
+[[ "${al_gpu}" =~ ^(true|false)$ ]] || {
+    echo "$0: expected \"true\" or \"false\": --al_gpu ${al_gpu}" 1>&2; exit 2; }
+
+# A bare ./run.sh stops before our stages.
+if [ -z "${al_stop_stage}" ]; then
+    # From stage 20 on it stops where people have to work.
+    al_stop_stage=$((al_first_stage - 1))
+    [ "${al_stage}" -ge "${al_first_stage}" ] && al_stop_stage=22
+    [ "${al_stage}" -gt 22 ] && al_stop_stage=${al_last_stage}
+fi
+if [ "${al_stage}" -lt "${al_first_stage}" ]; then
+    ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage "${al_stage}" --stop_stage "${al_stop_stage}"
+fi
+if [ "${al_stop_stage}" -lt "${al_first_stage}" ]; then
+    exit 0
+fi
+
+# Sourced without any of its stages, asr.sh sets its variables (asr_exp, data_feats, decode_cmd,
+# ..., and the function log) as training had them, and still refuses options it does not know.
+# shellcheck disable=SC1091
+. ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage "${al_first_stage}" --stop_stage $((al_first_stage - 1))
+
+
+if [ -z "${al_dir}" ]; then
+    al_dir="${expdir}/al_${al_tag:-$(basename "${asr_exp}")_${al_pool//\//_}}"
+fi
+al_round_dir="${al_dir}/r${al_round}"
+al_score_dir="${al_round_dir}/score"
+al_select_dir="${al_round_dir}/select${al_select_tag:+_${al_select_tag}}"
+al_annotate_dir="${al_round_dir}/annotate${al_select_tag:+_${al_select_tag}}"
+al_labelled_dir="${al_round_dir}/labelled${al_select_tag:+_${al_select_tag}}"
+al_curve_file="${al_dir}/curve.tsv"
+
+# Of round N: the model that stage 24 trains, and what was labelled up to it.
+al_model_dir() {
+    echo "${al_dir}/r$1/asr${al_select_tag:+_${al_select_tag}}"
+}
+al_seed_exp="${asr_exp}"
+al_labelled_dirs=()
+al_asked_dirs=()
+for _round in $(seq $((al_round - 1))); do
+    al_labelled_dirs+=("${al_dir}/r${_round}/labelled${al_select_tag:+_${al_select_tag}}")
+    al_asked_dirs+=("${al_dir}/r${_round}/select${al_select_tag:+_${al_select_tag}}")
+done
+# The seed model may be another checkpoint than those trained here.
+al_seed_model="${inference_asr_model}"
+al_seed_tag="${inference_tag}"
+al_new_model="${al_inference_asr_model:-${inference_asr_model}}"
+al_new_tag="${inference_tag/_asr_model_"${al_seed_model%.*}"/_asr_model_"${al_new_model%.*}"}"
+if [ "${al_round}" -gt 1 ]; then
+    asr_exp="$(al_model_dir $((al_round - 1)))"
+    inference_asr_model="${al_new_model}"
+    if [ ! -e "${asr_exp}/${inference_asr_model}" ]; then
+        log "Error: round $((al_round - 1)) has no model ${asr_exp}/${inference_asr_model}:" \
+            "run its stages 23 and 24 first"
+        exit 1
+    fi
+fi
+# A pool may stand among the test sets, so that asr.sh formats it.
+al_test_sets=
+for dset in ${test_sets}; do
+    [ "${dset}" = "${al_pool}" ] || al_test_sets+=" ${dset}"
+done
+# What stage 24 trains on: in a pilot also each half alone.
+al_parts=(all)
+"${al_pilot}" && al_parts=(all chosen random)
+al_merge_opts=()
+al_config_opts=()
+[ -n "${al_config}" ] && al_config_opts=(--config "${al_config}")
+
+has_audio() {
+    [ -e "$1/wav.scp" ] || [ -e "$1/feats.scp" ]
+}
+
+# The whole message of one failed job, from its first line to the end of the log; where none says
+# "error:", as after a kill, the logs' ends.
+show_error() {
+    local failed
+    failed=$(grep -l -e "error:" "$1"/al_score.*.log | head -n 1 || true)
+    if [ -n "${failed}" ]; then
+        sed -n '/error:/,$p' "${failed}"
+    else
+        tail -n 20 "$1"/al_score.*.log
+    fi
+}
+
+al_data="${data_feats}/${al_pool}"
+[ -d "${al_data}" ] || al_data="data/${al_pool}"
+if [ ! -d "${al_data}" ]; then
+    log "Error: no pool: neither ${data_feats}/${al_pool} nor data/${al_pool} is a directory." \
+        "Give its name with --al_pool"
+    exit 1
+fi
+if ! has_audio "${al_data}"; then
+    log "Error: ${al_data} has neither wav.scp nor feats.scp." \
+        "Put the untranscribed audio into it as a Kaldi data directory, or give another with --al_pool"
+    exit 1
+fi
+
+
+# Score a data directory: al_score_data <data_dir> <score_dir> <option of al_prepare>... -- <option of al_score>...
+al_score_data() {
+    local _data=$1 _score_dir=$2 _prepare_opts=() _opts=()
+    shift 2
+    while [ "$1" != -- ]; do
+        _prepare_opts+=("$1")
+        shift
+    done
+    shift
+    _opts=(${al_config_opts[@]+"${al_config_opts[@]}"})
+    local _key_file="${_data}/wav.scp" _scp=wav.scp _type=sound
+    if [ -e "${_data}/segments" ]; then
+        _key_file="${_data}/segments"
+        _opts+=(--segments "${_data}/segments")
+    elif [ ! -e "${_data}/wav.scp" ]; then
+        _key_file="${_data}/feats.scp"
+    fi
+    local _audio_format
+    _audio_format="$(cat "${_data}/audio_format" 2>/dev/null || echo "${audio_format}")"
+    if [ ! -e "${_data}/wav.scp" ]; then
+        _scp=feats.scp
+        _type=kaldi_ark
+    elif [[ "${_audio_format}" == *ark* ]] && [[ "${_data}" != data/* ]]; then
+        _type=kaldi_ark
+    elif [[ "${_audio_format}" == *multi* ]]; then
+        _type=multi_columns_sound
+    fi
+    [ -e "${_data}/utt2dur" ] && _opts+=(--utt2dur "${_data}/utt2dur")
+
+    local _cmd="${decode_cmd}" _ngpu=0
+    if "${al_gpu}"; then
+        _cmd="${cuda_cmd}"
+        _ngpu=1
+    fi
+
+    # 1. Set aside what is transcribed already, split the key file
+    local _logdir="${_score_dir}/logdir" _nj
+    mkdir -p "${_logdir}"
+    _nj=$(${python} -m espnet_egl.bin.al_prepare --key_file "${_key_file}" \
+        ${_prepare_opts[@]+"${_prepare_opts[@]}"} \
+        --nj "${al_nj:-${inference_nj}}" --output_dir "${_logdir}" \
+        ${al_config_opts[@]+"${al_config_opts[@]}"})
+
+    # 2. Submit scoring jobs
+    log "Scoring started... log: '${_logdir}/al_score.*.log'"
+    # Kaldi's run.pl and its kin paste words into a shell script as they are; a regular expression
+    # or a space would not survive it. One argument a line, al_score reads them from a file.
+    printf '%s\n' \
+        --ngpu "${_ngpu}" \
+        --data_path_and_name_and_type "${_data}/${_scp},speech,${_type}" \
+        --asr_train_config "${asr_exp}/config.yaml" \
+        --asr_model_file "${asr_exp}/${inference_asr_model}" \
+        --inference_args="${al_inference_args}" \
+        ${_opts[@]+"${_opts[@]}"} "$@" > "${_logdir}/al_score.args"
+    # shellcheck disable=SC2086
+    ${_cmd} --gpu "${_ngpu}" JOB=1:"${_nj}" "${_logdir}"/al_score.JOB.log \
+        ${python} -m espnet_egl.bin.al_score "@${_logdir}/al_score.args" \
+            --key_file "${_logdir}"/keys.JOB.scp \
+            --output_dir "${_logdir}"/output.JOB ${al_score_args} \
+        || { show_error "${_logdir}"; exit 1; }
+
+    # 3. Join the shards and check them
+    ${python} -m espnet_egl.bin.al_merge --logdir "${_logdir}" --nj "${_nj}" \
+        --output_dir "${_score_dir}" ${al_merge_opts[@]+"${al_merge_opts[@]}"} \
+        ${al_config_opts[@]+"${al_config_opts[@]}"}
+    log "Scores: ${_score_dir}/scores.tsv, not scored: ${_score_dir}/skipped.tsv"
+}
+
+
+# Where every round stands, for people.
+al_state() {
+    ${python} -m espnet_egl.bin.al_state --al_dir "${al_dir}" --output_file "${al_dir}/state.yaml" > /dev/null
+}
+
+
+# The model of a part of what is labelled.
+al_part_dir() {
+    if [ "$1" = all ]; then
+        al_model_dir "${al_round}"
+    else
+        echo "$(al_model_dir "${al_round}")_$1"
+    fi
+}
+
+
+# Train on the seed set and a part of what is labelled: al_train <part>
+al_train() {
+    local _exp _train_set _opts=() _dir _start _train_args="${al_train_args}"
+    _exp="$(al_part_dir "$1")"
+    # Beside asr.sh's own training sets, whose directory it prescribes.
+    _train_set="${_exp#"${expdir}"/}"
+    _train_set="${train_set}_${_train_set//\//_}"
+    # Every random seed trains another model.
+    [ -n "${al_seed}" ] && _train_args+=" --seed ${al_seed}"
+    for _dir in "${al_labelled_dirs[@]}"; do
+        _opts+=(--labelled_dir "${_dir}")
+    done
+    ${python} -m espnet_egl.bin.al_train_data "${_opts[@]}" --part "$1" \
+        --seed_dir "${data_feats}/${train_set}" \
+        --output_dir "${data_feats}/${_train_set}" \
+        --model_dir "${_exp}" --train_options "${al_train_from} ${asr_args} ${_train_args}" \
+        --fs "${fs}" --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
+        ${al_config_opts[@]+"${al_config_opts[@]}"}
+
+    _opts=(--train_set "${_train_set}" --asr_exp "${_exp}" --asr_stats_dir "${al_round_dir}/asr_stats${_exp#"${al_round_dir}/asr"}")
+    [ "${al_train_from}" = last ] && _opts+=(--pretrained_model "${asr_exp}/${inference_asr_model}")
+    [ -n "${_train_args}" ] && _opts+=(--asr_args "${asr_args} ${_train_args}")
+    # The seed set is perturbed already.
+    [ -n "${speed_perturb_factors:-}" ] && _opts+=(--speed_perturb_factors "")
+    _start=${SECONDS}
+    ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 10 --stop_stage 11 "${_opts[@]}"
+    echo $((SECONDS - _start)) > "${_exp}/train_seconds"
+}
+
+
+# Decode the test sets, and score them where that can be done: al_decode <exp> <model> <tag>
+al_decode() {
+    log "Stage 25: Decode and score: $1/$2"
+    local _stop=12
+    # asr.sh scores by sclite, or has a script of its own for it.
+    if [ -e scripts/score.py ] || command -v sclite > /dev/null; then
+        _stop=13
+    fi
+    ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 12 --stop_stage "${_stop}" --asr_exp "$1" \
+        --inference_asr_model "$2" --inference_tag "$3" --test_sets "${al_test_sets# }"
+}
+
+
+# Points of the learning curve: al_point <directory of decoding> <option of al_curve>...
+al_point() {
+    local _dir=$1 _opts=() _dset
+    shift
+    for _dset in ${al_test_sets}; do
+        [ -e "${_dir}/${_dset}/text" ] || return 0
+        _opts+=(--result "${_dset},${data_feats}/${_dset}/text,${_dir}/${_dset}/text")
+    done
+    # shellcheck disable=SC2086
+    ${python} -m espnet_egl.bin.al_curve "${_opts[@]}" --curve_file "${al_curve_file}" \
+        --corpus "$(basename "$(dirname "${PWD}")")" ${al_seed:+--seed "${al_seed}"} "$@" \
+        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_curve_args}
+}
+
+
+# What a learning curve says, for every test set: al_worth <dir with curve.tsv>
+al_worth() {
+    local _dset _opts=()
+    [ -e "${asr_stats_dir}/train/speech_shape" ] && [ "${feats_type}" = raw ] \
+        && _opts+=(--seed_shape_file "${asr_stats_dir}/train/speech_shape" --fs "${fs}")
+    for _dset in ${al_test_sets}; do
+        # shellcheck disable=SC2086
+        ${python} -m espnet_egl.bin.al_worth --curve_file "$1/curve.tsv" --test_set "${_dset}" \
+            --output_file "$1/worth_${_dset//\//_}.md" ${_opts[@]+"${_opts[@]}"} \
+            ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_worth_args}
+    done
+}
+
+
+if "${al_simulate}"; then
+    [ -e "${al_truth}" ] || { log "Error: --al_simulate true needs the pool's transcripts: --al_truth"; exit 1; }
+    al_sim_dir="${al_dir}/sim${al_simulate_tag:+_${al_simulate_tag}}"
+    # The first wins in no option parser: what stands last counts.
+    _again=(./al.sh "${al_all[@]}" --al_simulate false)
+    log "Simulation: score the pool once for ${al_methods}"
+    # Only the oracles see the transcripts while scoring.
+    _oracle=()
+    [[ "${al_methods}" == *true_* ]] && _oracle=(--al_oracle_text "${al_truth}")
+    read -r -a _names <<< "${al_methods//+/ }"
+    "${_again[@]}" --stage 20 --stop_stage 20 --al_dir "${al_sim_dir}/scored" \
+        --al_method "${_names[0]}" --al_score_methods "${_names[*]} random" ${_oracle[@]+"${_oracle[@]}"}
+    _opts=()
+    for _word in "${_again[@]}"; do
+        _opts+=("--command=${_word}")
+    done
+    # shellcheck disable=SC2086
+    ${python} -m espnet_egl.bin.al_simulate "${_opts[@]}" \
+        --methods ${al_methods} --budgets ${al_budgets} --seeds "${al_seeds}" --rounds "${al_rounds}" \
+        --nj "${al_simulate_nj}" --truth "${al_truth}" --score_dir "${al_sim_dir}/scored/r1/score" \
+        --output_dir "${al_sim_dir}" ${al_simulate_tag:+--tag "_${al_simulate_tag}"} \
+        ${al_config_opts[@]+"${al_config_opts[@]}"}
+    al_worth "${al_sim_dir}"
+    exit 0
+fi
+
+
+if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
+    log "Stage 20: Score the pool: ${al_data}, model=${asr_exp}/${inference_asr_model}"
+
+    al_inference_args="${inference_args}"
+    if "${use_lm}" && "${use_word_lm:-false}"; then
+        log "Error: --use_word_lm true: the search over words is not supported; give a model over tokens"
+        exit 1
+    fi
+    if "${use_lm}"; then
+        al_inference_args+=" --lm_train_config ${lm_exp}/config.yaml --lm_file ${lm_exp}/${inference_lm}"
+    fi
+    _opts=()
+    [ -n "${inference_config}" ] && _opts+=(--inference_config "${inference_config}")
+    [ -n "${al_nbest}" ] && _opts+=(--nbest "${al_nbest}")
+    [ -n "${al_hyp_source}" ] && _opts+=(--hyp_source "${al_hyp_source}")
+    [ -n "${al_posterior}" ] && _opts+=(--posterior "${al_posterior}")
+    [ -n "${al_seed}" ] && _opts+=(--seed "${al_seed}")
+    _methods=" "
+    if [ -n "${al_method}${al_score_methods}${al_diversity}" ]; then
+        _wanted="${al_method:-egl}"
+        # Gradient embeddings are the method badge's.
+        [ "${al_diversity:-none}" = none ] || _wanted+=" badge"
+        for _method in ${_wanted//+/ } ${al_score_methods:-confidence random}; do
+            [[ "${_methods}" == *" ${_method} "* ]] || _methods+="${_method} "
+        done
+    fi
+
+    # What is learnt from transcribed utterances: predictions, EGL's temperature, calibrated confidences.
+    _fit_opts=()
+    _fit=false
+    if [[ "${_methods}" == *" predicted_"* ]] || [[ " ${al_egl_opts[*]-} " == *" --egl_temperature auto "* ]]; then
+        _fit=true
+    fi
+    if "${_fit}" || "${al_calibrate}"; then
+        _fit_data="${data_feats}/${al_fit_set:=${valid_set}}"
+        has_audio "${_fit_data}" || _fit_data="data/${al_fit_set}"
+        if ! has_audio "${_fit_data}" || [ ! -e "${_fit_data}/text" ]; then
+            log "Error: to fit to ${al_fit_set}, its audio and text are needed in ${_fit_data}." \
+                "Give a transcribed set that the model was not trained on with --al_fit_set"
+            exit 1
+        fi
+        _fit_egl_opts=()
+        if [[ " ${al_egl_opts[*]-} " == *" --egl_temperature auto "* ]]; then
+            if [[ "${_methods}" == *" predicted_"* ]]; then
+                log "Error: predictions are fitted to EGL at one temperature: give a number for --egl_temperature"
+                exit 1
+            fi
+            _fit_egl_opts=(--egl_temperature 1)
+        fi
+        _fit_methods="egl"
+        if [[ "${_methods}" == *" predicted_"* ]]; then
+            for _method in ${al_fit_methods}; do
+                [[ "${_methods}" == *" ${_method} "* ]] || _methods+="${_method} "
+            done
+        fi
+        for _method in ${_methods}; do
+            [[ "${_method}" =~ ^(egl|random|predicted_.*|true_.*)$ ]] || _fit_methods+=" ${_method}"
+        done
+        log "Fit to ${_fit_data}"
+        # Words' confidences come with every method.
+        if "${_fit}"; then _fit_methods+=" true_gl true_wer"; else _fit_methods=confidence; fi
+        # shellcheck disable=SC2086
+        al_score_data "${_fit_data}" "${al_round_dir}/fit" -- ${_opts[@]+"${_opts[@]}"} \
+            --methods ${_fit_methods} --text "${_fit_data}/text" \
+            --write_nbest "${al_nbest:-100}" \
+            ${al_egl_opts[@]+"${al_egl_opts[@]}"} ${_fit_egl_opts[@]+"${_fit_egl_opts[@]}"}
+        if "${al_calibrate}"; then
+            al_merge_opts=(--calibration "${al_round_dir}/fit/calibration.yaml")
+            ${python} -m espnet_egl.bin.al_calibrate --score_dir "${al_round_dir}/fit" \
+                --text "${_fit_data}/text" --output_file "${al_merge_opts[1]}" \
+                ${al_config_opts[@]+"${al_config_opts[@]}"}
+        fi
+    fi
+    if "${_fit}"; then
+        ${python} -m espnet_egl.bin.al_fit --score_dir "${al_round_dir}/fit" \
+            --text "${_fit_data}/text" --output_file "${al_round_dir}/fit/fitted.yaml" \
+            ${al_seed:+--seed "${al_seed}"} ${al_config_opts[@]+"${al_config_opts[@]}"}
+        _fit_opts=(--fitted "${al_round_dir}/fit/fitted.yaml")
+    fi
+
+    _prepare_opts=()
+    for dset in "${train_set}" "${valid_set}" ${al_test_sets}; do
+        [ "${dset}" = "${al_pool}" ] && continue
+        _found=false
+        # Stage 3 of asr.sh writes audio anew: data/ knows which recordings it came from.
+        for _dir in "${data_feats}/${dset}" "${data_feats}/org/${dset}" "data/${dset}"; do
+            if has_audio "${_dir}"; then
+                _prepare_opts+=(--exclude_dir "${_dir}")
+                _found=true
+            fi
+        done
+        "${_found}" || log "Warning: no data of ${dset} is here: what the pool shares with it is not left out" 1>&2
+    done
+    # What was asked once is never asked again.
+    for _dir in ${al_asked_dirs[@]+"${al_asked_dirs[@]}"}; do
+        _prepare_opts+=(--exclude_dir "${_dir}")
+    done
+    for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
+        has_audio "${_dir}" && _prepare_opts+=(--pool_dir "${_dir}")
+    done
+    [ -n "${al_oracle_text}" ] && _opts+=(--text "${al_oracle_text}")
+    # shellcheck disable=SC2206
+    [ "${_methods}" = " " ] || _opts+=(--methods ${_methods})
+    al_score_data "${al_data}" "${al_score_dir}" ${_prepare_opts[@]+"${_prepare_opts[@]}"} -- \
+        ${_opts[@]+"${_opts[@]}"} ${_fit_opts[@]+"${_fit_opts[@]}"} \
+        ${al_egl_opts[@]+"${al_egl_opts[@]}"}
+fi
+
+
+if [ "${al_stage}" -le 21 ] && [ "${al_stop_stage}" -ge 21 ]; then
+    log "Stage 21: Select: ${al_method:+method=${al_method} }${al_budget:+budget=${al_budget}}"
+    # shellcheck disable=SC2086
+    ${python} -m espnet_egl.bin.al_select \
+        --score_file "${al_score_dir}/scores.tsv" \
+        --data_dir "${al_data}" \
+        --output_dir "${al_select_dir}" \
+        ${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"} \
+        ${al_fusion:+--fusion "${al_fusion}"} ${al_diversity:+--diversity "${al_diversity}"} \
+        ${al_random_share:+--random_share "${al_random_share}"} ${al_seed:+--seed "${al_seed}"} \
+        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_select_args}
+fi
+
+
+if [ "${al_stage}" -le 22 ] && [ "${al_stop_stage}" -ge 22 ]; then
+    log "Stage 22: Hand over to annotators${al_format:+: format=${al_format}}"
+    ${python} -m espnet_egl.bin.al_export \
+        --select_dir "${al_select_dir}" \
+        --nbest_file "${al_score_dir}/nbest.tsv" \
+        --output_dir "${al_annotate_dir}" \
+        ${al_format:+--format "${al_format}"} \
+        ${al_config_opts[@]+"${al_config_opts[@]}"}
+fi
+
+
+if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ]; then
+    log "Stage 23: Take the transcripts back"
+    _opts=()
+    if [ -n "${al_truth}" ]; then
+        _opts+=(--truth "${al_truth}")
+    else
+        for _file in ${al_return:-"${al_annotate_dir}/transcribe.tsv"}; do
+            _opts+=(--return_file "${_file}")
+        done
+    fi
+    # One command from the beginning: the first time it comes here, people have yet to work.
+    [ "${al_stage}" -le 22 ] && _opts+=(--wait true)
+    [ -n "${al_return_format}" ] && _opts+=(--format "${al_return_format}")
+    [ "${bpemodel:-none}" != none ] && _opts+=(--bpemodel "${bpemodel}")
+    [ "${nlsyms_txt}" != none ] && _opts+=(--non_linguistic_symbols "${nlsyms_txt}")
+    [ "${cleaner}" != none ] && _opts+=(--cleaner "${cleaner}")
+    ${python} -m espnet_egl.bin.al_import \
+        --select_dir "${al_select_dir}" \
+        --output_dir "${al_labelled_dir}" \
+        --token_list "${token_list}" \
+        --token_type "${token_type}" \
+        "${_opts[@]}" ${al_config_opts[@]+"${al_config_opts[@]}"}
+    [ -e "${al_labelled_dir}/text" ] || { al_state; exit 0; }
+fi
+
+
+al_labelled_dirs+=("${al_labelled_dir}")
+al_new_exp="$(al_model_dir "${al_round}")"
+
+if [ "${al_stage}" -le 24 ] && [ "${al_stop_stage}" -ge 24 ]; then
+    log "Stage 24: Train on ${train_set} and ${#al_labelled_dirs[@]} round(s) of labels: ${al_new_exp}"
+    if [[ "${audio_format}" == *ark* ]] || [ "${feats_type}" != raw ]; then
+        log "Error: training on ${feats_type} in ${audio_format} is not supported: use --feats_type raw" \
+            "and --audio_format wav or flac"
+        exit 1
+    fi
+    for _part in "${al_parts[@]}"; do
+        al_train "${_part}"
+    done
+fi
+
+
+if [ "${al_stage}" -le 25 ] && [ "${al_stop_stage}" -ge 25 ]; then
+    # The seed model's own point, where it was decoded.
+    al_point "${al_seed_exp}/${al_seed_tag}"
+    for _part in "${al_parts[@]}"; do
+        al_decode "$(al_part_dir "${_part}")" "${al_new_model}" "${al_new_tag}"
+        _opts=()
+        for _dir in "${al_labelled_dirs[@]}"; do
+            _opts+=(--labelled_dir "${_dir}")
+        done
+        al_point "$(al_part_dir "${_part}")/${al_new_tag}" "${_opts[@]}" --part "${_part}" --round "${al_round}" \
+            --select_dir "${al_select_dir}" \
+            --train_seconds "$(cat "$(al_part_dir "${_part}")/train_seconds")"
+    done
+    log "The learning curve: ${al_curve_file}"
+fi
+
+
+if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
+    log "Stage 26: What was it worth?"
+    al_worth "${al_dir}"
+    if "${al_pilot}"; then
+        [ -e "${al_seed_exp}/${al_seed_tag}" ] || al_decode "${al_seed_exp}" "${al_seed_model}" "${al_seed_tag}"
+        for dset in ${al_test_sets}; do
+            _opts=(--before "${al_seed_exp}/${al_seed_tag}/${dset}/text")
+            for _part in "${al_parts[@]}"; do
+                _opts+=("--${_part}" "$(al_part_dir "${_part}")/${al_new_tag}/${dset}/text")
+            done
+            log "The pilot's answer on ${dset}:"
+            ${python} -m espnet_egl.bin.al_pilot --select_dir "${al_select_dir}" \
+                --labelled_dir "${al_labelled_dir}" --reference "${data_feats}/${dset}/text" \
+                "${_opts[@]}" --output_file "${al_round_dir}/pilot_${dset//\//_}.md" \
+                ${al_config_opts[@]+"${al_config_opts[@]}"}
+        done
+    fi
+fi
+
+al_state
+log "Successfully finished. [elapsed=${SECONDS}s]"

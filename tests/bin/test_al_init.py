@@ -10,7 +10,7 @@ import pytest
 from espnet_egl.bin import main
 from espnet_egl.recipe import packaged
 
-RUN = "#!/usr/bin/env bash\n# Calls ./asr.sh\n./asr.sh \\\n    --lang en \"$@\"\n"
+RUN = '#!/usr/bin/env bash\n# Calls ./asr.sh\n./asr.sh \\\n    --lang en "$@"\n'
 
 
 @pytest.fixture

@@ -1,0 +1,133 @@
+"""A folder of audio and a packed model, no recipe."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import make_speech
+
+from espnet_egl.bin import main
+from espnet_egl.data.kaldi import read_table
+from espnet_egl.data.wav_dir import write_data_dir
+from espnet_egl.errors import ConfigError, DataError
+from espnet_egl.packed import unpack
+from espnet_egl.tables import read_rows, read_scores
+
+
+@pytest.fixture
+def wavs(tmp_path: Path) -> Path:
+    """Two speakers' folders, four clips, one of them broken."""
+    for i, name in enumerate(("anna/one two.wav", "anna/b.flac", "bert/b.WAV")):
+        path = tmp_path / "wavs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, make_speech(0.5 + 0.1 * i, seed=i), 8000)
+    (tmp_path / "wavs" / "broken.wav").write_text("no audio")
+    (tmp_path / "wavs" / "readme.txt").write_text("no audio either")
+    return tmp_path / "wavs"
+
+
+@pytest.fixture
+def packed(
+    model_files: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """As stage 14 of asr.sh packs it."""
+    from espnet2.bin import pack
+
+    files = model_files("ctc_conformer")
+    monkeypatch.chdir(files.config.parent)
+    path = tmp_path / "packed.zip"
+    options = ["--asr_train_config", files.config.name, "--asr_model_file", files.checkpoint.name]
+    pack.main(["asr", *options, "--outpath", str(path)])
+    return path
+
+
+def test_ids_are_paths_and_speakers_folders(wavs: Path, tmp_path: Path) -> None:
+    assert write_data_dir(wavs, tmp_path / "data") == 4
+    assert read_table(tmp_path / "data" / "utt2spk") == {
+        "anna-b": "anna",
+        "anna-one_two": "anna",
+        "bert-b": "bert",
+        "broken": "broken",
+    }
+    assert read_table(tmp_path / "data" / "wav.scp")["anna-one_two"] == str(
+        wavs / "anna" / "one two.wav"
+    )
+    soundfile.write(wavs / "anna" / "b.wav", make_speech(), 8000)
+    with pytest.raises(DataError, match="have the same id 'anna-b'"):
+        write_data_dir(wavs, tmp_path / "again")
+    with pytest.raises(DataError, match="no audio file is in it"):
+        write_data_dir(tmp_path / "data", tmp_path / "none")
+
+
+@pytest.mark.slow
+def test_a_folder_is_scored(
+    packed: Path, wavs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def score(out: str, nj: str) -> Path:
+        options = ["--model", str(packed), "--wav_dir", str(wavs), "--out", str(tmp_path / out)]
+        options += ["--score_args", "--methods egl longest --hyp_source ctc_sample --nbest 8"]
+        main.main(["score", *options, "--nj", nj])
+        return tmp_path / out
+
+    one = score("one.tsv", "1")
+    table = read_scores(one)
+    assert table["utterance"].tolist() == ["anna-b", "anna-one_two", "bert-b"]
+    assert (table["score_egl"] > 0).all()
+    (skipped,) = read_rows(tmp_path / "one.tsv.work" / "skipped.tsv")
+    assert (skipped["utterance"], skipped["reason"]) == ("broken", "unreadable_audio")
+    # However many processes; and what is done is not done again.
+    again = read_scores(score("two.tsv", "2"))
+    assert again["utterance"].equals(table["utterance"])
+    np.testing.assert_allclose(again["score_egl"], table["score_egl"], rtol=1e-4)
+    logs = list((tmp_path / "two.tsv.work" / "logdir").glob("output.*/journal.jsonl"))
+    before = [log.stat().st_mtime_ns for log in logs]
+    score("two.tsv", "2")
+    assert [log.stat().st_mtime_ns for log in logs] == before
+
+
+def write_zip(path: Path, *names: str, meta: str | None = None) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "{}")
+        if meta is not None:
+            archive.writestr("meta.yaml", meta)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "meta", "message"),
+    [
+        (["../x"], None, "holds '../x', which lies outside"),
+        (["/x"], None, "holds '/x', which lies outside"),
+        (["a"], "{yaml_files: {}, files: {asr_model_file: ../../x}}", "which lies outside"),
+        (["a"], None, "cannot be unpacked .*meta.yaml"),
+        (
+            ["a", "b"],
+            "{yaml_files: {s2t_train_config: a}, files: {s2t_model_file: b}}",
+            "no asr_model_file is in it but s2t_model_file, s2t_train_config: only models of",
+        ),
+    ],
+)
+def test_what_is_no_packed_model_is_refused(
+    tmp_path: Path, names: list[str], meta: str | None, message: str
+) -> None:
+    path = write_zip(tmp_path / "model.zip", *names, meta=meta)
+    with pytest.raises(ConfigError, match=message):
+        unpack(str(path), tmp_path / "out")
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_is_no_model_at_all_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.zip").write_bytes(b"PK nonsense")
+    with pytest.raises(ConfigError, match="cannot be unpacked"):
+        unpack(str(tmp_path / "model.zip"), tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"cannot be unpacked .*FileNotFoundError"):
+        unpack(str(tmp_path / "missing.zip"), tmp_path / "out")
+    with pytest.raises(ConfigError, match="give a file packed by stage 14"):
+        unpack("valid.acc.ave.pth", tmp_path / "out")

@@ -75,7 +75,11 @@ def curve(args: argparse.Namespace) -> None:
         )
     )
     cost = hours * prices.per_hour + len(seconds) * prices.per_clip
-    method = args.name or made_with.get("method", "")
+    named = {"method": args.name, "budget": args.budget}
+    if args.select_dir is not None:
+        # The seed model's point has no name: it is every method's.
+        made_with |= {key: value for key, value in named.items() if value}
+    method = made_with.get("method", "")
     if args.part != "all":
         method = f"{method}:{args.part}"
     points = []
@@ -87,7 +91,7 @@ def curve(args: argparse.Namespace) -> None:
                 method=method,
                 seed=str(args.seed),
                 round=str(args.round),
-                budget=args.budget or made_with.get("budget", ""),
+                budget=made_with.get("budget", ""),
                 test_set=test_set,
                 utterances=str(len(seconds)),
                 hours=f"{hours:.4f}",

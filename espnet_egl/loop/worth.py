@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 AXES = ("hours", "utterances")
-RESAMPLES = 2000
 # Of a size: methods with the same budget spend it not quite alike.
 SLACK = 0.02
 LEVEL = 0.95
@@ -28,7 +27,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with its 95 % bootstrap interval; the ends are NaN with one seed."""
+    """A mean over seeds with a 95 % interval; the ends are NaN with one seed."""
 
     mean: float
     low: float
@@ -40,27 +39,24 @@ class Estimate:
         return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
-def estimate(values: np.ndarray, seed: int = 0) -> Estimate:
-    """Of values of independent seeds.
+def estimate(values: np.ndarray) -> Estimate:
+    """Of values of independent seeds, by Student's t.
+
+    Not by bootstrap: of five values, its 95 % interval holds the mean in 84 % of cases.
 
     >>> str(estimate(np.array([2.0])))
     '2.00 (one seed)'
+    >>> str(estimate(np.array([1.0, 2.0, 3.0])))
+    '2.00 (-0.48 to 4.48)'
     """
-    from scipy.stats import bootstrap
+    from scipy.stats import ttest_1samp
 
     mean = float(np.mean(values))
     if len(values) < 2 or np.ptp(values) == 0:
         end = np.nan if len(values) < 2 else mean
         return Estimate(mean, end, end)
-    found = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        confidence_level=LEVEL,
-        method="percentile",
-        random_state=seed,
-    ).confidence_interval
-    return Estimate(mean, float(found.low), float(found.high))
+    low, high = ttest_1samp(values, 0).confidence_interval(LEVEL)
+    return Estimate(mean, float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -93,10 +89,11 @@ class Curve:
         return float(self.size[end - 1] + share * (self.size[end] - self.size[end - 1]))
 
     def area(self, size: float) -> float:
-        """The mean WER from 0 to ``size``."""
+        """The mean WER from the first point to ``size``."""
         inside = self.size < size
         sizes = np.append(self.size[inside], size)
-        return float(np.trapezoid(np.append(self.wer[inside], self.at(size)), sizes) / size)
+        wers = np.append(self.wer[inside], self.at(size))
+        return float(np.trapezoid(wers, sizes) / (size - sizes[0]))
 
 
 def read_curves(path: str | Path, test_set: str, axis: str) -> dict[str, dict[int, Curve]]:

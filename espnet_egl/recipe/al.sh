@@ -436,6 +436,18 @@ al_decode() {
 }
 
 
+# The seed model's decoding, where it was not done yet: the first point of every learning curve.
+al_decode_seed() {
+    local _dset
+    for _dset in ${al_test_sets}; do
+        if [ ! -e "${al_seed_exp}/${al_seed_tag}/${_dset}/text" ]; then
+            al_decode "${al_seed_exp}" "${al_seed_model}" "${al_seed_tag}"
+            return
+        fi
+    done
+}
+
+
 # Points of the learning curve: al_point <directory of decoding> <option of al_curve>...
 al_point() {
     local _dir=$1 _opts=() _dset
@@ -470,6 +482,8 @@ if "${al_simulate}"; then
     al_sim_dir="${al_dir}/sim${al_simulate_tag:+_${al_simulate_tag}}"
     # The first wins in no option parser: what stands last counts.
     _again=(./al.sh "${al_all[@]}" --al_simulate false)
+    # Once, not by every simulated training.
+    al_decode_seed
     log "Simulation: score the pool once for ${al_methods}"
     # Only the oracles see the transcripts while scoring.
     _oracle=()
@@ -669,7 +683,7 @@ fi
 
 
 if [ "${al_stage}" -le 25 ] && [ "${al_stop_stage}" -ge 25 ]; then
-    # The seed model's own point, where it was decoded.
+    al_decode_seed
     al_point "${al_seed_exp}/${al_seed_tag}"
     for _part in "${al_parts[@]}"; do
         al_decode "$(al_part_dir "${_part}")" "${al_new_model}" "${al_new_tag}"
@@ -689,7 +703,6 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
     log "Stage 26: What was it worth?"
     al_worth "${al_dir}"
     if "${al_pilot}"; then
-        [ -e "${al_seed_exp}/${al_seed_tag}" ] || al_decode "${al_seed_exp}" "${al_seed_model}" "${al_seed_tag}"
         for dset in ${al_test_sets}; do
             _opts=(--before "${al_seed_exp}/${al_seed_tag}/${dset}/text")
             for _part in "${al_parts[@]}"; do

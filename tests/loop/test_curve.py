@@ -66,7 +66,7 @@ def test_a_point_is_added_once(tmp_path: Path) -> None:
     cmd = [*seed, "--labelled_dir", str(tmp_path), "--select_dir", str(tmp_path), "--round", "1"]
     cmd += ["--train_seconds", "12"]
     for _ in range(2):
-        al_curve.main(seed)
+        al_curve.main([*seed, "--name", "nobody", "--budget", "9h"])
         al_curve.main(cmd)
         al_curve.main([*cmd, "--part", "random", "--price_per_clip", "2"])
     assert curve.read_text().splitlines() == [

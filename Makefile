@@ -2,6 +2,7 @@
 # make test   install into .venv and run the tests
 # make fsdd   the same as the demo on real speech: FSDD=DIR make fsdd
 # make bench  the gradient engine against the definition and against training: FSDD=DIR make bench
+# make integration  stages 1-26 in a genuine recipe: ESPNET_ROOT=DIR make integration
 # make check  ruff, mypy and shellcheck
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test fsdd bench check clean
+.PHONY: demo test integration fsdd bench check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -19,8 +20,8 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd bench test check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd bench test check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench test integration check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench test integration check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -36,6 +37,11 @@ bench: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	python3 -m pytest
+
+# In a checkout of ESPnet, or a git repository of it: make integration ESPNET_ROOT=DIR
+integration: $(VENV)/.installed
+	python3 -m pip install --quiet kaldiio
+	ESPNET_ROOT=$(abspath $(ESPNET_ROOT)) python3 -m pytest -m integration tests/integration
 
 check: $(VENV)/.installed
 	ruff check .

@@ -15,6 +15,7 @@ import soundfile
 # What the recipe's files, and the links in them, need of a checkout.
 PARTS = ("egs2/TEMPLATE/asr1", "egs2/mini_an4/asr1", "egs/mini_an4/asr1", "egs/an4/asr1/local")
 PARTS += ("utils", "tools/extra_path.sh")
+CHAR = ("--use_lm", "false", "--token_type", "char")
 # LDC's converter, which no distribution packages; libsndfile reads SPHERE as well.
 SPH2PIPE = """#!/usr/bin/env python3
 import io, sys, soundfile

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from genuine import checkout, recipe, run, train  # noqa: F401 - fixtures
+from genuine import CHAR, checkout, recipe, run, train  # noqa: F401 - fixtures
 
 from espnet_egl.tables import read_rows, read_scores
 
 pytestmark = pytest.mark.integration
 RNNT = "conf/train_transducer_asr_conformer_rnnt_debug.yaml"
-CHAR = ("--use_lm", "false", "--token_type", "char")
 MODELS = {
     "rnn": CHAR,
     "transformer_bpe_lm": (

@@ -23,6 +23,9 @@ def test_from_data_to_selection(tmp_path: Path) -> None:
             symlinks=True,
             ignore=shutil.ignore_patterns("data", "dump", "exp"),
         )
+    # What the recipes' links point to.
+    package = Path("espnet_egl", "recipe")
+    shutil.copytree(RECIPES.parent / package, tmp_path / package)
     shutil.copytree(RECIPES.parent / "conf", tmp_path / "conf")
     recipe = tmp_path / "recipes" / "demo" / "asr1"
     sizes = ["--num_train", "16", "--num_dev", "4", "--num_pool", "20", "--num_test", "4"]

@@ -481,7 +481,7 @@ if "${al_simulate}"; then
     [ -e "${al_truth}" ] || { log "Error: --al_simulate true needs the pool's transcripts: --al_truth"; exit 1; }
     al_sim_dir="${al_dir}/sim${al_simulate_tag:+_${al_simulate_tag}}"
     # The first wins in no option parser: what stands last counts.
-    _again=(./al.sh "${al_all[@]}" --al_simulate false)
+    _again=(./al.sh "${al_all[@]}" --al_simulate false --al_pilot false)
     # Once, not by every simulated training.
     al_decode_seed
     log "Simulation: score the pool once for ${al_methods}"
@@ -686,6 +686,10 @@ if [ "${al_stage}" -le 25 ] && [ "${al_stop_stage}" -ge 25 ]; then
     al_decode_seed
     al_point "${al_seed_exp}/${al_seed_tag}"
     for _part in "${al_parts[@]}"; do
+        if [ ! -e "$(al_part_dir "${_part}")/train_seconds" ]; then
+            log "Error: $(al_part_dir "${_part}") is not trained to its end: run stage 24 first"
+            exit 1
+        fi
         al_decode "$(al_part_dir "${_part}")" "${al_new_model}" "${al_new_tag}"
         _opts=()
         for _dir in "${al_labelled_dirs[@]}"; do

@@ -11,18 +11,15 @@ from genuine import CHAR, checkout, recipe, run, train  # noqa: F401 - fixtures
 from espnet_egl.tables import read_rows, read_scores
 
 pytestmark = pytest.mark.integration
-RNNT = "conf/train_transducer_asr_conformer_rnnt_debug.yaml"
 MODELS = {
     "rnn": CHAR,
     "transformer_bpe_lm": (
         *("--asr_config", "conf/train_asr_transformer_debug.yaml"),
         *("--token_type", "bpe", "--nbpe", "30", "--use_lm", "true"),
     ),
-    "transducer": ("--asr_config", "conf/train_asr_transducer_debug.yaml", *CHAR),
-    "conformer_rnnt": (
-        "--asr_config",
-        "conf/train_transducer_asr_conformer_rnnt_debug.yaml",
-        *CHAR,
+    "transducer": (
+        *("--asr_config", "conf/train_asr_transducer_debug.yaml", *CHAR),
+        *("--inference_asr_model", "latest.pth"),
     ),
 }
 

@@ -296,7 +296,9 @@ def _compare(table: pd.DataFrame, selection: Selection, rules: Rules, other: str
     scores = (values_of(table, method) for method in (first, other))
     import pandas as pd
 
-    correlation = pd.Series(next(scores)).corr(pd.Series(next(scores)), method="spearman")
+    # Spearman's, by Pearson's of the ranks: the other way imports all of scipy.stats.
+    ranks = (pd.Series(values).rank() for values in scores)
+    correlation = next(ranks).corr(next(ranks))
     of = "the two scores" if "+" not in rules.method else f"{first} and {other}"
     return (
         f"{other} would have chosen {common} of these {len(chosen)} "

@@ -23,6 +23,8 @@ AXES = ("hours", "utterances")
 # Of a size: methods with the same budget spend it not quite alike.
 SLACK = 0.02
 LEVEL = 0.95
+# That a power law is fitted to.
+LEAST_SIZES = 3
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ def fit_power_law(hours: np.ndarray, wer: np.ndarray, seed_hours: float) -> Powe
     """
     from scipy.optimize import curve_fit
 
-    if len(np.unique(hours)) < 3:
+    if len(np.unique(hours)) < LEAST_SIZES:
         raise DataError("a learning curve needs three sizes at least to be continued")
 
     def law(h: np.ndarray, floor: float, scale: float, exponent: float) -> np.ndarray:
@@ -242,6 +244,10 @@ def forecast(
     """
     sizes = np.concatenate([curve.size for curve in curves.values()])
     wers = np.concatenate([curve.wer for curve in curves.values()])
+    trained = sizes > 0
+    if len(np.unique(sizes[trained])) >= LEAST_SIZES:
+        # The seed model is of another training, and its data may be of another kind than the pool.
+        sizes, wers = sizes[trained], wers[trained]
     law = fit_power_law(sizes, wers, seed_hours)
     fitted, draw = law.at(sizes), np.random.default_rng(seed)
     residuals, found = wers - fitted, []

@@ -138,3 +138,13 @@ def test_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     path.write_text("nonsense\n")
     with pytest.raises(DataError, match="not a learning curve"):
         worth.read_curves(path, "test", "hours")
+
+
+def test_a_forecast_goes_by_retrained_models_where_there_are_enough() -> None:
+    hours = np.array([0.0, 1.0, 3.0, 7.0])
+    wer = 5 + 32 * (1 + hours) ** -0.5
+    exact = worth.forecast({0: Curve(hours, wer)}, 15.0, 1.0).mean
+    # A seed model of other speech than the pool's bends the curve; it is not asked.
+    bent = wer + np.array([40.0, 0, 0, 0])
+    assert worth.forecast({0: Curve(hours, bent)}, 15.0, 1.0).mean == pytest.approx(exact, abs=0.2)
+    assert exact == pytest.approx(13.0, abs=0.2)

@@ -74,9 +74,11 @@ def plot(path: Path, test_set: str, against: str, out: Path) -> None:
 
 
 def _draw(axis, curves: list[worth.Curve], colour: str, line: str, label: str) -> None:
-    shortest = min(len(curve.size) for curve in curves)
-    minutes = 60 * np.mean([curve.size[:shortest] for curve in curves], axis=0)
-    found = [worth.estimate(np.array([c.wer[i] for c in curves])) for i in range(shortest)]
+    # A simulation that is not at its end has seeds with a part of the sizes.
+    points = max(len(curve.size) for curve in curves)
+    curves = [curve for curve in curves if len(curve.size) == points]
+    minutes = 60 * np.mean([curve.size for curve in curves], axis=0)
+    found = [worth.estimate(np.array([c.wer[i] for c in curves])) for i in range(points)]
     axis.plot(minutes, [f.mean for f in found], line, color=colour, marker="o", ms=3, label=label)
     ends = [[f.low for f in found], [f.high for f in found]]
     axis.fill_between(minutes, *ends, color=colour, alpha=0.2, lw=0)

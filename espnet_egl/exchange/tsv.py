@@ -44,7 +44,7 @@ class ReturnedTSV(AbsImporter):
         try:
             # A spreadsheet may put a byte order mark before the first column's name.
             with path.open(encoding="utf-8-sig", newline="") as f:
-                reader = csv.DictReader(f, delimiter="\t")
+                reader = csv.DictReader(f, delimiter="\t", strict=True)
                 names = reader.fieldnames or ()
                 lines = [(reader.line_num, row) for row in reader]
         except OSError as e:
@@ -52,13 +52,20 @@ class ReturnedTSV(AbsImporter):
         except UnicodeDecodeError as e:
             raise DataError(f"{path}: not UTF-8 ({e}); save it as UTF-8") from e
         except csv.Error as e:
-            raise DataError(f"{path}: not tab-separated: {e}") from e
+            raise DataError(f"{path}: not tab-separated, or a quote is not closed: {e}") from e
         if missing := {"utterance", "transcript"} - set(names):
             raise DataError(f"{path}:1: column {min(missing)} is missing; save it tab-separated")
         return [_answer(row, f"{path}:{number}") for number, row in lines if any(row.values())]
 
 
 def _answer(row: dict[str, str | None], where: str) -> Answer:
+    for name in ("utterance", "transcript", "mark"):
+        if set("\t\r\n") & set(row.get(name) or ""):
+            # Else the lines of other clips would become part of this one's transcript.
+            raise DataError(
+                f"{where}: {name} of '{row['utterance']}' goes over a tab or several lines, which "
+                "end here: close its quote, or take it out"
+            )
     uid, transcript, mark = (
         one_line(row.get(name) or "") for name in ("utterance", "transcript", "mark")
     )

@@ -141,7 +141,12 @@ def _read(path: str | Path, test_set: str) -> pd.DataFrame:
     import pandas as pd
 
     table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype={"method": str, "budget": str})
-    return table[table["test_set"] == test_set]
+    table = table[table["test_set"] == test_set].copy()
+    if "seconds" in table:
+        # Of real rounds, each of which spends a budget of its own; a simulation's share one.
+        rounds = table["round"] > 0
+        table.loc[rounds, "budget"] += " (round " + table["round"].astype(str) + ")"
+    return table
 
 
 def _curve(group: pd.DataFrame, start: pd.Series, axis: str) -> Curve:
@@ -230,7 +235,10 @@ def fit_power_law(hours: np.ndarray, wer: np.ndarray, seed_hours: float) -> Powe
 
     start = (0.5 * wer.min(), wer.max() - 0.5 * wer.min(), 0.5)
     bounds = ([0, 0, 0.01], [wer.max(), 100 + wer.max() * 2, 10])
-    (floor, scale, exponent), _ = curve_fit(law, hours, wer, start, bounds=bounds, maxfev=10000)
+    try:
+        (floor, scale, exponent), _ = curve_fit(law, hours, wer, start, bounds=bounds, maxfev=10000)
+    except (ValueError, RuntimeError) as e:
+        raise DataError(f"no power law fits the learning curve: {e}") from e
     return PowerLaw(seed_hours, floor, scale * seed_hours**exponent, exponent)
 
 
@@ -252,7 +260,8 @@ def forecast(
     fitted, draw = law.at(sizes), np.random.default_rng(seed)
     residuals, found = wers - fitted, []
     for _ in range(200):
-        again = fitted + draw.choice(residuals, len(residuals))
+        # An error rate is not below 0.
+        again = np.maximum(fitted + draw.choice(residuals, len(residuals)), 0)
         found.append(float(fit_power_law(sizes, again, seed_hours).at(hours)))
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(law.at(hours)), float(low), float(high))

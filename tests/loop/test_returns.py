@@ -62,6 +62,9 @@ def test_a_spreadsheets_table_is_read(tmp_path: Path) -> None:
         (HEADER.encode() + b"a\tone\tnot_speech\n", ":2: 'a' has a transcript and a mark"),
         (HEADER.encode() + b"a\t\xff\t\n", "not UTF-8"),
         (b"", ":1: column transcript is missing"),
+        (HEADER.encode() + b'a\t"one\t\nb\ttwo\t\n', "a quote is not closed"),
+        (HEADER.encode() + b'a\t"one\t\nb\ttwo"\t\n', ":3: transcript of 'a' goes over a tab"),
+        (HEADER.encode() + b'a\t"hi" he said\t\n', "a quote is not closed"),
     ],
 )
 def test_a_broken_table_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from espnet_egl.bin import al_worth
 from espnet_egl.errors import DataError
 from espnet_egl.loop import worth
+from espnet_egl.loop.curve import CURVE_COLUMNS
 from espnet_egl.loop.simulation import RESULT_COLUMNS
 from espnet_egl.loop.worth import Curve
 
@@ -148,3 +149,31 @@ def test_a_forecast_goes_by_retrained_models_where_there_are_enough() -> None:
     bent = wer + np.array([40.0, 0, 0, 0])
     assert worth.forecast({0: Curve(hours, bent)}, 15.0, 1.0).mean == pytest.approx(exact, abs=0.2)
     assert exact == pytest.approx(13.0, abs=0.2)
+
+
+@pytest.mark.parametrize("wers", [(0, 0, 0, 0), (2, 0.4, 0.2, 0.05)])
+def test_error_rates_near_zero_are_no_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wers: tuple[float, ...]
+) -> None:
+    path = tmp_path / "curve.tsv"
+    lines = ["\t".join(RESULT_COLUMNS)]
+    for seed in range(5):
+        for hours, wer in enumerate(wers, 1):
+            size = f"{hours * 100}\t{hours}\t0"
+            noisy = max(0, wer + 0.1 * (seed - 2))
+            lines.append(f"c\tegl\t{seed}\t1\t{hours}h\t{size}\ttest\t1\t{noisy}\t0\t0")
+    path.write_text("\n".join(lines) + "\n")
+    al_worth.main(["--curve_file", str(path), "--seed_hours", "1"])
+    assert "WER, %" in capsys.readouterr().out
+
+
+def test_real_rounds_with_one_budget_are_points_of_one_curve(tmp_path: Path) -> None:
+    path = tmp_path / "curve.tsv"
+    lines = ["\t".join(CURVE_COLUMNS), "c\t\t0\t0\t\ttest\t0\t0\t0\t9\t40\t0\t0\t0"]
+    for number, wer in enumerate((30, 25, 22), 1):
+        size = f"{number}\t{2 * number}\t0"
+        lines.append(f"c\tegl\t0\t{number}\t2h\ttest\t{size}\t9\t{wer}\t0\t0\t1")
+    path.write_text("\n".join(lines) + "\n")
+    curve = worth.read_curves(path, "test", "hours")["egl"][0]
+    assert (curve.size.tolist(), curve.wer.tolist()) == ([0, 2, 4, 6], [40, 30, 25, 22])
+    assert list(worth.read_rates(path, "test")["egl"]) == [f"2h (round {n})" for n in (1, 2, 3)]

@@ -52,7 +52,7 @@ def plot(path: Path, test_set: str, against: str, out: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    curves = worth.read_curves(path, test_set, "hours")
+    curves = worth.curves_of(worth.read_points(path, test_set), "hours")
     names = [name for name in curves if name != against]
     columns = min(4, len(names))
     rows = -(-len(names) // columns)

@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 
 from espnet_egl import options
+from espnet_egl.loop.returns import PARTS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -27,12 +28,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--part",
         default="all",
-        choices=("all", "chosen", "random"),
+        choices=PARTS,
         help="Of what is labelled, what the model was trained on",
     )
     parser.add_argument("--curve_file", required=True, help="curve.tsv, made or added to")
     parser.add_argument("--seed", type=int, default=0, help="Random seed of the round")
-
     parser.add_argument(
         "--interval_over",
         default="utterances",
@@ -74,7 +74,7 @@ def curve(args: argparse.Namespace) -> None:
             for name in ("price_per_hour", "price_per_clip")
         )
     )
-    cost = hours * prices.per_hour + len(seconds) * prices.per_clip
+    cost = prices.total(len(seconds), hours)
     named = {"method": args.name, "budget": args.budget}
     if args.select_dir is not None:
         # The seed model's point has no name: it is every method's.

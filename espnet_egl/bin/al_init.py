@@ -12,30 +12,14 @@ from espnet_egl import options
 def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_init", __doc__ or "")
     parser.add_argument("recipe", help="Like egs2/mini_an4/asr1")
-    parser.add_argument(
-        "--apply",
-        type=options.str2bool,
-        nargs="?",
-        const=True,
-        default=False,
-        help="Change run.sh, too; run.sh.bak keeps it as it was",
-    )
-    parser.add_argument(
-        "--remove",
-        type=options.str2bool,
-        nargs="?",
-        const=True,
-        default=False,
-        help="Undo all of it",
-    )
-    parser.add_argument(
-        "--dry_run",
-        type=options.str2bool,
-        nargs="?",
-        const=True,
-        default=False,
-        help="Say what would be done, and do nothing",
-    )
+    for name, text in (
+        ("--apply", "Change run.sh, too; run.sh.bak keeps it as it was"),
+        ("--remove", "Undo all of it"),
+        ("--dry_run", "Say what would be done, and do nothing"),
+    ):
+        parser.add_argument(
+            name, type=options.str2bool, nargs="?", const=True, default=False, help=text
+        )
     return parser
 
 

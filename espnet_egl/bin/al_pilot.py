@@ -44,7 +44,6 @@ def pilot(args: argparse.Namespace) -> None:
     }
     made_with = read_manifest(args.select_dir)
     prices = Prices(made_with["price_per_hour"], made_with["price_per_clip"])
-    seconds = sum(handled["all"].values())
     lines = answer(
         Pilot(
             references=read_table(args.reference),
@@ -56,7 +55,7 @@ def pilot(args: argparse.Namespace) -> None:
             method=made_with["method"],
             drawn={uid: texts.get(uid, "") for uid in handled["random"]},
             drawn_before=drafts,
-            cost=seconds / 3600 * prices.per_hour + len(handled["all"]) * prices.per_clip,
+            cost=prices.total(len(handled["all"]), sum(handled["all"].values()) / 3600),
         )
     )
     print("\n" + "\n".join(lines) + "\n")

@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 
 from espnet_egl import options
+from espnet_egl.loop.returns import PARTS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -24,7 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--part",
         default="all",
-        choices=("all", "chosen", "random"),
+        choices=PARTS,
         help="Of what is labelled: all, what a method chose, or what was drawn at random",
     )
     parser.add_argument("--fs", default="16k", help="The model's sampling rate")

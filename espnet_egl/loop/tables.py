@@ -35,16 +35,17 @@ def tables(
         prices: Of labelling, where the curve has no costs; both false: costs are not told.
 
     Raises:
-        DataError: See :func:`.worth.read_curves`.
+        DataError: See :func:`.worth.read_points`.
     """
-    hours = worth.read_curves(path, test_set, "hours")
-    clips = worth.read_curves(path, test_set, "utterances")
-    lines = _rates(worth.read_rates(path, test_set))
+    points = worth.read_points(path, test_set)
+    hours, clips, costs = (
+        worth.curves_of(points, axis) for axis in ("hours", "utterances", "cost")
+    )
+    lines = _rates(worth.rates_of(points))
     if against in hours and len(hours) > 1:
         lines += _differences(hours, against, "hours")
         lines += _differences(clips, against, "clips")
         lines += _saved(hours, against)
-    costs = worth.read_curves(path, test_set, "cost")
     return lines + _forecasts(hours, clips, costs, seed_hours, prices)
 
 
@@ -118,7 +119,7 @@ def _forecasts(
         count = max(curve.size[-1] for curve in clips[method].values())
         cost = max(curve.size[-1] for curve in costs[method].values())
         if prices:
-            cost = last * prices.per_hour + count * prices.per_clip
+            cost = prices.total(count, last)
         try:
             now = worth.forecast(by_seed, last, seed_hours)
             more = worth.forecast(by_seed, 2 * last, seed_hours)

@@ -19,7 +19,6 @@ from espnet_egl.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-AXES = ("hours", "utterances")
 # Of a size: methods with the same budget spend it not quite alike.
 SLACK = 0.02
 LEVEL = 0.95
@@ -98,59 +97,65 @@ class Curve:
         return float(np.trapezoid(wers, sizes) / (size - sizes[0]))
 
 
-def read_curves(path: str | Path, test_set: str, axis: str) -> dict[str, dict[int, Curve]]:
-    """Method -> seed -> curve, from ``curve.tsv`` of a simulation or of real rounds.
+def read_points(path: str | Path, test_set: str) -> pd.DataFrame:
+    """The rows of a test set from ``curve.tsv``, of a simulation or of real rounds.
+
+    Returns:
+        With method and budget as text, the figures as numbers. Of real rounds the budgets have
+        their round's number: each spends a budget of its own, a simulation's rounds share one.
 
     Raises:
-        DataError: It is missing or malformed, or has no such test set.
+        DataError: It is missing or malformed, or has no round of such a test set.
     """
-    try:
-        table = _read(path, test_set)
-        start = table.loc[table["round"] == 0, "wer"]
-        rows = table[table["round"] > 0]
-        curves: dict[str, dict[int, Curve]] = {}
-        for (method, seed), group in rows.groupby(["method", "seed"]):
-            curves.setdefault(str(method), {})[int(str(seed))] = _curve(group, start, axis)
-    except (OSError, ValueError, KeyError) as e:
-        raise DataError(f"{path}: not a learning curve: {e}") from e
-    if not curves:
-        raise DataError(f"{path}: no round of test set '{test_set}' is in it")
-    return curves
-
-
-def read_rates(path: str | Path, test_set: str) -> dict[str, dict[str, tuple[float, np.ndarray]]]:
-    """Method -> budget -> mean hours, and the WER of every seed; the seed model's method is empty.
-
-    Raises:
-        DataError: As :func:`read_curves`.
-    """
-    try:
-        table = _read(path, test_set).sort_values("round")
-        # Of several rounds with one budget, the last is the one that spent it.
-        table = table.groupby(["method", "budget", "seed"], as_index=False, sort=False).last()
-        rates: dict[str, dict[str, tuple[float, np.ndarray]]] = {}
-        for (method, budget), group in table.groupby(["method", "budget"]):
-            figures = (float(group["hours"].mean()), group["wer"].to_numpy(float))
-            rates.setdefault(str(method), {})[str(budget)] = figures
-    except (OSError, ValueError, KeyError) as e:
-        raise DataError(f"{path}: not a learning curve: {e}") from e
-    return rates
-
-
-def _read(path: str | Path, test_set: str) -> pd.DataFrame:
     import pandas as pd
 
-    table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype={"method": str, "budget": str})
-    table = table[table["test_set"] == test_set].copy()
+    try:
+        table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=str)
+        table = table[table["test_set"] == test_set].copy()
+        for name in ("seed", "round", "utterances", "hours", "cost", "wer"):
+            table[name] = pd.to_numeric(table[name])
+        table = table.astype({"seed": int, "round": int})
+    except (OSError, ValueError, KeyError) as e:
+        raise DataError(f"{path}: not a learning curve: {e}") from e
+    trained = table["round"] > 0
+    if not trained.any():
+        raise DataError(f"{path}: no round of test set '{test_set}' is in it")
     if "seconds" in table:
-        # Of real rounds, each of which spends a budget of its own; a simulation's share one.
-        rounds = table["round"] > 0
-        table.loc[rounds, "budget"] += " (round " + table["round"].astype(str) + ")"
+        table.loc[trained, "budget"] += " (round " + table["round"].astype(str) + ")"
     return table
 
 
-def _curve(group: pd.DataFrame, start: pd.Series, axis: str) -> Curve:
+def curves_of(points: pd.DataFrame, axis: str) -> dict[str, dict[int, Curve]]:
+    """Method -> seed -> curve.
+
+    Args:
+        points: Of :func:`read_points`.
+        axis: What the WER is told over: hours, utterances or cost.
+    """
+    start = points.loc[points["round"] == 0, "wer"]
+    curves: dict[str, dict[int, Curve]] = {}
+    for (method, seed), group in points[points["round"] > 0].groupby(["method", "seed"]):
+        curves.setdefault(str(method), {})[int(str(seed))] = _curve(group, start, axis)
+    return curves
+
+
+def rates_of(points: pd.DataFrame) -> dict[str, dict[str, tuple[float, np.ndarray]]]:
+    """Method -> budget -> mean hours, and the WER of every seed; the seed model's method is empty.
+
+    Args:
+        points: Of :func:`read_points`.
+    """
     # Of several rounds with one budget, the last is the one that spent it.
+    table = points.sort_values("round").groupby(["method", "budget", "seed"], as_index=False).last()
+    rates: dict[str, dict[str, tuple[float, np.ndarray]]] = {}
+    for (method, budget), group in table.groupby(["method", "budget"]):
+        figures = (float(group["hours"].mean()), group["wer"].to_numpy(float))
+        rates.setdefault(str(method), {})[str(budget)] = figures
+    return rates
+
+
+def _curve(group: pd.DataFrame, start: pd.Series, axis: str) -> Curve:
+    # As above: the last of several rounds.
     group = group.sort_values("round").groupby("budget", sort=False).last()
     group = group.sort_values(axis).drop_duplicates(axis)
     first = start.head(1).to_numpy(float)

@@ -85,8 +85,7 @@ def plan(recipe: Path, apply: bool) -> list[Step]:
         return [*steps, Step(run, "calls ./al.sh already")]
     if not apply:
         return [*steps, Step(run, "left alone; write ./al.sh for ./asr.sh, or give --apply true")]
-    if run.is_symlink():
-        raise ConfigError(f"{run} is a link to {run.resolve()}: change it there, or by hand")
+    _check_own(run)
     backup = recipe / BACKUP
     if backup.exists() and backup.read_bytes() != run.read_bytes():
         raise ConfigError(f"{backup} is there already and differs from run.sh: move it away")
@@ -108,8 +107,7 @@ def removal(recipe: Path) -> list[Step]:
     restored = renamed(run, "al.sh", "asr.sh")
     steps = []
     if restored != run.read_bytes():
-        if run.is_symlink():
-            raise ConfigError(f"{run} is a link to {run.resolve()}: change it there, or by hand")
+        _check_own(run)
         steps.append(Step(run, "changed: ./asr.sh for ./al.sh", restored))
     if backup.exists():
         same = backup.read_bytes() == restored
@@ -122,6 +120,11 @@ def removal(recipe: Path) -> list[Step]:
             what = "removed" if same else "left: it is not as this version wrote it"
             steps.append(Step(path, what, remove=same))
     return steps
+
+
+def _check_own(run: Path) -> None:
+    if run.is_symlink():
+        raise ConfigError(f"{run} is a link to {run.resolve()}: change it there, or by hand")
 
 
 def _install(recipe: Path, name: str) -> Step:

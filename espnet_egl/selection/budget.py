@@ -31,6 +31,10 @@ class Prices:
     def __bool__(self) -> bool:
         return self.per_hour + self.per_clip > 0
 
+    def total(self, clips: float, hours: float) -> float:
+        """Of so many clips with so many hours together."""
+        return hours * self.per_hour + clips * self.per_clip
+
     def of(self, table: pd.DataFrame) -> np.ndarray:
         """Of every utterance."""
         return table["seconds"].to_numpy(float) / 3600 * self.per_hour + self.per_clip

@@ -138,7 +138,7 @@ def test_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "no round of test set 'dev'" in capsys.readouterr().err
     path.write_text("nonsense\n")
     with pytest.raises(DataError, match="not a learning curve"):
-        worth.read_curves(path, "test", "hours")
+        worth.curves_of(worth.read_points(path, "test"), "hours")
 
 
 def test_a_forecast_goes_by_retrained_models_where_there_are_enough() -> None:
@@ -174,6 +174,8 @@ def test_real_rounds_with_one_budget_are_points_of_one_curve(tmp_path: Path) -> 
         size = f"{number}\t{2 * number}\t0"
         lines.append(f"c\tegl\t0\t{number}\t2h\ttest\t{size}\t9\t{wer}\t0\t0\t1")
     path.write_text("\n".join(lines) + "\n")
-    curve = worth.read_curves(path, "test", "hours")["egl"][0]
+    curve = worth.curves_of(worth.read_points(path, "test"), "hours")["egl"][0]
     assert (curve.size.tolist(), curve.wer.tolist()) == ([0, 2, 4, 6], [40, 30, 25, 22])
-    assert list(worth.read_rates(path, "test")["egl"]) == [f"2h (round {n})" for n in (1, 2, 3)]
+    assert list(worth.rates_of(worth.read_points(path, "test"))["egl"]) == [
+        f"2h (round {n})" for n in (1, 2, 3)
+    ]

@@ -114,6 +114,14 @@ def make_parser(command: str, description: str) -> ArgumentParser:
     return parser
 
 
+def add_cleaning_arguments(parser: argparse.ArgumentParser) -> None:
+    """How texts are prepared to be scored, as in stage 13 of asr.sh."""
+    group = parser.add_argument_group("Text related")
+    group.add_argument("--cleaner", help="ESPnet's text cleaner, of references")
+    group.add_argument("--hyp_cleaner", help="Likewise of what was recognised")
+    group.add_argument("--non_linguistic_symbols", help="A file, one a line: they do not count")
+
+
 def yaml_dict(text: str) -> dict[str, Any]:
     """An option's value written as a yaml mapping, e.g. ``{my_method: {alpha: 2}}``."""
     try:

@@ -81,17 +81,30 @@ def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence
         f.writelines("\t".join(row) + "\n" for row in rows)
 
 
-def read_rows(path: str | Path) -> list[dict[str, str]]:
+def read_rows(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     """The rows of a table of :func:`write_rows`, as they are written.
 
+    Args:
+        path: The table.
+        columns: That it must have.
+
     Raises:
-        DataError: It is missing.
+        DataError: It is missing, not UTF-8, lacks a column, or has a line with other cells.
     """
     try:
         with Path(path).open(encoding="utf-8", newline="") as f:
-            return list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+            reader = csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE)
+            rows, names = list(reader), reader.fieldnames or ()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run the stage before this one") from None
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path}: not UTF-8 ({e})") from e
+    if missing := set(columns) - set(names):
+        raise DataError(f"{path}:1: column {min(missing)} is missing")
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise DataError(f"{path}:{number}: not {len(names)} cells")
+    return rows
 
 
 def word_row(word: Word) -> list[str]:

@@ -40,11 +40,13 @@ def get_parser() -> argparse.ArgumentParser:
         help="What the bootstrap draws; speakers (utt2spk beside the text) if they differ much",
     )
 
+    options.add_cleaning_arguments(parser)
     group = parser.add_argument_group("What the point is called")
     group.add_argument("--corpus", default="", help="Of the recipe")
     group.add_argument("--select_dir", help="What stage 21 left; none: the seed model's point")
     group.add_argument("--round", type=int, default=0, help="Of active learning; 0: the seed model")
     group.add_argument("--name", help="Of the method, if another than the selection's")
+    group.add_argument("--tag", default="", help="Stands after the method, without --name")
     group.add_argument("--budget", help="If another than the selection's, as of several rounds")
     group.add_argument("--train_seconds", type=float, default=0.0, help="That training took")
 
@@ -59,7 +61,7 @@ def get_parser() -> argparse.ArgumentParser:
 def curve(args: argparse.Namespace) -> None:
     """Run the command; prints the points."""
     from espnet_egl.files import read_manifest
-    from espnet_egl.loop.curve import Point, add_points, read_results
+    from espnet_egl.loop.curve import Cleaning, Point, add_points, read_results
     from espnet_egl.loop.returns import read_handled
     from espnet_egl.selection.budget import Prices
 
@@ -75,23 +77,26 @@ def curve(args: argparse.Namespace) -> None:
         )
     )
     cost = prices.total(len(seconds), hours)
-    named = {"method": args.name, "budget": args.budget}
+    method = budget = ""
     if args.select_dir is not None:
         # The seed model's point has no name: it is every method's.
-        made_with |= {key: value for key, value in named.items() if value}
-    method = made_with.get("method", "")
+        method = args.name or f"{made_with['method']}{args.tag}"
+        budget = args.budget or made_with["budget"]
     if args.part != "all":
         method = f"{method}:{args.part}"
+    cleaning = Cleaning(args.cleaner, args.hyp_cleaner, args.non_linguistic_symbols)
     points = []
     for test_set, reference, hypothesis in args.result:
-        rates = read_results(reference, hypothesis, args.seed, args.interval_over == "speakers")
+        rates = read_results(
+            reference, hypothesis, args.seed, args.interval_over == "speakers", cleaning
+        )
         points.append(
             Point(
                 corpus=args.corpus,
                 method=method,
                 seed=str(args.seed),
                 round=str(args.round),
-                budget=made_with.get("budget", ""),
+                budget=budget,
                 test_set=test_set,
                 utterances=str(len(seconds)),
                 hours=f"{hours:.4f}",

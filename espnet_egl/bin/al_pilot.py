@@ -18,6 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", required=True, help="As the model trained on all of it did")
     parser.add_argument("--chosen", required=True, help="... on what was chosen")
     parser.add_argument("--random", required=True, help="... on what was drawn at random")
+    options.add_cleaning_arguments(parser)
     parser.add_argument("--output_file", help="The answer in Markdown; also printed")
     return parser
 
@@ -26,9 +27,9 @@ def pilot(args: argparse.Namespace) -> None:
     """Run the command; prints the answer."""
     from pathlib import Path
 
-    from espnet_egl.data.kaldi import read_table
     from espnet_egl.errors import DataError
     from espnet_egl.files import read_manifest, write_lines
+    from espnet_egl.loop.curve import Cleaning
     from espnet_egl.loop.pilot import Part, Pilot, answer
     from espnet_egl.loop.returns import PARTS, read_handled
     from espnet_egl.selection.budget import Prices
@@ -37,7 +38,8 @@ def pilot(args: argparse.Namespace) -> None:
     handled = {part: read_handled(args.labelled_dir, part) for part in PARTS}
     if not (handled["chosen"] and handled["random"]):
         raise DataError(f"{args.labelled_dir}: a pilot needs both chosen and random clips")
-    texts = read_table(Path(args.labelled_dir) / "text")
+    cleaning = Cleaning(args.cleaner, args.hyp_cleaner, args.non_linguistic_symbols)
+    texts = cleaning.read(Path(args.labelled_dir) / "text")
     drafts = {
         row["utterance"]: row["best_hypothesis"]
         for row in read_rows(Path(args.select_dir) / "selection.tsv")
@@ -46,15 +48,19 @@ def pilot(args: argparse.Namespace) -> None:
     prices = Prices(made_with["price_per_hour"], made_with["price_per_clip"])
     lines = answer(
         Pilot(
-            references=read_table(args.reference),
-            before=read_table(args.before),
+            references=cleaning.read(args.reference),
+            before=cleaning.read(args.before, recognised=True),
             parts={
-                part: Part(len(found), sum(found.values()), read_table(getattr(args, part)))
+                part: Part(
+                    len(found),
+                    sum(found.values()),
+                    cleaning.read(getattr(args, part), recognised=True),
+                )
                 for part, found in handled.items()
             },
             method=made_with["method"],
             drawn={uid: texts.get(uid, "") for uid in handled["random"]},
-            drawn_before=drafts,
+            drawn_before=cleaning.of(drafts, recognised=True),
             cost=prices.total(len(handled["all"]), sum(handled["all"].values()) / 3600),
         )
     )

@@ -37,10 +37,12 @@ def simulate(args: argparse.Namespace) -> None:
     """Run the command; prints where the learning curve is."""
     from pathlib import Path
 
-    from espnet_egl.errors import DataError
+    from espnet_egl.errors import ConfigError, DataError
     from espnet_egl.files import claim_directory, file_hash, lock
     from espnet_egl.loop.simulation import Simulation, plan, run_all
 
+    if args.rounds < 1 or args.nj < 1:
+        raise ConfigError("--rounds and --nj must be at least 1")
     cells = plan(args.methods, args.budgets, args.seeds)
     output_dir = Path(args.output_dir)
     settings = {
@@ -73,7 +75,7 @@ def simulate(args: argparse.Namespace) -> None:
 def _determining(command: Sequence[str]) -> list[str]:
     """A command without what may change between two runs of a simulation."""
     free = {"--stage", "--stop_stage", "--nj", "--inference_nj", "--al_nj", "--al_simulate"}
-    free |= {"--al_methods", "--al_budgets", "--al_seeds", "--al_simulate_nj"}
+    free |= {"--al_methods", "--al_budgets", "--al_seeds", "--al_simulate_nj", "--al_worth_args"}
     values = {i + 1 for i, word in enumerate(command) if word in free}
     return [w for i, w in enumerate(command) if w not in free and i not in values]
 

@@ -48,6 +48,18 @@ def join(args: argparse.Namespace) -> None:
     from espnet_egl.files import claim_directory, file_hash
     from espnet_egl.loop.training import join_sets, parse_rate
 
+    if args.model_dir is not None:
+        # ESPnet goes on from a checkpoint, or takes it for done, whatever it was trained on.
+        texts = [Path(directory) / "text" for directory in (args.seed_dir, *args.labelled_dir)]
+        claim_directory(
+            args.model_dir,
+            {
+                "text_sha256": [file_hash(path) for path in texts],
+                "part": args.part,
+                "train_options": args.train_options,
+            },
+            "To train anew on what is labelled now, move the directory away.",
+        )
     seed, added, skipped = join_sets(
         args.seed_dir,
         args.labelled_dir,
@@ -58,16 +70,6 @@ def join(args: argparse.Namespace) -> None:
         args.allow_pipes,
         args.part,
     )
-    if args.model_dir is not None:
-        # ESPnet goes on from a checkpoint, or takes it for done, whatever it was trained on.
-        claim_directory(
-            args.model_dir,
-            {
-                "text_sha256": file_hash(Path(args.output_dir) / "text"),
-                "train_options": args.train_options,
-            },
-            "To train anew on what is labelled now, move the directory away.",
-        )
     left_out = f", {skipped} left out, see skipped.tsv" if skipped else ""
     print(f"Training set {args.output_dir}: {seed} of the seed set, {added} labelled{left_out}")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.errors import DataError
-from espnet_egl.tables import write_rows
+from espnet_egl.tables import read_rows, write_rows
 
 RESAMPLES = 2000
 CONFIDENCE_LEVEL = 0.95
@@ -75,6 +75,46 @@ class Point:
         return astuple(self)[:6]
 
 
+@dataclass(frozen=True)
+class Cleaning:
+    """How texts are prepared to be scored, as in stage 13 of asr.sh.
+
+    Attributes:
+        cleaner: ESPnet's text cleaner of references; None: none.
+        hyp_cleaner: Of what was recognised.
+        symbols: A file of non-linguistic symbols, which do not count.
+    """
+
+    cleaner: str | None = None
+    hyp_cleaner: str | None = None
+    symbols: str | None = None
+
+    def read(self, path: str | Path, recognised: bool = False) -> dict[str, str]:
+        """Utterance -> cleaned text, of a file in Kaldi's ``text`` format.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        return self.of(read_table(path), recognised)
+
+    def of(self, texts: Mapping[str, str], recognised: bool = False) -> dict[str, str]:
+        """The same of texts that were read already."""
+        cleaner = self.hyp_cleaner if recognised else self.cleaner
+        if cleaner is None and self.symbols is None:
+            return dict(texts)
+        from espnet2.text.build_tokenizer import build_tokenizer
+        from espnet2.text.cleaner import TextCleaner
+
+        clean = TextCleaner(cleaner)
+        words = build_tokenizer(
+            "word",
+            non_linguistic_symbols=self.symbols,
+            remove_non_linguistic_symbols=self.symbols is not None,
+        )
+        return {uid: " ".join(words.text2tokens(clean(text))) for uid, text in texts.items()}
+
+
+AS_IT_IS = Cleaning()
 CURVE_COLUMNS = tuple(field.name for field in fields(Point))
 
 
@@ -166,16 +206,7 @@ def read_curve(path: str | Path) -> list[Point]:
     path = Path(path)
     if not path.exists():
         return []
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
-    if header.split("\t") != list(CURVE_COLUMNS):
-        raise DataError(f"{path}:1: not a learning curve: columns are {', '.join(CURVE_COLUMNS)}")
-    points = []
-    for number, line in enumerate(lines, 2):
-        cells = line.split("\t")
-        if len(cells) != len(CURVE_COLUMNS):
-            raise DataError(f"{path}:{number}: {len(cells)} cells, not {len(CURVE_COLUMNS)}")
-        points.append(Point(*cells))
-    return points
+    return [Point(**row) for row in read_rows(path, CURVE_COLUMNS)]
 
 
 def add_points(path: str | Path, points: list[Point]) -> None:
@@ -185,14 +216,18 @@ def add_points(path: str | Path, points: list[Point]) -> None:
 
 
 def read_results(
-    reference: str | Path, hypothesis: str | Path, seed: int = 0, by_speaker: bool = False
+    reference: str | Path,
+    hypothesis: str | Path,
+    seed: int = 0,
+    by_speaker: bool = False,
+    cleaning: Cleaning = AS_IT_IS,
 ) -> ErrorRates:
     """Of two files in Kaldi's ``text`` format; speakers are in ``utt2spk`` beside the reference.
 
     Raises:
         DataError: One is missing, or the hypotheses are of another test set.
     """
-    references, hypotheses = read_table(reference), read_table(hypothesis)
+    references, hypotheses = cleaning.read(reference), cleaning.read(hypothesis, recognised=True)
     if unknown := hypotheses.keys() - references.keys():
         raise DataError(
             f"{hypothesis}: '{min(unknown)}' is not in {reference}: decoded from another test set; "

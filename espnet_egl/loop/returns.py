@@ -113,13 +113,29 @@ def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | P
             f"'{returns.labelled.get(changed[0], '')}'; what is here is not overwritten: give all "
             f"files that came back, or move {output_dir} away"
         )
+    for uid, mark in _marks(output_dir).items() if earlier else ():
+        if returns.marked.get(uid) != mark:
+            raise DataError(
+                f"{output_dir / 'returned.tsv'}: '{uid}' came back as '{mark}' earlier, and does "
+                f"not now; give all files that came back, or move {output_dir} away"
+            )
     durations = read_durations(select_dir / "utt2dur")
     subset_data_dir(select_dir, output_dir, returns.labelled, durations)
-    reasons = {row["utterance"]: row["reason"] for row in read_rows(select_dir / "selection.tsv")}
+    reasons = {
+        row["utterance"]: row["reason"]
+        for row in read_rows(select_dir / "selection.tsv", ("utterance", "reason"))
+    }
     rows = _rows(returns, durations, reasons)
     write_rows(output_dir / "returned.tsv", RETURNED_COLUMNS, rows)
     # Written last: a directory without it is not labelled yet.
     write_table(text, returns.labelled)
+
+
+def _marks(directory: Path) -> dict[str, str]:
+    rows = read_rows(directory / "returned.tsv", RETURNED_COLUMNS[:2])
+    return {
+        row["utterance"]: row["state"] for row in rows if row["state"] not in ("labelled", "out")
+    }
 
 
 def _rows(
@@ -145,11 +161,11 @@ def read_handled(directory: str | Path, part: str = "all") -> dict[str, float]:
         Utterance -> seconds.
 
     Raises:
-        DataError: ``returned.tsv`` is missing.
+        DataError: ``returned.tsv`` is missing or damaged.
     """
     return {
         row["utterance"]: float(row["seconds"])
-        for row in read_rows(Path(directory) / "returned.tsv")
+        for row in read_rows(Path(directory) / "returned.tsv", RETURNED_COLUMNS[:4])
         if row["state"] != "out"
         and part in ("all", "random" if row["reason"] == "random" else "chosen")
     }
@@ -173,7 +189,8 @@ def describe(returns: Returns, durations: Mapping[str, float]) -> str:
         tokens = sorted({t for found in returns.unknown_tokens.values() for t in found})
         lines.append(
             f"{len(returns.unknown_tokens)} transcripts have tokens that the model does not know "
-            f"({' '.join(tokens[:20])}); it learns <unk> for them. See returned.tsv; mend them "
-            "there where they are slips of the pen."
+            f"({' '.join(tokens[:20])}); it learns <unk> for them; returned.tsv lists them. "
+            "Where they are slips of the pen, mend what came back, move the directory below away, "
+            "and run stage 23 again."
         )
     return "\n".join(lines)

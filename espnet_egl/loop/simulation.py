@@ -103,7 +103,7 @@ class Simulation:
         if number > 1:
             self._stages(here, 20, 20, options)
         self._stages(here, 21, 21, options)
-        options += ["--al_curve_args", f"--name {cell.method}{self.tag} --budget {cell.budget}"]
+        options += ["--al_curve_name", f"{cell.method}{self.tag}", "--al_curve_budget", cell.budget]
         self._stages(here, 23, 25, options)
         (here / "done").touch()
 
@@ -156,12 +156,16 @@ def run_all(simulation: Simulation, cells: Sequence[Cell], nj: int) -> list[tupl
         The cells that failed, with the message; the others are done.
     """
     failed = []
-    with ThreadPoolExecutor(nj) as pool:
+    pool = ThreadPoolExecutor(nj)
+    try:
         jobs = {pool.submit(simulation.run, cell): cell for cell in cells}
         for job in progress(as_completed(jobs), len(cells), unit="cell"):
             if error := job.exception():
                 failed.append((jobs[job], str(error)))
             write_curve(simulation, cells)
+    finally:
+        # Interrupted, it starts no more of them.
+        pool.shutdown(cancel_futures=True)
     return failed
 
 

@@ -81,9 +81,10 @@ def _differences(curves: Curves, against: str, unit: str) -> list[str]:
         if method == against:
             continue
         figures = [worth.difference_at(size) for size in sizes]
-        cells = [_cell(worth.paired(by_seed, curves[against], figure)) for figure in figures]
-        area = worth.paired(by_seed, curves[against], worth.area_difference(sizes[-1]))
-        rows.append([method, *cells, _cell(area)])
+        figures.append(worth.area_difference(sizes[-1]))
+        pairs = len(by_seed.keys() & curves[against].keys())
+        values = [worth.paired(by_seed, curves[against], figure) for figure in figures]
+        rows.append([method, *(_cell(v, pairs) for v in values)])
     head = ["method", *_heads(sizes, unit), "mean of the curve"]
     return _table(f"WER minus that of {against} with as many {unit} labelled", head, rows)
 
@@ -96,16 +97,21 @@ def _saved(curves: Curves, against: str) -> list[str]:
         cells = []
         for size in sizes:
             values = worth.paired(by_seed, curves[against], worth.saved_at(size))
-            missing = len(by_seed.keys() & curves[against].keys()) - len(values)
+            missing = len(worth.paired(by_seed, curves[against], worth.gained_at(size)))
+            missing -= len(values)
             note = f"; not reached by {missing}" if missing and len(values) else ""
-            cells.append((_cell(values) + note) if len(values) else "not reached")
+            cells.append("not reached" if missing and not len(values) else _cell(values) + note)
         rows.append([method, *cells])
     title = f"Hours saved for the WER of {against}, % of its hours"
     return _table(title, ["method", *_heads(sizes, "hours")], rows)
 
 
-def _cell(values: np.ndarray) -> str:
-    return str(worth.estimate(values)) if len(values) else "-"
+def _cell(values: np.ndarray, seeds: int = 0) -> str:
+    """Of what is defined; says so where that are fewer seeds than there are."""
+    if not len(values):
+        return "-"
+    note = f"; {len(values)} of {seeds} seeds" if len(values) < seeds else ""
+    return f"{worth.estimate(values)}{note}"
 
 
 def _forecasts(

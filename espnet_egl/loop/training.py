@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import soundfile
 from espnet_egl.data.audio import read_audio
 from espnet_egl.data.kaldi import read_segments, read_table, write_spk2utt, write_table
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
-from espnet_egl.files import atomic_open, write_lines
+from espnet_egl.files import atomic_open, text_hash, write_lines
 from espnet_egl.loop.returns import read_handled
 from espnet_egl.progress import progress
 from espnet_egl.tables import SKIPPED_COLUMNS, write_rows
@@ -64,9 +63,8 @@ def join_sets(
                     f"{directory / 'text'}: '{uid}' is in the training set already; rename it"
                 )
             try:
-                audio = _audio(
-                    clips[uid], output_dir / "audio" / _file_name(uid), rate, allow_pipes
-                )
+                path = output_dir / "audio" / _file_name(uid, clips[uid], rate)
+                audio = _audio(clips[uid], path, rate, allow_pipes)
                 _check_duration(audio[1], min_seconds, max_seconds)
             except UtteranceError as e:
                 skipped.append((uid, e.reason, e.detail))
@@ -144,10 +142,10 @@ def _ready(source: str, rate: int) -> float | None:
     return info.frames / rate if (info.samplerate, info.channels) == (rate, 1) else None
 
 
-def _file_name(uid: str) -> str:
-    """Safe for every file system, and another for every utterance."""
+def _file_name(uid: str, clip: Clip, rate: int) -> str:
+    """Safe for every file system, and another for every utterance, piece of audio and rate."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", uid)[:100]
-    return f"{safe}-{hashlib.sha256(uid.encode()).hexdigest()[:8]}.flac"
+    return f"{safe}-{text_hash(repr((uid, clip, rate)))[:8]}.flac"
 
 
 def _check_duration(seconds: float, shortest: float, longest: float) -> None:

@@ -24,19 +24,23 @@ SLACK = 0.02
 LEVEL = 0.95
 # That a power law is fitted to.
 LEAST_SIZES = 3
+PARAMETERS = 3
+# Points more than parameters; with fewer, residuals say nothing of the noise.
+LEAST_FREEDOM = 3
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with a 95 % interval; the ends are NaN with one seed."""
+    """A mean over seeds with a 95 % interval; the ends are NaN where ``why`` there is none."""
 
     mean: float
     low: float
     high: float
+    why: str = "one seed"
 
     def __str__(self) -> str:
         if np.isnan(self.low):
-            return f"{self.mean:.2f} (one seed)"
+            return f"{self.mean:.2f} ({self.why})"
         return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
@@ -188,9 +192,24 @@ def difference_at(size: float) -> Callable[[Curve, Curve], float]:
 def saved_at(size: float) -> Callable[[Curve, Curve], float]:
     """Percent of random selection's ``size`` that the method does without for equal WER.
 
-    NaN where the method does not reach it.
+    NaN where the method does not reach it, or there is nothing to reach: :func:`gained_at`.
     """
-    return lambda curve, other: 100 * (1 - curve.reaches(other.at(size)) / size)
+
+    def saved(curve: Curve, other: Curve) -> float:
+        gained = gained_at(size)(curve, other)
+        return 100 * (1 - curve.reaches(other.at(size)) / size) if gained > 0 else np.nan
+
+    return saved
+
+
+def gained_at(size: float) -> Callable[[Curve, Curve], float]:
+    """What random selection gained by ``size``; NaN if nothing, or if it ends before."""
+
+    def gained(_: Curve, other: Curve) -> float:
+        gain = other.wer[0] - other.at(size)
+        return float(gain) if gain > 0 else np.nan
+
+    return gained
 
 
 def area_difference(size: float) -> Callable[[Curve, Curve], float]:
@@ -252,6 +271,8 @@ def forecast(
 ) -> Estimate:
     """WER with so many hours labelled, by power laws fitted to resampled residuals.
 
+    The ends are NaN where the points are too few to tell the noise from the law.
+
     Raises:
         DataError: See :func:`fit_power_law`.
     """
@@ -263,7 +284,11 @@ def forecast(
         sizes, wers = sizes[trained], wers[trained]
     law = fit_power_law(sizes, wers, seed_hours)
     fitted, draw = law.at(sizes), np.random.default_rng(seed)
-    residuals, found = wers - fitted, []
+    freedom = len(sizes) - PARAMETERS
+    if freedom < LEAST_FREEDOM:
+        return Estimate(float(law.at(hours)), np.nan, np.nan, "too few points")
+    # Least squares leaves residuals that are smaller than the noise.
+    residuals, found = (wers - fitted) * np.sqrt(len(sizes) / freedom), []
     for _ in range(200):
         # An error rate is not below 0.
         again = np.maximum(fitted + draw.choice(residuals, len(residuals)), 0)

@@ -37,6 +37,8 @@ al_return_format=   # The format of it: tsv, or text (Kaldi's).
 al_train_from=scratch # Train anew, or go on from the model that scored the pool (last).
 al_inference_asr_model= # Of the models that stage 24 trains (default: inference_asr_model).
 al_train_args=      # Arguments for training beside asr_args, e.g., "--max_epoch 10".
+al_curve_name=      # Of the learning curve's point, if other than method and select tag.
+al_curve_budget=    # Likewise its budget.
 al_curve_args=      # Arguments for al_curve, e.g., "--price_per_hour 60".
 al_worth_args=      # Arguments for al_worth.
 al_pilot=false      # Whether the round is a pilot: half chosen, half drawn, to compare them.
@@ -108,6 +110,8 @@ Options:
                        # is labelled picks a checkpoint at random: train.loss.ave.pth does not ask it,
                        # with --al_train_args "--best_model_criterion train,loss,min".
     --al_train_args    # Arguments for training beside asr_args, e.g., "--max_epoch 10".
+    --al_curve_name    # What the learning curve's point is called (default: the method, and al_select_tag).
+    --al_curve_budget  # Likewise its budget (default: al_budget).
     --al_curve_args    # Arguments for al_curve, e.g., "--price_per_hour 60".
     --al_worth_args    # Arguments for al_worth (stage 26), e.g., "--against confidence".
     --al_pilot         # true: a first, small round, 300utt if --al_budget is not given, half of them drawn
@@ -250,7 +254,10 @@ al_labelled_dirs=()
 al_asked_dirs=()
 for _round in $(seq $((al_round - 1))); do
     al_labelled_dirs+=("${al_dir}/r${_round}/labelled${al_select_tag:+_${al_select_tag}}")
-    al_asked_dirs+=("${al_dir}/r${_round}/select${al_select_tag:+_${al_select_tag}}")
+    # Whatever tag it was selected under: what was asked once is never asked again.
+    for _dir in "${al_dir}/r${_round}"/select*; do
+        [ -e "${_dir}" ] && al_asked_dirs+=("${_dir}")
+    done
 done
 # The seed model may be another checkpoint than those trained here.
 al_seed_model="${inference_asr_model}"
@@ -275,6 +282,11 @@ done
 al_parts=(all)
 "${al_pilot}" && al_parts=(all chosen random)
 al_merge_opts=()
+# Texts are scored as stage 13 of asr.sh scores them.
+al_scoring_opts=()
+[ "${cleaner}" != none ] && al_scoring_opts+=(--cleaner "${cleaner}")
+[ "${hyp_cleaner:-none}" != none ] && al_scoring_opts+=(--hyp_cleaner "${hyp_cleaner}")
+[ "${nlsyms_txt}" != none ] && al_scoring_opts+=(--non_linguistic_symbols "${nlsyms_txt}")
 al_config_opts=()
 [ -n "${al_config}" ] && al_config_opts=(--config "${al_config}")
 
@@ -411,6 +423,11 @@ al_train() {
         --model_dir "${_exp}" --train_options "${al_train_from} ${asr_args} ${_train_args}" \
         --fs "${fs}" --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
+    if [ -e "${_exp}/train_seconds" ]; then
+        # Entered once more, ESPnet may train on.
+        log "${_exp} is trained already"
+        return
+    fi
 
     _opts=(--train_set "${_train_set}" --asr_exp "${_exp}" --asr_stats_dir "${al_round_dir}/asr_stats${_exp#"${al_round_dir}/asr"}")
     [ "${al_train_from}" = last ] && _opts+=(--pretrained_model "${asr_exp}/${inference_asr_model}")
@@ -419,7 +436,8 @@ al_train() {
     [ -n "${speed_perturb_factors:-}" ] && _opts+=(--speed_perturb_factors "")
     _start=${SECONDS}
     ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 10 --stop_stage 11 "${_opts[@]}"
-    echo $((SECONDS - _start)) > "${_exp}/train_seconds"
+    echo $((SECONDS - _start)) > "${_exp}/.train_seconds"
+    mv "${_exp}/.train_seconds" "${_exp}/train_seconds"
 }
 
 
@@ -459,7 +477,7 @@ al_point() {
     # shellcheck disable=SC2086
     ${python} -m espnet_egl.bin.al_curve "${_opts[@]}" --curve_file "${al_curve_file}" \
         --corpus "$(basename "$(dirname "${PWD}")")" ${al_seed:+--seed "${al_seed}"} "$@" \
-        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_curve_args}
+        ${al_scoring_opts[@]+"${al_scoring_opts[@]}"} ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_curve_args}
 }
 
 
@@ -481,16 +499,13 @@ if "${al_simulate}"; then
     [ -e "${al_truth}" ] || { log "Error: --al_simulate true needs the pool's transcripts: --al_truth"; exit 1; }
     al_sim_dir="${al_dir}/sim${al_simulate_tag:+_${al_simulate_tag}}"
     # The first wins in no option parser: what stands last counts.
-    _again=(./al.sh "${al_all[@]}" --al_simulate false --al_pilot false)
+    _again=(./al.sh "${al_all[@]}" --al_simulate false --al_pilot false --al_select_tag "")
     # Once, not by every simulated training.
     al_decode_seed
     log "Simulation: score the pool once for ${al_methods}"
-    # Only the oracles see the transcripts while scoring.
-    _oracle=()
-    [[ "${al_methods}" == *true_* ]] && _oracle=(--al_oracle_text "${al_truth}")
     read -r -a _names <<< "${al_methods//+/ }"
     "${_again[@]}" --stage 20 --stop_stage 20 --al_dir "${al_sim_dir}/scored" \
-        --al_method "${_names[0]}" --al_score_methods "${_names[*]} random" ${_oracle[@]+"${_oracle[@]}"}
+        --al_method "${_names[0]}" --al_score_methods "${_names[*]} random"
     _opts=()
     for _word in "${_again[@]}"; do
         _opts+=("--command=${_word}")
@@ -599,13 +614,14 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
         done
         "${_found}" || log "Warning: no data of ${dset} is here: what the pool shares with it is not left out" 1>&2
     done
-    # What was asked once is never asked again.
     for _dir in ${al_asked_dirs[@]+"${al_asked_dirs[@]}"}; do
         _prepare_opts+=(--exclude_dir "${_dir}")
     done
     for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
         has_audio "${_dir}" && _prepare_opts+=(--pool_dir "${_dir}")
     done
+    # Only the oracles see transcripts while scoring.
+    [[ "${_methods}" == *" true_"* ]] && : "${al_oracle_text:=${al_truth}}"
     [ -n "${al_oracle_text}" ] && _opts+=(--text "${al_oracle_text}")
     # shellcheck disable=SC2206
     [ "${_methods}" = " " ] || _opts+=(--methods ${_methods})
@@ -696,6 +712,8 @@ if [ "${al_stage}" -le 25 ] && [ "${al_stop_stage}" -ge 25 ]; then
             _opts+=(--labelled_dir "${_dir}")
         done
         al_point "$(al_part_dir "${_part}")/${al_new_tag}" "${_opts[@]}" --part "${_part}" --round "${al_round}" \
+            ${al_curve_name:+--name "${al_curve_name}"} ${al_curve_budget:+--budget "${al_curve_budget}"} \
+            ${al_select_tag:+--tag "_${al_select_tag}"} \
             --select_dir "${al_select_dir}" \
             --train_seconds "$(cat "$(al_part_dir "${_part}")/train_seconds")"
     done
@@ -716,7 +734,7 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
             ${python} -m espnet_egl.bin.al_pilot --select_dir "${al_select_dir}" \
                 --labelled_dir "${al_labelled_dir}" --reference "${data_feats}/${dset}/text" \
                 "${_opts[@]}" --output_file "${al_round_dir}/pilot_${dset//\//_}.md" \
-                ${al_config_opts[@]+"${al_config_opts[@]}"}
+                ${al_scoring_opts[@]+"${al_scoring_opts[@]}"} ${al_config_opts[@]+"${al_config_opts[@]}"}
         done
     fi
 fi

@@ -9,7 +9,7 @@ import pytest
 
 from espnet_egl.bin import al_curve
 from espnet_egl.errors import DataError
-from espnet_egl.loop.curve import CURVE_COLUMNS, error_rates, read_curve, read_results
+from espnet_egl.loop.curve import CURVE_COLUMNS, Cleaning, error_rates, read_curve, read_results
 
 
 def test_error_rates_by_hand() -> None:
@@ -77,7 +77,7 @@ def test_a_point_is_added_once(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["x\ty\n", "\t".join(CURVE_COLUMNS) + "\nx\n"])
+@pytest.mark.parametrize("text", ["", "x\ty\n", "\t".join(CURVE_COLUMNS) + "\nx\n"])
 def test_a_broken_curve_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "curve.tsv"
     path.write_text(text)
@@ -100,3 +100,34 @@ def test_an_interval_over_speakers(tmp_path: Path) -> None:
     assert by_utterance.wer == by_speaker.wer == 50.0
     assert by_utterance.wer_lo > 30
     assert (by_speaker.wer_lo, by_speaker.wer_hi) == (0.0, 100.0)
+
+
+def test_texts_are_scored_as_espnet_scores_them(tmp_path: Path) -> None:
+    symbols = tmp_path / "nlsyms"
+    symbols.write_text("<noise>\n")
+    ref, hyp = tmp_path / "ref", tmp_path / "hyp"
+    ref.write_text("a hello <noise> world\n")
+    hyp.write_text("a hello world\n")
+    assert read_results(ref, hyp).wer == pytest.approx(100 / 3)
+    assert read_results(ref, hyp, cleaning=Cleaning(symbols=str(symbols))).wer == 0.0
+    ref.write_text("a hello world\n")
+    hyp.write_text("a HELLO WORLD\n")
+    assert read_results(ref, hyp).wer == 100.0
+    # ESPnet's cleaner of Korean writes Latin letters, large or small, in Hangul.
+    name = "korean_cleaner"
+    assert read_results(ref, hyp, cleaning=Cleaning(name, name)).wer == 0.0
+    assert read_results(ref, hyp, cleaning=Cleaning(name)).wer == 100.0
+
+
+def test_a_tag_tells_points_of_one_method_apart(tmp_path: Path) -> None:
+    head = "utterance\tstate\tseconds\treason\n"
+    for name, text in (("ref", "a one\n"), ("hyp", "a one\n"), ("returned.tsv", head)):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "manifest.json").write_text(json.dumps({"method": "egl", "budget": "20%"}))
+    curve = tmp_path / "curve.tsv"
+    cmd = ["--result", f"test,{tmp_path / 'ref'},{tmp_path / 'hyp'}", "--curve_file", str(curve)]
+    cmd += ["--select_dir", str(tmp_path), "--round", "1"]
+    al_curve.main(cmd)
+    al_curve.main([*cmd, "--tag", "_diverse"])
+    al_curve.main([*cmd, "--tag", "_diverse", "--name", "mine"])
+    assert [point.method for point in read_curve(curve)] == ["egl", "egl_diverse", "mine"]

@@ -182,3 +182,29 @@ def test_known_transcripts_stand_for_annotators(
     with pytest.raises(SystemExit):
         al_import.main(["--select_dir", str(tmp_path / "select"), *cmd[:2]])
     assert "give either --return_file or --truth" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("later", ["a\tone\t\n", "a\tone\t\nb\ttwo\t\n"])
+def test_a_mark_that_came_back_is_not_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], later: str
+) -> None:
+    run(tmp_path, HEADER + "a\tone\t\nb\t\tnot speech\n")
+    before = (tmp_path / "labelled" / "returned.tsv").read_bytes()
+    with pytest.raises(SystemExit):
+        run(tmp_path, HEADER + later)
+    assert "'b' came back as 'not_speech' earlier, and does not now" in capsys.readouterr().err
+    assert (tmp_path / "labelled" / "returned.tsv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"utterance\tstate\na\tlabelled\n", ":1: column reason is missing"),
+        (b"utterance\tstate\tseconds\treason\na\tlabelled\n", ":2: not 4 cells"),
+        (b"utterance\tstate\n\xff\n", "not UTF-8"),
+    ],
+)
+def test_a_damaged_list_of_returns_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "returned.tsv").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        returns.read_handled(tmp_path)

@@ -123,7 +123,22 @@ def test_a_model_of_other_data_is_not_taken_for_this_ones(
     for _ in range(2):
         al_train_data.main([*cmd, "--train_options", "--max_epoch 5"])
     (new / "text").write_text("a two\n")
+    before = (tmp_path / "o" / "text").read_bytes()
     for options in ("--max_epoch 5", "--max_epoch 6"):
         with pytest.raises(SystemExit):
             al_train_data.main([*cmd, "--train_options", options])
         assert "move the directory away" in capsys.readouterr().err
+        # The training set is still that of the model.
+        assert (tmp_path / "o" / "text").read_bytes() == before
+
+
+def test_audio_that_changed_is_cut_anew(tmp_path: Path, seed: Path) -> None:
+    ready = wav(tmp_path / "ready.wav", 3.0)
+    new = data_dir(
+        tmp_path / "n", wav_scp=f"r {ready}\n", segments="a r 0 1\n", text="a x\n", utt2spk="a x\n"
+    )
+    for end, rate in ((1, RATE), (2, RATE), (2, 2 * RATE)):
+        (new / "segments").write_text(f"a r 0 {end}\n")
+        join_sets(seed, [new], tmp_path / "out", rate)
+        info = soundfile.info(read_table(tmp_path / "out" / "wav.scp")["a"])
+        assert (info.duration, info.samplerate) == (end, rate)

@@ -179,3 +179,54 @@ def test_real_rounds_with_one_budget_are_points_of_one_curve(tmp_path: Path) -> 
     assert list(worth.rates_of(worth.read_points(path, "test"))["egl"]) == [
         f"2h (round {n})" for n in (1, 2, 3)
     ]
+
+
+def test_hours_are_saved_only_where_there_is_something_to_reach() -> None:
+    # Random selection is worse than nothing labelled: whoever labels nothing "reaches" that.
+    worse = Curve(np.array([0.0, 1.0]), np.array([40.0, 41.0]))
+    bad = Curve(np.array([0.0, 1.0]), np.array([40.0, 60.0]))
+    assert np.isnan(worth.saved_at(1.0)(bad, worse))
+    assert np.isnan(worth.gained_at(1.0)(bad, worse))
+    # One seed's random selection ends early: that the method did not reach it cannot be said.
+    short = Curve(np.array([0.0, 0.5]), np.array([40.0, 30.0]))
+    assert np.isnan(worth.gained_at(1.0)(BETTER, short))
+    assert worth.gained_at(1.0)(BETTER, RANDOM) == 10.0
+
+
+def test_cells_say_how_many_seeds_they_rest_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_curve(tmp_path / "curve.tsv")
+    rows = path.read_text().splitlines()
+    # Seed 1 of egl has no last budget.
+    path.write_text("\n".join(r for r in rows if "\tegl\t1\t1\t20%" not in r) + "\n")
+    al_worth.main(["--curve_file", str(path)])
+    printed = capsys.readouterr().out
+    assert "-4.00 (one seed); 1 of 2 seeds" in printed
+    assert "not reached by" not in printed.split("Hours saved")[1].split("|")[0]
+
+
+def test_a_forecast_from_few_points_has_no_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hours = np.array([0.0, 2.0, 4.0])
+    found = worth.forecast({0: Curve(hours, np.array([40.0, 30.0, 29.0]))}, 8.0, 1.0)
+    assert str(found).endswith("(too few points)")
+    path = tmp_path / "curve.tsv"
+    rows = write_curve(tmp_path / "all.tsv").read_text().splitlines()
+    path.write_text("\n".join(r for r in rows if "\t1\t1\t" not in r) + "\n")
+    al_worth.main(["--curve_file", str(path), "--seed_hours", "1"])
+    printed = capsys.readouterr().out.split("What comes next")[1]
+    assert "too few points" in printed
+    assert "| yes |" not in printed
+
+
+def test_a_forecasts_interval_holds_the_truth() -> None:
+    draw = np.random.default_rng(0)
+    hours = np.array([0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 9.0])
+    held = 0
+    for _ in range(20):
+        wer = 5 + 32 * (1 + hours) ** -0.5 + draw.normal(0, 0.5, len(hours))
+        found = worth.forecast({0: Curve(hours, wer)}, 18.0, 1.0)
+        held += found.low <= 5 + 32 * 19**-0.5 <= found.high
+    assert held >= 16

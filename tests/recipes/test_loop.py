@@ -34,6 +34,7 @@ num_att_plot: 0
 SIMULATION = ["--stage", "20", "--al_simulate", "true", "--al_truth", "truth", "--al_rounds", "2"]
 SIMULATION += ["--al_methods", "random confidence", "--al_budgets", "4utt", "--al_seeds", "1"]
 SIMULATION += ["--al_simulate_nj", "2", "--al_hyp_source", "ctc_sample"]
+SIMULATION += ["--al_curve_args", "--price_per_clip 3"]
 
 
 def command(*args: str) -> list[str]:
@@ -102,7 +103,8 @@ def test_transcripts_come_back_and_the_model_is_trained(recipe: Path) -> None:
     rows[0] = rows[0][:-1] + "a b z\t"
     rows[1] += "not speech"
     table.write_text("\n".join([header, *rows]) + "\n")
-    done = run(recipe, "--stage", "23", "--al_train_args", "--optim_conf lr=0.005")
+    options = "--optim_conf lr=0.005"
+    done = run(recipe, "--stage", "23", "--al_train_args", options)
     assert "Transcribed: 1 clips" in done.stdout
     assert "Still out: 2 clips" in done.stdout
     assert "the model does not know (z)" in done.stdout
@@ -114,6 +116,11 @@ def test_transcripts_come_back_and_the_model_is_trained(recipe: Path) -> None:
     ]
     config = (home / "r1" / "asr" / "config.yaml").read_text()
     assert "lr: 0.005" in config
+    # Once more, nothing is trained: ESPnet might go on where it ended.
+    trained = (home / "r1" / "asr" / "checkpoint.pth").stat().st_mtime_ns
+    done = run(recipe, "--stage", "24", "--stop_stage", "24", "--al_train_args", options)
+    assert "asr is trained already" in done.stdout
+    assert (home / "r1" / "asr" / "checkpoint.pth").stat().st_mtime_ns == trained
     # The next round is scored by the new model, without what was asked already.
     done = run(recipe, "--stage", "20", "--stop_stage", "20", "--al_round", "2")
     assert f"model={home.relative_to(recipe)}/r1/asr/" in done.stdout
@@ -178,6 +185,7 @@ def test_a_simulation_hides_transcripts_and_survives_a_kill(recipe: Path) -> Non
     rows = [line.split("\t") for line in curve.decode().splitlines()[1:]]
     assert sorted({row[1] for row in rows}) == ["", "confidence", "random"]
     assert [row[5] for row in rows if row[1] == "random"] == ["2", "4"]
+    assert [row[7] for row in rows if row[1] == "random"] == ["6.00", "12.00"]
     # Only what a cell selected has its transcript anywhere in that cell, or in the shared scores.
     truth = read_table(recipe / "truth")
     for cell in (home / "sim" / "cells").glob("*/*/seed*"):

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,20 @@ def atomic_open(path: str | Path, mode: str = "w") -> Iterator[Any]:
             yield f
             f.flush()
             os.fsync(f.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A path for a library that writes files by itself; what it wrote appears at ``path``, whole,
+    only when the block ends well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -89,6 +104,17 @@ def file_hash(path: str | Path) -> str:
 def text_hash(text: str) -> str:
     """SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def safe_name(name: str, made_of: object) -> str:
+    """A file's name, without suffix, for every file system, one that ignores case included.
+
+    Args:
+        name: What it starts like.
+        made_of: Whose ``repr`` tells apart what must have different names.
+    """
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:100]
+    return f"{safe}-{text_hash(repr(made_of))[:8]}"
 
 
 def seed_of(text: str) -> int:

@@ -122,6 +122,23 @@ def add_cleaning_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--non_linguistic_symbols", help="A file, one a line: they do not count")
 
 
+def add_label_studio_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Where a server of Label Studio is, and what on it."""
+    group = parser.add_argument_group("Label Studio related")
+    group.add_argument(
+        "--ls_url",
+        help="The server, e.g. http://localhost:8080; its key is read from LABEL_STUDIO_API_KEY",
+    )
+    group.add_argument("--ls_project", help="The project: its title, or its number")
+    return group
+
+
+def label_studio_conf(args: argparse.Namespace) -> dict[str, Any]:
+    """What of them was given, without ``ls_``."""
+    given = {k.removeprefix("ls_"): v for k, v in vars(args).items() if k.startswith("ls_")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def yaml_dict(text: str) -> dict[str, Any]:
     """An option's value written as a yaml mapping, e.g. ``{my_method: {alpha: 2}}``."""
     try:

@@ -7,14 +7,38 @@ import argparse
 from collections.abc import Sequence
 
 from espnet_egl import options
+from espnet_egl.errors import DataError
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_export", __doc__ or "")
     parser.add_argument("--select_dir", required=True, help="What stage 21 left")
     parser.add_argument("--nbest_file", help="nbest.tsv of stage 20, for more than one draft")
-    parser.add_argument("--format", default="tsv", help="The exporter")
+    parser.add_argument("--format", default="tsv", help="The exporter: see docs/exchange.md")
+    parser.add_argument(
+        "--format_conf", type=options.yaml_dict, default={}, help="Its options, a yaml mapping"
+    )
     parser.add_argument("--output_dir", required=True, help="Where the annotators' files go")
+
+    group = parser.add_argument_group("Audio related")
+    group.add_argument(
+        "--audio",
+        choices=("none", "link", "copy", "cut"),
+        help="Hand the clips over as files: link or copy what is a file of its own, cut all; none: "
+        "name the recordings (default: the format's)",
+    )
+    group.add_argument(
+        "--audio_format",
+        choices=("flac", "wav"),
+        help="Of what is written anew (default: the format's)",
+    )
+    group.add_argument(
+        "--allow_pipes",
+        type=options.str2bool,
+        default=True,
+        help="Whether commands in wav.scp are run",
+    )
+    options.add_label_studio_arguments(parser)
     return parser
 
 
@@ -23,12 +47,24 @@ def export(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from espnet_egl.exchange import exporters
+    from espnet_egl.exchange.clips import AUDIO_DIR, place_audio
     from espnet_egl.exchange.tasks import read_tasks
-    from espnet_egl.tables import duration
+    from espnet_egl.tables import SKIPPED_COLUMNS, duration, write_rows
 
-    exporter = exporters.build(args.format, {})
+    exporter = exporters.build(args.format, args.format_conf | options.label_studio_conf(args))
+    output_dir = Path(args.output_dir)
     tasks = read_tasks(args.select_dir, args.nbest_file)
-    path = exporter.export(tasks, Path(args.output_dir))
+    audio = args.audio or exporter.audio
+    if audio != "none":
+        audio_format = args.audio_format or exporter.audio_format
+        directory = output_dir / AUDIO_DIR
+        tasks, skipped = place_audio(tasks, directory, audio, audio_format, args.allow_pipes)
+        write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, skipped)
+        if skipped:
+            print(f"Not handed over, see {output_dir / 'skipped.tsv'}: {len(skipped)} clips.")
+        if not tasks:
+            raise DataError(f"no clip can be read, e.g. {': '.join(skipped[0])}")
+    path = exporter.export(tasks, output_dir)
     total = duration(sum(task.seconds for task in tasks))
     print(f"To transcribe, most valuable first ({len(tasks)} clips, {total}): {path.absolute()}")
 

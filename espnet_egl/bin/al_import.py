@@ -13,7 +13,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_import", __doc__ or "")
     parser.add_argument("--select_dir", required=True, help="What stage 21 left")
     parser.add_argument(
-        "--return_file", action="append", default=[], help="What came back (repeatable)"
+        "--return_file",
+        action="append",
+        default=[],
+        help="What came back, a file or a folder (repeatable)",
+    )
+    parser.add_argument(
+        "--annotate_dir", help="What stage 22 left: looked into if no --return_file is given"
     )
     parser.add_argument(
         "--truth",
@@ -26,11 +32,20 @@ def get_parser() -> argparse.ArgumentParser:
         default=False,
         help="While no transcript is back, say so and end well",
     )
-    parser.add_argument("--format", default="tsv", help="The importer: tsv or text (Kaldi's)")
+    parser.add_argument("--format", default="tsv", help="The importer: see docs/exchange.md")
+    parser.add_argument(
+        "--format_conf", type=options.yaml_dict, default={}, help="Its options, a yaml mapping"
+    )
     parser.add_argument(
         "--output_dir", required=True, help="Becomes a Kaldi data directory with text"
     )
 
+    group = options.add_label_studio_arguments(parser)
+    group.add_argument(
+        "--ls_winner",
+        help="Whose answer counts where annotators disagree: latest, or an annotator's number "
+        "(default: nobody's, it is refused)",
+    )
     group = parser.add_argument_group("Tokens of the model, to report what it does not know")
     group.add_argument("--token_list", help="One token a line")
     group.add_argument(
@@ -51,18 +66,23 @@ def import_(args: argparse.Namespace) -> None:
     from espnet_egl.exchange import importers
     from espnet_egl.loop import returns
 
-    if (args.truth is None) == (not args.return_file):
-        raise ConfigError("give either --return_file or --truth")
+    if (args.truth is None) == (not args.return_file and args.annotate_dir is None):
+        raise ConfigError("give either --return_file, --annotate_dir or --truth")
     durations = read_durations(Path(args.select_dir) / "utt2dur")
+    files: list[Path] = []
     if args.truth is not None:
         answers = returns.reveal(args.truth, list(durations))
     else:
-        importer = importers.build(args.format, {})
-        answers = [answer for path in args.return_file for answer in importer.read(Path(path))]
+        conf = args.format_conf | options.label_studio_conf(args)
+        importer = importers.build(args.format, conf)
+        files = [Path(path) for path in args.return_file]
+        if not files:
+            files = [Path(args.annotate_dir) / importer.file_name]
+        answers = [answer for path in files for answer in importer.read(path)]
     found = returns.check(answers, list(durations), unknown_tokens(args))
     if args.wait and not found.labelled:
-        files = " ".join(args.return_file)
-        print(f"Nothing is transcribed yet. Fill in {files} and run the same command again.")
+        names = " ".join(map(str, files))
+        print(f"Nothing is transcribed yet. Fill in {names} and run the same command again.")
         return
     returns.write_labelled(found, args.select_dir, args.output_dir)
     print(returns.describe(found, durations))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 
 from espnet_egl.errors import UtteranceError
+from espnet_egl.files import atomic_open
 
 
 def read_audio(
@@ -36,6 +38,46 @@ def read_audio(
     Raises:
         UtteranceError: It cannot be read, is empty, or holds values that are not finite.
     """
+    wave, file_rate = _read(rxfilename, start, end, allow_pipes)
+    return _resample(wave, file_rate, rate), len(wave) / file_rate
+
+
+def write_clip(
+    path: Path,
+    rxfilename: str,
+    start: float = 0.0,
+    end: float | None = None,
+    allow_pipes: bool = True,
+    rate: int | None = None,
+) -> float:
+    """Write one clip alone, its first channel, to a file; one that is there is left as it is.
+
+    Args:
+        path: The file; its suffix, ``.flac`` or ``.wav``, is its format.
+        rxfilename: As for :func:`read_audio`, and so the rest.
+        start: See there.
+        end: See there.
+        allow_pipes: See there.
+        rate: The sampling rate to write; None: the recording's own.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        UtteranceError: As :func:`read_audio`.
+    """
+    wave, file_rate = _read(rxfilename, start, end, allow_pipes)
+    if not path.exists():
+        rate = rate or file_rate
+        with atomic_open(path, "wb") as f:
+            wave_format = path.suffix[1:].upper()
+            soundfile.write(f, _resample(wave, file_rate, rate), rate, format=wave_format)
+    return len(wave) / file_rate
+
+
+def _read(
+    rxfilename: str, start: float, end: float | None, allow_pipes: bool
+) -> tuple[np.ndarray, int]:
     source = _run_pipe(rxfilename[:-1], allow_pipes) if rxfilename.endswith("|") else rxfilename
     try:
         wave, file_rate = _read_samples(source, start, end)
@@ -45,8 +87,7 @@ def read_audio(
         raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
     if not np.isfinite(wave).all():
         raise UtteranceError("not_finite_audio", f"{rxfilename}: holds NaN or infinite samples")
-    seconds = len(wave) / file_rate
-    return _resample(wave, file_rate, rate), seconds
+    return wave, file_rate
 
 
 def _read_samples(source: Any, start: float, end: float | None) -> tuple[np.ndarray, int]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.registry import Registry
+from espnet_egl.tables import one_line
 
 
 @dataclass(frozen=True)
@@ -16,11 +20,14 @@ class Task:
 
     Attributes:
         uid: Utterance id.
-        audio: What wav.scp says of its recording: a path, or a command that ends in ``|``.
+        audio: What wav.scp says of its recording: a path, or a command that ends in ``|``; a file
+            of the clip alone where audio was handed over.
         start: Where the clip begins in the recording, in seconds.
         end: Where it ends; None for the end of the recording.
         seconds: Its duration.
         drafts: Transcripts the recogniser proposes, most probable first; may be empty.
+        probabilities: P(draft | audio) of each of them; empty where it is not known.
+        confidence: Of the recogniser in the best one, 0-1; None where it is not known.
     """
 
     uid: str
@@ -29,6 +36,13 @@ class Task:
     end: float | None
     seconds: float
     drafts: tuple[str, ...]
+    probabilities: tuple[float, ...] = ()
+    confidence: float | None = None
+
+    @property
+    def draft(self) -> str:
+        """The best hypothesis; empty if there is none."""
+        return one_line(self.drafts[0]) if self.drafts else ""
 
 
 @dataclass(frozen=True)
@@ -40,19 +54,49 @@ class Answer:
         transcript: What was heard; empty: nothing yet, or a mark instead.
         mark: Empty, or one of MARKS: why there is no transcript.
         where: File and line, for messages.
+        worked: Seconds that annotators worked on it; None where the tool does not tell.
     """
 
     uid: str
     transcript: str
     mark: str
     where: str
+    worked: float | None = None
 
 
 MARKS = ("not_speech", "cannot_understand")
 
 
+def answer(uid: str, transcript: str, mark: str, where: str, worked: float | None = None) -> Answer:
+    """An answer from what a tool's fields say.
+
+    Raises:
+        DataError: The mark is none of MARKS, or there is a transcript beside it.
+    """
+    uid, transcript, mark = one_line(uid), one_line(transcript), one_line(mark)
+    mark = mark.lower().replace(" ", "_")
+    if mark and mark not in MARKS:
+        raise DataError(f"{where}: mark '{mark}' is none of {', '.join(MARKS)}")
+    if mark and transcript:
+        raise DataError(f"{where}: '{uid}' has a transcript and a mark; keep one of them")
+    return Answer(uid, transcript, mark, where, worked)
+
+
+def answer_in_words(uid: str, text: str, where: str) -> Answer:
+    """An answer of a format with nothing but text: ``<not_speech>`` in its place is a mark."""
+    text = one_line(text)
+    mark = text[1:-1].lower().replace(" ", "_") if text.startswith("<") else ""
+    return answer(uid, "", mark, where) if mark in MARKS else answer(uid, text, "", where)
+
+
 class AbsImporter(ABC):
-    """Reads what annotators return."""
+    """Reads what annotators return.
+
+    Attributes:
+        file_name: Below the directory of stage 22, what is read if nothing else came back.
+    """
+
+    file_name: ClassVar[str] = ""
 
     @abstractmethod
     def read(self, path: Path) -> list[Answer]:
@@ -64,19 +108,86 @@ class AbsImporter(ABC):
 
 
 class AbsExporter(ABC):
-    """Writes tasks in the format of a tool that annotators use."""
+    """Writes tasks in the format of a tool that annotators use.
+
+    Attributes:
+        audio: What happens to audio unless the user says otherwise, one of
+            :data:`.clips.AUDIO`.
+        audio_format: Of audio that is written, ``flac`` or ``wav``.
+    """
+
+    audio: ClassVar[str] = "none"
+    audio_format: ClassVar[str] = "flac"
 
     @abstractmethod
     def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
-        """Write the tasks, most valuable first, and return the file to hand over."""
+        """Write the tasks, most valuable first, and return the file to hand over.
+
+        What people filled in, where a file is there already, is left as it is.
+        """
 
 
-exporters = Registry("exporter", "espnet_egl.exchange", {"tsv": "espnet_egl.exchange.tsv:TSV"})
+def is_handed_over(path: Path, importer: AbsImporter, tasks: Sequence[Task]) -> bool:
+    """Whether a file of these tasks is there: what people filled in stays.
+
+    Raises:
+        DataError: It is of another selection. It may have lost clips.
+    """
+    if not path.exists():
+        return False
+    given = {task.uid for task in tasks}
+    other = [found for found in importer.read(path) if found.uid not in given]
+    if other:
+        raise DataError(
+            f"{other[0].where}: '{other[0].uid}' is not in this selection; move the file away "
+            "to have it written anew"
+        )
+    return True
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Around the import of an optional library.
+
+    Args:
+        extra: The extra of setup.py that installs it.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        raise ConfigError(
+            f"{e.name} is not installed: pip install 'espnet_egl[{extra}]', with the quotes"
+        ) from e
+
+
+exporters = Registry(
+    "exporter",
+    "espnet_egl.exchange",
+    {
+        "tsv": "espnet_egl.exchange.tsv:TSV",
+        "csv": "espnet_egl.exchange.tsv:CSV",
+        "text": "espnet_egl.exchange.kaldi_text:Text",
+        "nemo": "espnet_egl.exchange.nemo:NeMo",
+        "lhotse": "espnet_egl.exchange.lhotse:Lhotse",
+        "textgrid": "espnet_egl.exchange.textgrid:TextGrid",
+        "elan": "espnet_egl.exchange.elan:ELAN",
+        "audacity": "espnet_egl.exchange.audacity:Audacity",
+    },
+)
 importers = Registry(
     "importer",
     "espnet_egl.importers",
     {
         "tsv": "espnet_egl.exchange.tsv:ReturnedTSV",
+        "csv": "espnet_egl.exchange.tsv:ReturnedCSV",
         "text": "espnet_egl.exchange.kaldi_text:KaldiText",
+        "nemo": "espnet_egl.exchange.nemo:ReturnedNeMo",
+        "lhotse": "espnet_egl.exchange.lhotse:ReturnedLhotse",
+        "textgrid": "espnet_egl.exchange.textgrid:ReturnedTextGrid",
+        "elan": "espnet_egl.exchange.elan:ReturnedELAN",
+        "audacity": "espnet_egl.exchange.audacity:ReturnedAudacity",
     },
 )

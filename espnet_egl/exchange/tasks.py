@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from pathlib import Path
 
@@ -24,11 +25,13 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
     select_dir = Path(select_dir)
     rows = read_rows(select_dir / "selection.tsv")
     drafts = defaultdict(list, {row["utterance"]: [row["best_hypothesis"]] for row in rows})
+    probabilities = defaultdict(list)
     if nbest_file is not None:
         selected, drafts = set(drafts), defaultdict(list)
         for row in read_rows(nbest_file):
             if row["utterance"] in selected:
                 drafts[row["utterance"]].append(row["text"])
+                probabilities[row["utterance"]].append(math.exp(float(row["log_prob"])))
     scp = next((p for n in ("wav.scp", "feats.scp") if (p := select_dir / n).exists()), None)
     if scp is None:
         raise DataError(f"{select_dir} has neither wav.scp nor feats.scp; run stage 21 again")
@@ -44,5 +47,16 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
         audio = recordings[recording]
         if not audio.endswith("|"):
             audio = str(Path(audio).absolute())
-        tasks.append(Task(uid, audio, start, end, float(row["seconds"]), tuple(drafts[uid])))
+        tasks.append(
+            Task(
+                uid=uid,
+                audio=audio,
+                start=start,
+                end=end,
+                seconds=float(row["seconds"]),
+                drafts=tuple(drafts[uid]),
+                probabilities=tuple(probabilities[uid]),
+                confidence=float(row["confidence"]) if "confidence" in row else None,
+            )
+        )
     return tasks

@@ -6,32 +6,17 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from espnet_egl.errors import DataError
-from espnet_egl.exchange import MARKS, AbsExporter, AbsImporter, Answer, Task
+from espnet_egl.exchange import AbsExporter, AbsImporter, Answer, Task, answer, is_handed_over
+from espnet_egl.exchange.clips import path_inside
 from espnet_egl.files import write_lines
 from espnet_egl.tables import one_line
 
 COLUMNS = ("utterance", "audio", "start", "end", "seconds", "draft", "transcript", "mark")
-
-
-class TSV(AbsExporter):
-    """Annotators fill in ``transcript``, or ``mark``: not_speech, cannot_understand."""
-
-    def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
-        path = output_dir / "transcribe.tsv"
-        if not path.exists():
-            write_lines(path, [_line(row) for row in (COLUMNS, *map(_row, tasks))])
-            return path
-        # What people filled in stays; it may have lost lines, but not be of another selection.
-        given = {task.uid for task in tasks}
-        other = [answer for answer in ReturnedTSV().read(path) if answer.uid not in given]
-        if other:
-            raise DataError(
-                f"{other[0].where}: '{other[0].uid}' is not in this selection; move the file away "
-                "to have it written anew"
-            )
-        return path
+# By it, spreadsheets tell UTF-8 from the encodings of old.
+BYTE_ORDER_MARK = "\ufeff"
 
 
 class ReturnedTSV(AbsImporter):
@@ -40,54 +25,95 @@ class ReturnedTSV(AbsImporter):
     Lines may be sorted, left out, and quoted; columns may be added.
     """
 
+    file_name = "transcribe.tsv"
+    kind: ClassVar[str] = "tab-separated"
+
+    def delimiter(self, header: str) -> str:
+        """What stands between the cells, from the first line."""
+        return "\t"
+
     def read(self, path: Path) -> list[Answer]:
         try:
             # A spreadsheet may put a byte order mark before the first column's name.
-            with path.open(encoding="utf-8-sig", newline="") as f:
-                reader = csv.DictReader(f, delimiter="\t", strict=True)
-                names = reader.fieldnames or ()
-                lines = [(reader.line_num, row) for row in reader]
+            text = path.read_bytes().decode("utf-8-sig")
         except OSError as e:
             raise DataError(f"{path}: cannot be read ({e.strerror})") from e
         except UnicodeDecodeError as e:
             raise DataError(f"{path}: not UTF-8 ({e}); save it as UTF-8") from e
+        delimiter = self.delimiter(text.split("\n", 1)[0])
+        try:
+            reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+            names = reader.fieldnames or ()
+            lines = [(reader.line_num, row) for row in reader]
         except csv.Error as e:
-            raise DataError(f"{path}: not tab-separated, or a quote is not closed: {e}") from e
+            raise DataError(f"{path}: not {self.kind}, or a quote is not closed: {e}") from e
         if missing := {"utterance", "transcript"} - set(names):
-            raise DataError(f"{path}:1: column {min(missing)} is missing; save it tab-separated")
-        return [_answer(row, f"{path}:{number}") for number, row in lines if any(row.values())]
+            raise DataError(f"{path}:1: column {min(missing)} is missing; save it {self.kind}")
+        return [
+            _answer(row, delimiter, f"{path}:{number}")
+            for number, row in lines
+            if any(row.values())
+        ]
 
 
-def _answer(row: dict[str, str | None], where: str) -> Answer:
+class ReturnedCSV(ReturnedTSV):
+    """The same with commas, or with semicolons, as spreadsheets write where a comma is decimal."""
+
+    file_name = "transcribe.csv"
+    kind = "comma-separated"
+
+    def delimiter(self, header: str) -> str:
+        return ";" if ";" in header and "," not in header else ","
+
+
+class TSV(AbsExporter):
+    """Annotators fill in ``transcript``, or ``mark``: not_speech, cannot_understand."""
+
+    importer: ClassVar[type[ReturnedTSV]] = ReturnedTSV
+    delimiter: ClassVar[str] = "\t"
+    start_of_file: ClassVar[str] = ""
+
+    def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
+        path = output_dir / self.importer.file_name
+        if not is_handed_over(path, self.importer(), tasks):
+            rows = [COLUMNS, *(_row(task, output_dir) for task in tasks)]
+            first, *lines = [_line(row, self.delimiter) for row in rows]
+            write_lines(path, [self.start_of_file + first, *lines])
+        return path
+
+
+class CSV(TSV):
+    """The same with commas."""
+
+    importer = ReturnedCSV
+    delimiter = ","
+    start_of_file = BYTE_ORDER_MARK
+
+
+def _answer(row: dict[str, str | None], delimiter: str, where: str) -> Answer:
+    # Else the lines of other clips would become part of this one's transcript.
+    forbidden = set("\r\n") | ({delimiter} & {"\t"})
     for name in ("utterance", "transcript", "mark"):
-        if set("\t\r\n") & set(row.get(name) or ""):
-            # Else the lines of other clips would become part of this one's transcript.
+        if forbidden & set(row.get(name) or ""):
             raise DataError(
                 f"{where}: {name} of '{row['utterance']}' goes over a tab or several lines, which "
                 "end here: close its quote, or take it out"
             )
-    uid, transcript, mark = (
-        one_line(row.get(name) or "") for name in ("utterance", "transcript", "mark")
-    )
-    mark = mark.lower().replace(" ", "_")
-    if mark and mark not in MARKS:
-        raise DataError(f"{where}: mark '{mark}' is none of {', '.join(MARKS)}")
-    if mark and transcript:
-        raise DataError(f"{where}: '{uid}' has a transcript and a mark; keep one of them")
-    return Answer(uid, transcript, mark, where)
+    uid, transcript, mark = (row.get(name) or "" for name in ("utterance", "transcript", "mark"))
+    return answer(uid, transcript, mark, where)
 
 
-def _line(cells: Sequence[str]) -> str:
+def _line(cells: Sequence[str], delimiter: str) -> str:
     """With quotes only where a cell has some, as spreadsheets write and read it."""
     line = io.StringIO()
-    csv.writer(line, delimiter="\t", lineterminator="").writerow(cells)
+    csv.writer(line, delimiter=delimiter, lineterminator="").writerow(cells)
     return line.getvalue()
 
 
-def _row(task: Task) -> list[str]:
+def _row(task: Task, output_dir: Path) -> list[str]:
     start, end = ("", "") if task.end is None else (f"{task.start:.3f}", f"{task.end:.3f}")
-    draft = one_line(task.drafts[0]) if task.drafts else ""
-    cells = [task.uid, one_line(task.audio), start, end, f"{task.seconds:.3f}", draft, "", ""]
+    audio = one_line(path_inside(task.audio, output_dir))
+    cells = [task.uid, audio, start, end, f"{task.seconds:.3f}", task.draft, "", ""]
     return [_inert(cell) for cell in cells]
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import soundfile
 
-from espnet_egl.data.audio import read_audio
+from espnet_egl.data.audio import write_clip
 from espnet_egl.data.kaldi import read_segments, read_table, write_spk2utt, write_table
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
-from espnet_egl.files import atomic_open, text_hash, write_lines
+from espnet_egl.files import safe_name, write_lines
 from espnet_egl.loop.returns import read_handled
 from espnet_egl.progress import progress
 from espnet_egl.tables import SKIPPED_COLUMNS, write_rows
@@ -63,7 +62,8 @@ def join_sets(
                     f"{directory / 'text'}: '{uid}' is in the training set already; rename it"
                 )
             try:
-                path = output_dir / "audio" / _file_name(uid, clips[uid], rate)
+                name = safe_name(uid, (uid, clips[uid], rate))
+                path = output_dir / "audio" / f"{name}.flac"
                 audio = _audio(clips[uid], path, rate, allow_pipes)
                 _check_duration(audio[1], min_seconds, max_seconds)
             except UtteranceError as e:
@@ -126,11 +126,7 @@ def _audio(clip: Clip, path: Path, rate: int, allow_pipes: bool) -> tuple[str, f
     source, start, end = clip
     if end is None and not source.endswith("|") and (seconds := _ready(source, rate)):
         return source, seconds
-    speech, seconds = read_audio(source, rate, start, end, allow_pipes)
-    if not path.exists():
-        with atomic_open(path, "wb") as f:
-            soundfile.write(f, speech, rate, format="FLAC")
-    return str(path), seconds
+    return str(path), write_clip(path, source, start, end, allow_pipes, rate)
 
 
 def _ready(source: str, rate: int) -> float | None:
@@ -140,12 +136,6 @@ def _ready(source: str, rate: int) -> float | None:
     except soundfile.LibsndfileError:
         return None
     return info.frames / rate if (info.samplerate, info.channels) == (rate, 1) else None
-
-
-def _file_name(uid: str, clip: Clip, rate: int) -> str:
-    """Safe for every file system, and another for every utterance, piece of audio and rate."""
-    safe = re.sub(r"[^A-Za-z0-9_-]", "_", uid)[:100]
-    return f"{safe}-{text_hash(repr((uid, clip, rate)))[:8]}.flac"
 
 
 def _check_duration(seconds: float, shortest: float, longest: float) -> None:

@@ -31,9 +31,11 @@ al_posterior=       # Whose P(transcript | audio) weighs them: auto, ctc, attent
 al_score_args=      # Other arguments for al_score, e.g., "--allow_pipes false".
 al_select_args=     # Other arguments for al_select.
 al_oracle_text=     # Transcripts of the pool, for the oracles true_gl and true_wer.
-al_format=          # What the annotators get.
+al_format=          # What the annotators get: tsv, csv, label_studio, ...
+al_export_args=     # Other arguments for al_export, e.g., "--audio copy".
 al_return=          # What came back from the annotators (default: what stage 22 wrote).
-al_return_format=   # The format of it: tsv, or text (Kaldi's).
+al_return_format=   # The format of it (default: al_format).
+al_import_args=     # Other arguments for al_import, e.g., "--ls_winner latest".
 al_train_from=scratch # Train anew, or go on from the model that scored the pool (last).
 al_inference_asr_model= # Of the models that stage 24 trains (default: inference_asr_model).
 al_train_args=      # Arguments for training beside asr_args, e.g., "--max_epoch 10".
@@ -99,10 +101,15 @@ Options:
     --al_select_args   # Other arguments for al_select (default="${al_select_args}").
     --al_oracle_text   # Transcripts of the pool, for the methods true_gl and true_wer: to see what could
                        # be had at most, where a pool is transcribed in truth.
-    --al_format        # What the annotators get (default: al_export's, tsv).
+    --al_format        # What the annotators get: tsv, csv, label_studio, textgrid, elan, audacity, text,
+                       # nemo, lhotse (default: al_export's, tsv).
+    --al_export_args   # Other arguments for al_export, e.g., "--audio copy", or
+                       # "--ls_url http://localhost:8080 --ls_project calls" (default="${al_export_args}").
     --al_return        # What came back from the annotators, one file or several (default: what stage
-                       # 22 wrote, filled in).
-    --al_return_format # The format of it: tsv, or text, Kaldi's (default: al_import's, tsv).
+                       # 22 wrote, filled in, or the project it pushed to).
+    --al_return_format # The format of it (default: al_format).
+    --al_import_args   # Other arguments for al_import, e.g., "--ls_winner latest"
+                       # (default="${al_import_args}").
     --al_train_from    # scratch, or last: go on from the model that scored the pool
                        # (default="${al_train_from}").
     --al_inference_asr_model  # Of the models that stage 24 trains, the checkpoint to decode and to score
@@ -647,12 +654,13 @@ fi
 
 if [ "${al_stage}" -le 22 ] && [ "${al_stop_stage}" -ge 22 ]; then
     log "Stage 22: Hand over to annotators${al_format:+: format=${al_format}}"
+    # shellcheck disable=SC2086
     ${python} -m espnet_egl.bin.al_export \
         --select_dir "${al_select_dir}" \
         --nbest_file "${al_score_dir}/nbest.tsv" \
         --output_dir "${al_annotate_dir}" \
         ${al_format:+--format "${al_format}"} \
-        ${al_config_opts[@]+"${al_config_opts[@]}"}
+        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_export_args}
 fi
 
 
@@ -662,22 +670,24 @@ if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ]; then
     if [ -n "${al_truth}" ]; then
         _opts+=(--truth "${al_truth}")
     else
-        for _file in ${al_return:-"${al_annotate_dir}/transcribe.tsv"}; do
+        _opts+=(--annotate_dir "${al_annotate_dir}")
+        for _file in ${al_return}; do
             _opts+=(--return_file "${_file}")
         done
     fi
     # One command from the beginning: the first time it comes here, people have yet to work.
     [ "${al_stage}" -le 22 ] && _opts+=(--wait true)
-    [ -n "${al_return_format}" ] && _opts+=(--format "${al_return_format}")
+    [ -n "${al_return_format:-${al_format}}" ] && _opts+=(--format "${al_return_format:-${al_format}}")
     [ "${bpemodel:-none}" != none ] && _opts+=(--bpemodel "${bpemodel}")
     [ "${nlsyms_txt}" != none ] && _opts+=(--non_linguistic_symbols "${nlsyms_txt}")
     [ "${cleaner}" != none ] && _opts+=(--cleaner "${cleaner}")
+    # shellcheck disable=SC2086
     ${python} -m espnet_egl.bin.al_import \
         --select_dir "${al_select_dir}" \
         --output_dir "${al_labelled_dir}" \
         --token_list "${token_list}" \
         --token_type "${token_type}" \
-        "${_opts[@]}" ${al_config_opts[@]+"${al_config_opts[@]}"}
+        "${_opts[@]}" ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_import_args}
     [ -e "${al_labelled_dir}/text" ] || { al_state; exit 0; }
 fi
 

@@ -181,7 +181,7 @@ def test_known_transcripts_stand_for_annotators(
     assert f"{truth} lacks 'c', which was selected" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         al_import.main(["--select_dir", str(tmp_path / "select"), *cmd[:2]])
-    assert "give either --return_file or --truth" in capsys.readouterr().err
+    assert "give either --return_file, --annotate_dir or --truth" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("later", ["a\tone\t\n", "a\tone\t\nb\ttwo\t\n"])

@@ -1,0 +1,170 @@
+"""The audio of clips, handed over as files; and formats with one file a clip beside it."""
+
+from __future__ import annotations
+
+import shutil
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import soundfile
+
+from espnet_egl.data.audio import write_clip
+from espnet_egl.errors import ConfigError, DataError, UtteranceError
+from espnet_egl.exchange import (
+    AbsExporter,
+    AbsImporter,
+    Answer,
+    Task,
+    answer_in_words,
+    is_handed_over,
+)
+from espnet_egl.files import safe_name
+from espnet_egl.progress import progress
+from espnet_egl.tables import read_rows, write_rows
+
+# none: the recordings are only named. link, copy: whole files as they are; segments and pipes are
+# written anew. cut: every clip is written anew.
+AUDIO = ("none", "link", "copy", "cut")
+AUDIO_DIR = "audio"
+TABLE = "clips.tsv"
+COLUMNS = ("utterance", "file", "seconds", "draft")
+
+
+def place_audio(
+    tasks: Sequence[Task], directory: Path, how: str, audio_format: str, allow_pipes: bool = True
+) -> tuple[list[Task], list[tuple[str, str, str]]]:
+    """Every clip as a file of its own, with a name for every file system.
+
+    Args:
+        tasks: The clips.
+        directory: Where the files go; what is there already is left as it is.
+        how: ``link``, ``copy`` or ``cut``, see AUDIO.
+        audio_format: Of what is written anew, ``flac`` or ``wav``.
+        allow_pipes: Whether commands in wav.scp are run.
+
+    Returns:
+        The tasks with their files and durations in seconds, and rows (utterance, reason, detail)
+        of those whose audio cannot be read.
+    """
+    placed, skipped = [], []
+    for task in progress(tasks, len(tasks)):
+        name = safe_name(task.uid, (task.uid, task.audio, task.start, task.end))
+        try:
+            path, seconds = _place(task, directory / name, how, audio_format, allow_pipes)
+        except UtteranceError as e:
+            skipped.append((task.uid, e.reason, e.detail))
+            continue
+        path = path.absolute()
+        placed.append(replace(task, audio=str(path), start=0.0, end=None, seconds=seconds))
+    return placed, skipped
+
+
+def _place(
+    task: Task, stem: Path, how: str, audio_format: str, allow_pipes: bool
+) -> tuple[Path, float]:
+    if how == "cut" or task.end is not None or task.audio.endswith("|"):
+        path = stem.with_suffix(f".{audio_format}")
+        return path, write_clip(path, task.audio, task.start, task.end, allow_pipes)
+    source = Path(task.audio)
+    path = stem.with_suffix(source.suffix.lower() if source.suffix[1:].isalnum() else ".wav")
+    try:
+        seconds = soundfile.info(str(source)).duration
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(source, path, how)
+    except (soundfile.LibsndfileError, OSError) as e:
+        raise UtteranceError("unreadable_audio", f"{source}: {e}") from e
+    return path, seconds
+
+
+def _link_or_copy(source: Path, path: Path, how: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    if how == "link":
+        temporary.symlink_to(source.resolve())
+    else:
+        shutil.copyfile(source, temporary)
+    temporary.replace(path)
+
+
+def path_inside(audio: str, directory: Path) -> str:
+    """A file below a directory as it is called from there, so that the directory may be moved;
+    anything else as it is."""
+    path = Path(audio)
+    base = directory.absolute()
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else audio
+
+
+def require_files(tasks: Sequence[Task], output_dir: Path) -> None:
+    """Refuse tasks whose audio was not placed.
+
+    Raises:
+        ConfigError: Some was not.
+    """
+    directory = (output_dir / AUDIO_DIR).absolute()
+    if any(Path(task.audio).parent != directory for task in tasks):
+        raise ConfigError("this format needs the audio as files: --audio link, copy or cut")
+
+
+class ClipImporter(AbsImporter):
+    """Reads a folder with one file a clip, and TABLE, which says whose they are.
+
+    The files may lie beside the audio or beside the table; one that is missing is still out.
+    ``<not_speech>`` and ``<cannot_understand>`` as the whole text are marks.
+    """
+
+    file_name = TABLE
+    suffix: ClassVar[str]
+
+    def read(self, path: Path) -> list[Answer]:
+        table = path / TABLE if path.is_dir() else path
+        answers = []
+        for number, row in enumerate(read_rows(table, COLUMNS[:2]), 2):
+            name = row["file"]
+            if name != Path(name).name or not name:
+                raise DataError(f"{table}:{number}: '{name}' is no name of a file")
+            file_name = Path(name).with_suffix(self.suffix).name
+            places = (table.parent / AUDIO_DIR / file_name, table.parent / file_name)
+            found = next((place for place in places if place.exists()), None)
+            text = "" if found is None else " ".join(self.read_texts(found))
+            where = f"{table}:{number}" if found is None else str(found)
+            answers.append(answer_in_words(row["utterance"], text, where))
+        return answers
+
+    @abstractmethod
+    def read_texts(self, path: Path) -> list[str]:
+        """The pieces of a clip's transcript, in the order of time.
+
+        Raises:
+            DataError: The file is malformed; the message names it.
+        """
+
+
+class ClipExporter(AbsExporter):
+    """Writes a file a clip beside its audio, and TABLE; the folder is what is handed over."""
+
+    audio = "cut"
+    importer: ClassVar[type[ClipImporter]]
+
+    def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
+        require_files(tasks, output_dir)
+        table = output_dir / TABLE
+        if not is_handed_over(table, self.importer(), tasks):
+            for task in tasks:
+                path = Path(task.audio).with_suffix(self.importer.suffix)
+                if not path.exists():
+                    self.write(task, path)
+            rows = [
+                [task.uid, Path(task.audio).name, f"{task.seconds:.3f}", task.draft]
+                for task in tasks
+            ]
+            # Written last: a folder without it is not whole.
+            write_rows(table, COLUMNS, rows)
+        return output_dir
+
+    @abstractmethod
+    def write(self, task: Task, path: Path) -> None:
+        """Write the file of one clip, without a transcript, at once."""

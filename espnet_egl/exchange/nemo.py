@@ -1,0 +1,57 @@
+"""NeMo's manifest: a JSON object a line, with the best hypothesis as ``pred_text``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from espnet_egl.errors import ConfigError, DataError
+from espnet_egl.exchange import AbsExporter, AbsImporter, Answer, Task, answer, is_handed_over
+from espnet_egl.exchange.clips import path_inside
+from espnet_egl.exchange.json_lines import read_objects, text_of, write_objects
+
+
+class ReturnedNeMo(AbsImporter):
+    """The manifest with ``text`` filled in, or ``mark``; objects may be left out, fields added."""
+
+    file_name = "manifest.jsonl"
+
+    def read(self, path: Path) -> list[Answer]:
+        answers = []
+        for where, value in read_objects(path):
+            if not text_of(value, "utterance", where):
+                raise DataError(f"{where}: the field utterance is missing")
+            uid, text, mark = (
+                text_of(value, name, where) for name in ("utterance", "text", "mark")
+            )
+            answers.append(answer(uid, text, mark, where))
+        return answers
+
+
+class NeMo(AbsExporter):
+    """Annotators fill in ``text``, or ``mark``: not_speech, cannot_understand."""
+
+    audio = "link"
+
+    def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
+        path = output_dir / ReturnedNeMo.file_name
+        if not is_handed_over(path, ReturnedNeMo(), tasks):
+            write_objects(path, (_entry(task, output_dir) for task in tasks))
+        return path
+
+
+def _entry(task: Task, output_dir: Path) -> dict[str, Any]:
+    if task.audio.endswith("|"):
+        raise ConfigError(
+            f"'{task.uid}' is a command, which a manifest of files cannot name: --audio cut"
+        )
+    return {
+        "audio_filepath": path_inside(task.audio, output_dir),
+        **({} if task.end is None else {"offset": task.start}),
+        "duration": round(task.seconds, 3),
+        "text": "",
+        "pred_text": task.draft,
+        "utterance": task.uid,
+        "mark": "",
+    }

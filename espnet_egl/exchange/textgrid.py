@@ -1,0 +1,48 @@
+"""Praat's TextGrid: a file a clip, with the tiers ``transcript`` and ``draft``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from espnet_egl.errors import DataError
+from espnet_egl.exchange import Task, needs
+from espnet_egl.exchange.clips import ClipExporter, ClipImporter
+from espnet_egl.files import atomic_path
+
+TIER = "transcript"
+
+
+class ReturnedTextGrid(ClipImporter):
+    """The intervals of the tier ``transcript``, in the order of time, are joined."""
+
+    suffix = ".TextGrid"
+
+    def read_texts(self, path: Path) -> list[str]:
+        with needs("textgrid"):
+            from praatio import textgrid
+
+        try:
+            grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
+        # praatio meets a broken file with whatever error its slicing runs into.
+        except Exception as e:
+            raise DataError(f"{path}: not a TextGrid of Praat ({type(e).__name__}: {e})") from e
+        if TIER not in grid.tierNames:
+            raise DataError(f"{path}: the tier {TIER} is missing; it has {list(grid.tierNames)}")
+        return [entry.label for entry in grid.getTier(TIER).entries]
+
+
+class TextGrid(ClipExporter):
+    """Annotators write into the tier ``transcript``, in one interval or several."""
+
+    importer = ReturnedTextGrid
+
+    def write(self, task: Task, path: Path) -> None:
+        with needs("textgrid"):
+            from praatio import textgrid
+
+        grid = textgrid.Textgrid(0, task.seconds)
+        for name, text in ((TIER, ""), ("draft", task.draft)):
+            entries = [(0, task.seconds, text)]
+            grid.addTier(textgrid.IntervalTier(name, entries, 0, task.seconds))
+        with atomic_path(path) as written:
+            grid.save(str(written), format="long_textgrid", includeBlankSpaces=True)

@@ -1,0 +1,87 @@
+"""Audio that is handed over as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_egl.exchange import Task
+from espnet_egl.exchange.clips import path_inside, place_audio
+from espnet_egl.tables import read_rows
+
+Export = Callable[..., Path]
+
+
+def wave(path: Path, seconds: float = 1.0, rate: int = 8000) -> np.ndarray:
+    samples = np.linspace(-0.5, 0.5, int(seconds * rate), dtype="float32")
+    soundfile.write(path, samples, rate)
+    return samples
+
+
+def test_whole_files_are_linked_or_copied_and_the_rest_is_cut(tmp_path: Path) -> None:
+    source = tmp_path / "Long.WAV"
+    samples = wave(source)
+    tasks = [
+        Task("whole", str(source), 0.0, None, 1.0, ()),
+        Task("part", str(source), 0.25, 0.5, 0.25, ()),
+        Task("pipe", f"cat {source} |", 0.0, None, 1.0, ()),
+    ]
+    for how in ("link", "copy", "cut"):
+        placed, skipped = place_audio(tasks, tmp_path / how, how, "flac")
+        assert not skipped
+        whole, part, pipe = (Path(task.audio) for task in placed)
+        assert (whole.is_symlink(), whole.suffix) == (
+            how == "link",
+            ".flac" if how == "cut" else ".wav",
+        )
+        assert not part.is_symlink() and part.suffix == pipe.suffix == ".flac"
+        read, rate = soundfile.read(part, dtype="float32")
+        assert rate == 8000
+        np.testing.assert_allclose(read, samples[2000:4000], atol=1e-4)
+        assert [task.seconds for task in placed] == [1.0, 0.25, 1.0]
+        assert all((task.start, task.end) == (0.0, None) for task in placed)
+        assert place_audio(tasks, tmp_path / how, how, "flac") == (placed, [])
+
+
+def test_names_are_safe_and_differ_where_case_does_not_count(tmp_path: Path) -> None:
+    wave(tmp_path / "x.wav")
+    uids = ["../a b", "A/ü", "a/Ü", "x" * 300, "con"]
+    tasks = [Task(uid, str(tmp_path / "x.wav"), 0.0, None, 1.0, ()) for uid in uids]
+    placed, _ = place_audio(tasks, tmp_path / "out", "copy", "flac")
+    names = [Path(task.audio).name for task in placed]
+    assert len({name.lower() for name in names}) == len(uids)
+    assert sorted(names) == sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert all(len(name) < 128 and name.isascii() and " " not in name for name in names)
+
+
+def test_a_clip_that_cannot_be_read_is_listed(
+    export: Export, select_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (select_dir.parent / "long.wav").write_text("no audio")
+    directory = export("textgrid")
+    (row,) = read_rows(directory / "skipped.tsv")
+    assert (row["utterance"], row["reason"]) == ("b/1", "unreadable_audio")
+    assert "Not handed over, see" in capsys.readouterr().out
+    assert [r["utterance"] for r in read_rows(directory / "clips.tsv")] == ["a", "c"]
+    (select_dir.parent / "a.wav").unlink()
+    with pytest.raises(SystemExit):
+        export("nemo", "--allow_pipes", "false")
+    assert "no clip can be read, e.g. a: unreadable_audio" in capsys.readouterr().err
+
+
+def test_paths_are_told_from_the_folder_that_is_sent(tmp_path: Path) -> None:
+    assert path_inside(str(tmp_path / "audio" / "x.flac"), tmp_path) == "audio/x.flac"
+    assert path_inside("/elsewhere/x.flac", tmp_path) == "/elsewhere/x.flac"
+    assert path_inside("cat x |", tmp_path) == "cat x |"
+
+
+def test_a_table_names_files_that_travel_with_it(export: Export) -> None:
+    directory = export("tsv", "--audio", "cut", "--audio_format", "wav")
+    for row in read_rows(directory / "transcribe.tsv"):
+        assert row["start"] == row["end"] == ""
+        info = soundfile.info(directory / row["audio"])
+        assert (info.format, info.duration) == ("WAV", float(row["seconds"]))

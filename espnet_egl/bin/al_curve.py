@@ -55,6 +55,12 @@ def get_parser() -> argparse.ArgumentParser:
         "--price_per_hour", type=float, help="Of transcribing, if other than the selection's"
     )
     group.add_argument("--price_per_clip", type=float, help="Beside it, likewise")
+    group.add_argument(
+        "--price_per_annotator_hour",
+        type=float,
+        help="Of annotators' time, where their tool measured it, in place of the selection's "
+        "prices, which only estimate it",
+    )
     return parser
 
 
@@ -62,7 +68,7 @@ def curve(args: argparse.Namespace) -> None:
     """Run the command; prints the points."""
     from espnet_egl.files import read_manifest
     from espnet_egl.loop.curve import Cleaning, Point, add_points, read_results
-    from espnet_egl.loop.returns import read_handled
+    from espnet_egl.loop.returns import read_handled, read_worked
     from espnet_egl.selection.budget import Prices
 
     seconds: dict[str, float] = {}
@@ -70,13 +76,18 @@ def curve(args: argparse.Namespace) -> None:
         seconds |= read_handled(directory, args.part)
     hours = sum(seconds.values()) / 3600
     made_with = {} if args.select_dir is None else read_manifest(args.select_dir)
+    measured = args.price_per_annotator_hour is not None
+    estimates = {} if measured else made_with
     prices = Prices(
         *(
-            made_with.get(name, 0.0) if getattr(args, name) is None else getattr(args, name)
+            estimates.get(name, 0.0) if getattr(args, name) is None else getattr(args, name)
             for name in ("price_per_hour", "price_per_clip")
         )
     )
     cost = prices.total(len(seconds), hours)
+    if measured:
+        worked = sum(read_worked(directory, args.part) for directory in args.labelled_dir)
+        cost += Prices(args.price_per_annotator_hour).total(0, worked / 3600)
     method = budget = ""
     if args.select_dir is not None:
         # The seed model's point has no name: it is every method's.

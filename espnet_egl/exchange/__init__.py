@@ -175,6 +175,7 @@ exporters = Registry(
         "textgrid": "espnet_egl.exchange.textgrid:TextGrid",
         "elan": "espnet_egl.exchange.elan:ELAN",
         "audacity": "espnet_egl.exchange.audacity:Audacity",
+        "label_studio": "espnet_egl.exchange.label_studio:LabelStudio",
     },
 )
 importers = Registry(
@@ -189,5 +190,6 @@ importers = Registry(
         "textgrid": "espnet_egl.exchange.textgrid:ReturnedTextGrid",
         "elan": "espnet_egl.exchange.elan:ReturnedELAN",
         "audacity": "espnet_egl.exchange.audacity:ReturnedAudacity",
+        "label_studio": "espnet_egl.exchange.label_studio:ReturnedLabelStudio",
     },
 )

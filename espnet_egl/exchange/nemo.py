@@ -11,6 +11,8 @@ from espnet_egl.exchange import AbsExporter, AbsImporter, Answer, Task, answer, 
 from espnet_egl.exchange.clips import path_inside
 from espnet_egl.exchange.json_lines import read_objects, text_of, write_objects
 
+FIELDS = ("utterance", "text", "mark")
+
 
 class ReturnedNeMo(AbsImporter):
     """The manifest with ``text`` filled in, or ``mark``; objects may be left out, fields added."""
@@ -20,11 +22,9 @@ class ReturnedNeMo(AbsImporter):
     def read(self, path: Path) -> list[Answer]:
         answers = []
         for where, value in read_objects(path):
-            if not text_of(value, "utterance", where):
-                raise DataError(f"{where}: the field utterance is missing")
-            uid, text, mark = (
-                text_of(value, name, where) for name in ("utterance", "text", "mark")
-            )
+            uid, text, mark = (text_of(value, name, where) for name in FIELDS)
+            if not uid:
+                raise DataError(f"{where}: the field {FIELDS[0]} is missing")
             answers.append(answer(uid, text, mark, where))
         return answers
 

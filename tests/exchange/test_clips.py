@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from three_clips import export, select_dir  # noqa: F401
 
 from espnet_egl.exchange import Task
 from espnet_egl.exchange.clips import path_inside, place_audio

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from three_clips import ANSWERS, DRAFTS, nothing_yet
+from three_clips import ANSWERS, DRAFTS, back, export, nothing_yet, select_dir  # noqa: F401
 
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import importers

@@ -77,6 +77,32 @@ def test_a_point_is_added_once(tmp_path: Path) -> None:
     ]
 
 
+def test_annotators_time_is_priced_where_it_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["x\tlabelled\t1\tegl\t1800", "y\tnot_speech\t1\trandom\t900", "z\tout\t1\tegl\t900"]
+    head = "utterance\tstate\tseconds\treason\tannotator_seconds"
+    returned = tmp_path / "returned.tsv"
+    returned.write_text("\n".join([head, *rows]) + "\n")
+    for name in ("ref", "hyp"):
+        (tmp_path / name).write_text("a one\n")
+    made_with = {"method": "egl", "budget": "3utt", "price_per_hour": 999, "price_per_clip": 9}
+    (tmp_path / "manifest.json").write_text(json.dumps(made_with))
+    cmd = ["--result", f"test,{tmp_path / 'ref'},{tmp_path / 'hyp'}"]
+    cmd += ["--curve_file", str(tmp_path / "curve.tsv"), "--price_per_annotator_hour", "20"]
+    cmd += ["--select_dir", str(tmp_path), "--labelled_dir", str(tmp_path)]
+    # The selection's prices were an estimate of it; time spent on what is still out is paid for.
+    for options, cost in (((), "20.00"), (("--part", "random"), "5.00")):
+        al_curve.main([*cmd, *options])
+        assert read_curve(tmp_path / "curve.tsv")[-1].cost == cost
+    al_curve.main([*cmd, "--price_per_clip", "2"])
+    assert read_curve(tmp_path / "curve.tsv")[0].cost == "24.00"
+    returned.write_text("\n".join([head, *rows[:1], "y\tnot_speech\t1\trandom\t"]) + "\n")
+    with pytest.raises(SystemExit):
+        al_curve.main(cmd)
+    assert "does not tell how long annotators worked on 'y'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["", "x\ty\n", "\t".join(CURVE_COLUMNS) + "\nx\n"])
 def test_a_broken_curve_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "curve.tsv"

@@ -97,6 +97,20 @@ def test_answers_are_sorted_into_states() -> None:
     assert found.unknown_tokens == {"a": ["o"]}
 
 
+def test_the_time_that_annotators_worked_is_kept() -> None:
+    answers = [
+        Answer("a", "one", "", "f:2", 2.0),
+        Answer("a", "one", "", "g:2", 3.5),
+        Answer("b", "", "", "f:3", 4.0),
+        Answer("c", "", "not_speech", "f:4"),
+    ]
+    found = returns.check(answers, ["a", "b", "c"])
+    assert found.worked == {"a": 3.5, "b": 4.0}
+    assert found.out == ["b"]
+    durations = dict.fromkeys("abc", 1.0)
+    assert "Annotators worked 7.5 s on 2 clips." in returns.describe(found, durations)
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -129,10 +143,10 @@ def test_a_part_comes_back_then_the_rest(
     assert read_table(labelled / "text") == {"a": "one", "c": "zone"}
     rows = (labelled / "returned.tsv").read_text().splitlines()
     assert rows == [
-        "utterance\tstate\tseconds\treason\tdetail",
-        "a\tlabelled\t1.500\tegl rank 1 of 9\t",
-        "b\tnot_speech\t1.500\trandom\t",
-        "c\tlabelled\t1.500\tegl rank 1 of 9\ttokens unknown to the model: z",
+        "utterance\tstate\tseconds\treason\tannotator_seconds\tdetail",
+        "a\tlabelled\t1.500\tegl rank 1 of 9\t\t",
+        "b\tnot_speech\t1.500\trandom\t\t",
+        "c\tlabelled\t1.500\tegl rank 1 of 9\t\ttokens unknown to the model: z",
     ]
     assert returns.read_handled(labelled) == {"a": 1.5, "b": 1.5, "c": 1.5}
     assert list(returns.read_handled(labelled, "chosen")) == ["a", "c"]

@@ -65,8 +65,8 @@ def run(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, pool_dir: Path, transcribed: Path) -> Path:
-    """A recipe with sixty transcribed clips, a pool of six and a model of one epoch."""
+def untrained(tmp_path: Path, pool_dir: Path, transcribed: Path) -> Path:
+    """A recipe with sixty transcribed clips and a pool of six."""
     directory = tmp_path / "recipes" / "corpus" / "asr1"
     directory.mkdir(parents=True)
     for name in ("al.sh", "asr.sh", "cmd.sh", "path.sh", "utils", "scripts"):
@@ -90,8 +90,50 @@ def recipe(tmp_path: Path, pool_dir: Path, transcribed: Path) -> Path:
         for i, uid in enumerate(sorted(read_table(pool_dir / "wav.scp")))
     }
     (directory / "truth").write_text("".join(f"{uid} {t}\n" for uid, t in truth.items()))
-    run(directory, "--stage", "10", "--stop_stage", "12")
     return directory
+
+
+@pytest.fixture
+def recipe(untrained: Path) -> Path:
+    """The same with a model of one epoch."""
+    run(untrained, "--stage", "10", "--stop_stage", "12")
+    return untrained
+
+
+@pytest.mark.slow
+def test_another_format_goes_out_and_comes_back_by_one_option(untrained: Path) -> None:
+    home = untrained / "exp" / "al_x" / "r1"
+    pool = read_table(untrained / "data" / "pool" / "wav.scp")
+    row = "{}\t0.5\t0.5\tegl\ta b\n"
+    files = {
+        "selection.tsv": "utterance\tseconds\tconfidence\treason\tbest_hypothesis\n"
+        + "".join(map(row.format, pool)),
+        "wav.scp": "".join(f"{uid} {path}\n" for uid, path in pool.items()),
+        "utt2dur": "".join(f"{uid} 0.5\n" for uid in pool),
+        "utt2spk": "".join(f"{uid} s\n" for uid in pool),
+        "manifest.json": '{"method": "egl", "budget": "6utt"}',
+    }
+    (home / "select").mkdir(parents=True)
+    for name, text in files.items():
+        (home / "select" / name).write_text(text)
+    (home / "score").mkdir()
+    (home / "score" / "nbest.tsv").write_text("utterance\trank\tlog_prob\ttext\n")
+    options = ["--al_tag", "x", "--stage", "22", "--stop_stage", "23", "--al_format", "nemo"]
+    options += ["--al_export_args", "--audio cut --audio_format wav"]
+    done = run(untrained, *options)
+    manifest = home / "annotate" / "manifest.jsonl"
+    assert f"Nothing is transcribed yet. Fill in {manifest.relative_to(untrained)}" in done.stdout
+    lines = manifest.read_text().splitlines(keepends=True)
+    assert len(list((home / "annotate" / "audio").glob("*.wav"))) == len(lines) == 6
+    manifest.write_text(lines[0].replace('"text": ""', '"text": "a b"') + "".join(lines[1:]))
+    run(untrained, *options)
+    (uid,) = read_table(home / "labelled" / "text")
+    # What came back may be of another format than what went out.
+    table = untrained / "more.csv"
+    table.write_text(f"utterance,transcript\n{uid},a b\n{sorted(pool)[-1]},b\n")
+    back = ["--al_return", "more.csv", "--al_return_format", "csv", "--stage", "23"]
+    run(untrained, *options, *back)
+    assert read_table(home / "labelled" / "text") == {uid: "a b", sorted(pool)[-1]: "b"}
 
 
 @pytest.mark.slow

@@ -80,9 +80,17 @@ class LabelStudio(AbsExporter):
         return path
 
     def _push(self, tasks: Sequence[Task], output_dir: Path) -> None:
+        note = output_dir / PROJECT
+        if note.exists():
+            known = _read_project(note)
+            if known["url"] != self.url or self.project not in (known["title"], known["project"]):
+                raise DataError(
+                    f"{note}: this selection was put into '{known['title']}' on {known['url']}, "
+                    "where people may be at work; give the same, or move the note away"
+                )
         project = Project(str(self.url), str(self.project), make_with=LABELLING_CONFIG)
-        where = {"url": self.url, "project": project.number}
-        write_lines(output_dir / PROJECT, [yaml.safe_dump(where).strip()])
+        where = {"url": self.url, "project": str(project.number), "title": project.title}
+        write_lines(note, [yaml.safe_dump(where).strip()])
         there = project.utterances()
         if other := there - {task.uid for task in tasks}:
             raise DataError(
@@ -227,7 +235,7 @@ def _disagreement(uid: str, annotations: Sequence[Annotation]) -> str:
 def _read_project(path: Path) -> dict[str, Any]:
     try:
         known = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {"url": known["url"], "project": known["project"]}
+        return {name: known[name] for name in ("url", "project", "title")}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as e:
         raise DataError(f"{path}: not what stage 22 writes ({e}); run it again") from e
 

@@ -55,6 +55,7 @@ class Project:
             self._client = LabelStudio(base_url=self.url, api_key=os.environ[KEY])
             found = self._find(name, make_with)
         self.number: int = found.id
+        self.title: str = found.title
         self.address = f"{self.url}/projects/{self.number}"
         try:
             names = {element.get("name") for element in ET.fromstring(found.label_config)}  # noqa: S314

@@ -236,6 +236,12 @@ def test_what_was_pushed_is_completed_and_not_overwritten(
     assert again.project.id == team.project.id
     assert sorted(again.tasks()) == sorted(DRAFTS)
     assert take_back("labelled") == {"a": "one"}
+    # Nor does it move to another project by mistake.
+    with pytest.raises(SystemExit):
+        hand_over("--ls_project", "a slip of the pen")
+    assert "where people may be at work; give the same" in capsys.readouterr().err
+    assert not list(team.owner.projects.list(title="a slip of the pen"))
+    hand_over("--ls_project", str(team.project.id))
     # Another selection needs another project, and another directory.
     lines = (select_dir / "selection.tsv").read_text().splitlines(keepends=True)
     (select_dir / "selection.tsv").write_text("".join(lines[:-1]))

@@ -60,6 +60,11 @@ class Server:
             return done.json()["token"]
 
 
+def own_environment() -> dict[str, str]:
+    """It runs in a Python of its own, which must not find this one's packages."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL"))}
+
+
 def install(version: str, directory: Path) -> Path:
     """Its program, installed from PyPI; LABEL_STUDIO_VENV names an environment that has it."""
     ready = os.environ.get("LABEL_STUDIO_VENV")
@@ -68,7 +73,7 @@ def install(version: str, directory: Path) -> Path:
     python = os.environ.get("LABEL_STUDIO_PYTHON", "python3")
     subprocess.run([python, "-m", "venv", str(directory)], check=True)
     pip = [str(directory / "bin" / "python3"), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, f"label-studio=={version}"], check=True)
+    subprocess.run([*pip, f"label-studio=={version}"], check=True, env=own_environment())
     return directory / "bin" / "label-studio"
 
 
@@ -85,9 +90,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     user = {"email": "owner@example.com", "password": secrets.token_hex(12)}
-    # It runs in a Python of its own.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL"))}
-    environment |= QUIET | {
+    environment = own_environment() | QUIET
+    environment |= {
         "LABEL_STUDIO_BASE_DATA_DIR": str(root / "data"),
         "LABEL_STUDIO_USERNAME": user["email"],
         "LABEL_STUDIO_PASSWORD": user["password"],
@@ -109,13 +113,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         key = Server(url, "", root).sign_in(**user)
         yield Server(url, key, root / "files")
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        stop(process)
         subprocess.run(["rm", "-rf", str(root)], check=True)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """With what it started."""
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -85,3 +85,18 @@ def _resample(wave: np.ndarray, file_rate: int, rate: int) -> np.ndarray:
     import torchaudio
 
     return torchaudio.functional.resample(torch.from_numpy(wave), file_rate, rate).numpy()
+
+
+def change_speed(wave: np.ndarray, rate: int, factor: float) -> np.ndarray:
+    """The same waveform played ``factor`` times as fast, its pitch too, as by ``sox speed``.
+
+    Args:
+        wave: (samples,) at ``rate``.
+        rate: Its sampling rate in Hz.
+        factor: Above 1 is faster and shorter.
+    """
+    import torch
+    import torchaudio
+
+    faster, _ = torchaudio.functional.speed(torch.from_numpy(wave), rate, factor)
+    return faster.numpy()

@@ -421,6 +421,7 @@ al_train() {
         --seed_dir "${data_feats}/${train_set}" \
         --output_dir "${data_feats}/${_train_set}" \
         --model_dir "${_exp}" --train_options "${al_train_from} ${asr_args} ${_train_args}" \
+        --speed_perturb_factors "${speed_perturb_factors:-}" \
         --fs "${fs}" --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
     if [ -e "${_exp}/train_seconds" ]; then
@@ -432,7 +433,7 @@ al_train() {
     _opts=(--train_set "${_train_set}" --asr_exp "${_exp}" --asr_stats_dir "${al_round_dir}/asr_stats${_exp#"${al_round_dir}/asr"}")
     [ "${al_train_from}" = last ] && _opts+=(--pretrained_model "${asr_exp}/${inference_asr_model}")
     [ -n "${_train_args}" ] && _opts+=(--asr_args "${asr_args} ${_train_args}")
-    # The seed set is perturbed already.
+    # The training set is perturbed already.
     [ -n "${speed_perturb_factors:-}" ] && _opts+=(--speed_perturb_factors "")
     _start=${SECONDS}
     ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 10 --stop_stage 11 "${_opts[@]}"
@@ -485,7 +486,8 @@ al_point() {
 al_worth() {
     local _dset _opts=()
     [ -e "${asr_stats_dir}/train/speech_shape" ] && [ "${feats_type}" = raw ] \
-        && _opts+=(--seed_shape_file "${asr_stats_dir}/train/speech_shape" --fs "${fs}")
+        && _opts+=(--seed_shape_file "${asr_stats_dir}/train/speech_shape" --fs "${fs}" \
+            --speed_perturb_factors "${speed_perturb_factors:-}")
     for _dset in ${al_test_sets}; do
         # shellcheck disable=SC2086
         ${python} -m espnet_egl.bin.al_worth --curve_file "$1/curve.tsv" --test_set "${_dset}" \

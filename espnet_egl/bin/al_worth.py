@@ -31,7 +31,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--speed_perturb_factors",
         default="",
-        help="Copies among them, which are no hours of speech",
+        help="Copies of them, no hours of speech",
     )
     group.add_argument(
         "--price_per_hour", type=float, default=0.0, help="Of transcribing, if not as in the curve"

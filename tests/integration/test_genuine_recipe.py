@@ -54,11 +54,11 @@ def test_a_streaming_model_is_refused(recipe: Path, train: Callable[..., tuple[s
 
 
 @pytest.mark.parametrize("name", BY_FILES)
-def test_a_larger_recipes_variables_are_picked_up(checkout: Path, name: str) -> None:  # noqa: F811
+def test_a_larger_recipes_variables_are_picked_up(checkout: Path, name: str) -> None:
     directory = checkout / "egs2" / name / "asr1"
     run(directory, sys.executable, "-m", "espnet_egl.bin.al_init", ".", "--apply")
     printed = run(directory, "./run.sh", "--stage", "20", "--al_dry_run", "true")
-    said = dict((line[:16].rstrip(), line[16:]) for line in printed.splitlines())
+    said = {line[:16].rstrip(): line[16:] for line in printed.splitlines()}
     # As asr.sh names them by the recipe's own options, speed perturbation among them.
     config = {"an4": "train_asr_transformer", "librispeech_100": "train_asr"}[name]
     assert said["model"].startswith(f"exp/asr_{config}_raw_en_bpe")

@@ -146,6 +146,11 @@ def _build(options: dict[str, Any]) -> Any:
         raise ConfigError(f"{options['asr_train_config']}: not yaml: {e}") from e
     if not isinstance(train, dict) or "token_list" not in train:
         raise ConfigError(f"{options['asr_train_config']} is not a config.yaml of ESPnet's ASR")
+    if str(train.get("preprocessor", "")).startswith("s2t"):
+        raise UnsupportedModelError(
+            f"{options['asr_train_config']}: a model of ESPnet's task s2t, as OWSM is, is not "
+            "supported: its transcripts hang on a prompt. Give a model of the task asr"
+        )
     options = {**options, "asr_model_file": None, "batch_size": 1}
     for key in ("quantize_asr_model", "quantize_lm", "enh_s2t_task", "multi_asr", "streaming"):
         if options.get(key):

@@ -203,3 +203,15 @@ def test_a_language_model_without_its_config_is_refused(model_files: Any) -> Non
     files = model_files("ctc_conformer")
     with pytest.raises(ConfigError, match=r"--lm_file lm\.pth needs --lm_train_config"):
         load_recognizer(files.config, files.checkpoint, inference_args="--lm_file lm.pth")
+
+
+@pytest.mark.parametrize("preprocessor", ["s2t", "s2t_ctc"])
+def test_models_of_the_task_s2t_are_refused(
+    model_files: Any, tmp_path: Path, preprocessor: str
+) -> None:
+    files = model_files("ctc_conformer")
+    config = yaml.safe_load(files.config.read_text())
+    config["preprocessor"] = preprocessor
+    (tmp_path / "config.yaml").write_text(yaml.dump(config))
+    with pytest.raises(UnsupportedModelError, match="OWSM"):
+        load_recognizer(tmp_path / "config.yaml", files.checkpoint)

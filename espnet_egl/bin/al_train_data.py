@@ -32,6 +32,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--min_seconds", type=float, default=0.1, help="Shortest clip")
     parser.add_argument("--max_seconds", type=float, default=20.0, help="Longest clip")
     parser.add_argument(
+        "--speed_perturb_factors",
+        default="",
+        help='As the seed set was perturbed, e.g. "0.9 1.0 1.1": what is labelled is, too',
+    )
+    parser.add_argument(
         "--allow_pipes", type=options.str2bool, default=True, help="Run commands in wav.scp"
     )
     parser.add_argument(
@@ -46,7 +51,7 @@ def join(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from espnet_egl.files import claim_directory, file_hash
-    from espnet_egl.loop.training import join_sets, parse_rate
+    from espnet_egl.loop.training import join_sets, parse_factors, parse_rate
 
     if args.model_dir is not None:
         # ESPnet goes on from a checkpoint, or takes it for done, whatever it was trained on.
@@ -69,6 +74,7 @@ def join(args: argparse.Namespace) -> None:
         args.max_seconds,
         args.allow_pipes,
         args.part,
+        parse_factors(args.speed_perturb_factors),
     )
     left_out = f", {skipped} left out, see skipped.tsv" if skipped else ""
     print(f"Training set {args.output_dir}: {seed} of the seed set, {added} labelled{left_out}")

@@ -29,6 +29,11 @@ def get_parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--fs", default="16k", help="Of these samples")
     group.add_argument(
+        "--speed_perturb_factors",
+        default="",
+        help="Copies of them, no hours of speech",
+    )
+    group.add_argument(
         "--price_per_hour", type=float, default=0.0, help="Of transcribing, if not as in the curve"
     )
     group.add_argument("--price_per_clip", type=float, default=0.0, help="Beside it, likewise")
@@ -39,13 +44,14 @@ def worth(args: argparse.Namespace) -> None:
     """Run the command; prints the tables."""
     from espnet_egl.files import write_lines
     from espnet_egl.loop.tables import tables
-    from espnet_egl.loop.training import parse_rate, total_samples
+    from espnet_egl.loop.training import parse_factors, parse_rate, total_samples
     from espnet_egl.selection.budget import Prices
 
     prices = Prices(args.price_per_hour, args.price_per_clip)
     hours = args.seed_hours
     if args.seed_shape_file is not None and not hours:
-        hours = total_samples(args.seed_shape_file) / parse_rate(args.fs) / 3600
+        copies = sum(1 / factor for factor in parse_factors(args.speed_perturb_factors))
+        hours = total_samples(args.seed_shape_file) / parse_rate(args.fs) / 3600 / copies
     lines = tables(args.curve_file, args.test_set, args.against, hours, prices)
     print("\n".join(lines))
     if args.output_file is not None:

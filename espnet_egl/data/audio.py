@@ -42,23 +42,34 @@ def read_audio(
     return _resample(wave, file_rate, rate), len(wave) / file_rate
 
 
+def write_wave(path: Path, wave: np.ndarray, rate: int) -> None:
+    """Write a file at once, in the format of its suffix; one that is there is left as it is.
+
+    Args:
+        path: The file, ``.flac`` or ``.wav``.
+        wave: Waveform (samples,) in [-1, 1].
+        rate: In Hz.
+    """
+    if not path.exists():
+        with atomic_open(path, "wb") as f:
+            soundfile.write(f, wave, rate, format=path.suffix[1:].upper())
+
+
 def write_clip(
     path: Path,
     rxfilename: str,
     start: float = 0.0,
     end: float | None = None,
     allow_pipes: bool = True,
-    rate: int | None = None,
 ) -> float:
-    """Write one clip alone, its first channel, to a file; one that is there is left as it is.
+    """Write one clip alone, its first channel at its own rate, as :func:`write_wave` does.
 
     Args:
-        path: The file; its suffix, ``.flac`` or ``.wav``, is its format.
+        path: The file.
         rxfilename: As for :func:`read_audio`, and so the rest.
         start: See there.
         end: See there.
         allow_pipes: See there.
-        rate: The sampling rate to write; None: the recording's own.
 
     Returns:
         Seconds.
@@ -66,13 +77,9 @@ def write_clip(
     Raises:
         UtteranceError: As :func:`read_audio`.
     """
-    wave, file_rate = _read(rxfilename, start, end, allow_pipes)
-    if not path.exists():
-        rate = rate or file_rate
-        with atomic_open(path, "wb") as f:
-            wave_format = path.suffix[1:].upper()
-            soundfile.write(f, _resample(wave, file_rate, rate), rate, format=wave_format)
-    return len(wave) / file_rate
+    wave, rate = _read(rxfilename, start, end, allow_pipes)
+    write_wave(path, wave, rate)
+    return len(wave) / rate
 
 
 def _read(
@@ -126,3 +133,18 @@ def _resample(wave: np.ndarray, file_rate: int, rate: int) -> np.ndarray:
     import torchaudio
 
     return torchaudio.functional.resample(torch.from_numpy(wave), file_rate, rate).numpy()
+
+
+def change_speed(wave: np.ndarray, rate: int, factor: float) -> np.ndarray:
+    """The same waveform played ``factor`` times as fast, its pitch too, as by ``sox speed``.
+
+    Args:
+        wave: (samples,) at ``rate``.
+        rate: Its sampling rate in Hz.
+        factor: Above 1 is faster and shorter.
+    """
+    import torch
+    import torchaudio
+
+    faster, _ = torchaudio.functional.speed(torch.from_numpy(wave), rate, factor)
+    return faster.numpy()

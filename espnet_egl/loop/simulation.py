@@ -18,7 +18,7 @@ from pathlib import Path
 from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.loop.curve import Point, read_curve
 from espnet_egl.progress import progress
-from espnet_egl.selection.budget import parse_budget
+from espnet_egl.selection.budget import parse_amount
 from espnet_egl.tables import write_rows
 
 # How long training takes is not the same twice; curve.tsv is.
@@ -108,14 +108,16 @@ class Simulation:
         (here / "done").touch()
 
     def _part(self, cell: Cell) -> str:
-        """A round's share of the whole budget, in hours or clips of the whole pool."""
+        """A round's share of the whole budget; of hours or clips of the whole pool, or of money."""
         from espnet_egl.tables import read_scores
 
-        table = read_scores(self.score_dir / "scores.tsv")
-        whole = parse_budget(cell.budget, len(table), float(table["seconds"].sum()))
-        if whole.utterances is not None:
-            return f"{max(1, whole.utterances // self.rounds)}utt"
-        return f"{(whole.seconds or 0) / 3600 / self.rounds:.6f}h"
+        amount, unit = parse_amount(cell.budget)
+        if unit == "utt":
+            return f"{max(1, int(amount) // self.rounds)}utt"
+        if unit == "%":
+            seconds = float(read_scores(self.score_dir / "scores.tsv")["seconds"].sum())
+            amount, unit = amount / 100 * seconds / 3600, "h"
+        return f"{amount / self.rounds:.6f}{unit}"
 
     def _stages(self, here: Path, first: int, last: int, options: Sequence[str]) -> None:
         log = here / f"stage{first}.log"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import soundfile
 
-from espnet_egl.data.audio import write_clip
+from espnet_egl.data.audio import change_speed, read_audio, write_wave
 from espnet_egl.data.kaldi import read_segments, read_table, write_spk2utt, write_table
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.files import safe_name, write_lines
@@ -25,6 +25,7 @@ def join_sets(
     max_seconds: float = float("inf"),
     allow_pipes: bool = True,
     part: str = "all",
+    speed_factors: Sequence[float] = (1.0,),
 ) -> tuple[int, int, int]:
     """Write a training set as ESPnet's stage 4 leaves one.
 
@@ -40,6 +41,8 @@ def join_sets(
         max_seconds: Nor longer ones.
         allow_pipes: Whether commands in wav.scp are run.
         part: Of what is labelled: one of :data:`.returns.PARTS`.
+        speed_factors: Of speed perturbation, as the seed set has it: every labelled clip is added
+            once for each, at another speed than 1 as ``sp<factor>-<utterance>``, Kaldi's manner.
 
     Returns:
         How many utterances are of the seed set, how many labelled ones were added, and how
@@ -56,22 +59,26 @@ def join_sets(
         texts = {u: text for u, text in read_table(directory / "text").items() if u in wanted}
         speakers = read_table(directory / "utt2spk")
         clips = _clips(directory)
-        for uid, text in progress(sorted(texts.items()), len(texts)):
+        wanted_speeds = [(uid, factor) for uid in sorted(texts) for factor in speed_factors]
+        for original, factor in progress(wanted_speeds, len(wanted_speeds)):
+            prefix = "" if factor == 1 else f"sp{factor:g}-"
+            uid, clip = prefix + original, clips[original]
             if uid in tables["text"]:
                 raise DataError(
                     f"{directory / 'text'}: '{uid}' is in the training set already; rename it"
                 )
             try:
-                name = safe_name(uid, (uid, clips[uid], rate))
+                name = safe_name(uid, (uid, clip, rate))
                 path = output_dir / "audio" / f"{name}.flac"
-                audio = _audio(clips[uid], path, rate, allow_pipes)
+                audio = _audio(clip, path, rate, allow_pipes, factor)
                 _check_duration(audio[1], min_seconds, max_seconds)
             except UtteranceError as e:
                 skipped.append((uid, e.reason, e.detail))
                 continue
-            tables["wav.scp"][uid], tables["text"][uid] = audio[0], text
-            tables["utt2spk"][uid] = speakers[uid]
-            added += 1
+            tables["wav.scp"][uid], tables["text"][uid] = audio[0], texts[original]
+            tables["utt2spk"][uid] = prefix + speakers[original]
+            # Copies at other speeds are no further clips.
+            added += factor == speed_factors[0]
     for name, table in tables.items():
         write_table(output_dir / name, table)
     write_spk2utt(output_dir)
@@ -92,6 +99,21 @@ def parse_rate(text: str) -> int:
         return humanfriendly.parse_size(text)
     except humanfriendly.InvalidSize as e:
         raise ConfigError(f"--fs {text}: write it as 16k or 16000") from e
+
+
+def parse_factors(text: str) -> tuple[float, ...]:
+    """``"0.9 1.0 1.1"``, asr.sh's ``--speed_perturb_factors``, as numbers; none: speed 1 alone.
+
+    Raises:
+        ConfigError: One is no number above zero.
+    """
+    try:
+        factors = tuple(float(word) for word in text.split()) or (1.0,)
+    except ValueError:
+        factors = (0.0,)
+    if not all(0 < factor < float("inf") for factor in factors):
+        raise ConfigError(f"--speed_perturb_factors '{text}': write them as \"0.9 1.0 1.1\"")
+    return factors
 
 
 def total_samples(shape_file: str | Path) -> int:
@@ -121,12 +143,17 @@ def _clips(directory: Path) -> dict[str, Clip]:
     }
 
 
-def _audio(clip: Clip, path: Path, rate: int, allow_pipes: bool) -> tuple[str, float]:
+def _audio(clip: Clip, path: Path, rate: int, allow_pipes: bool, speed: float) -> tuple[str, float]:
     """A file of the model's sampling rate with the clip alone, and its seconds."""
     source, start, end = clip
-    if end is None and not source.endswith("|") and (seconds := _ready(source, rate)):
+    as_it_is = speed == 1 and end is None and not source.endswith("|")
+    if as_it_is and (seconds := _ready(source, rate)):
         return source, seconds
-    return str(path), write_clip(path, source, start, end, allow_pipes, rate)
+    speech, seconds = read_audio(source, rate, start, end, allow_pipes)
+    if speed != 1:
+        speech, seconds = change_speed(speech, rate, speed), seconds / speed
+    write_wave(path, speech, rate)
+    return str(path), seconds
 
 
 def _ready(source: str, rate: int) -> float | None:

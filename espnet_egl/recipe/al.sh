@@ -62,6 +62,7 @@ al_fit_methods="egl confidence entropy pctc margin nbest_entropy expected_wer lo
 al_round=1          # The round of active learning.
 al_tag=             # Suffix to the result dir.
 al_select_tag=      # Suffix to the directories of stages 21 and 22.
+al_dry_run=false    # Whether only to say what would be used and where it would go.
 al_dir=             # Specify the directory for active learning.
                     # If this option is specified, al_tag is ignored.
 al_egl_opts=()      # --egl_* and --confidence_* options, handed to al_score as they are.
@@ -149,6 +150,8 @@ Options:
     --al_select_tag    # Suffix to the directories of stages 21 and 22, for another selection from
                        # the same scores (default="${al_select_tag}").
     --al_dir           # Specify the directory for active learning (default: \${expdir}/al_<al_tag>).
+    --al_dry_run       # true: only say what would be used and where it would go; needs neither a trained
+                       # model nor data (default="${al_dry_run}").
     --egl_weights      # raw: P(y|x) as it is; renormalized: divided by the mass of the list.
     --egl_normalize    # Divide by none, frames, tokens or sqrt_frames.
     --egl_temperature  # P(y|x)^(1/temperature) weighs the hypotheses; auto: fitted to al_fit_set.
@@ -210,6 +213,8 @@ for al_number in "${al_stage}" "${al_stop_stage:-1}" "${al_round}" "${al_nj:-1}"
 done
 [[ "${al_simulate}" =~ ^(true|false)$ ]] || {
     echo "$0: expected \"true\" or \"false\": --al_simulate ${al_simulate}" 1>&2; exit 2; }
+[[ "${al_dry_run}" =~ ^(true|false)$ ]] || {
+    echo "$0: expected \"true\" or \"false\": --al_dry_run ${al_dry_run}" 1>&2; exit 2; }
 [[ "${al_pilot}" =~ ^(true|false)$ ]] || {
     echo "$0: expected \"true\" or \"false\": --al_pilot ${al_pilot}" 1>&2; exit 2; }
 if "${al_pilot}"; then
@@ -313,8 +318,38 @@ show_error() {
     fi
 }
 
+# One line of a dry run: al_line <what> <path or words> [<path that should be there>]
+al_line() {
+    local _note=
+    [ -n "${3:-}" ] && [ ! -e "$3" ] && _note=" (not there yet)"
+    printf '%-16s%s%s\n' "$1" "$2" "${_note}"
+}
+
 al_data="${data_feats}/${al_pool}"
 [ -d "${al_data}" ] || al_data="data/${al_pool}"
+if "${al_dry_run}"; then
+    log "A dry run: nothing is done. Stages ${al_stage}-${al_stop_stage} would go by:"
+    _file="${asr_exp}/${inference_asr_model}"
+    al_line "model" "${_file}" "${_file}"
+    al_line "tokens" "${token_type}: ${token_list}" "${token_list}"
+    al_line "decoding" "${inference_config:-no config} ${inference_args}"
+    "${use_lm}" && al_line "language model" "${lm_exp}/${inference_lm}" "${lm_exp}/${inference_lm}"
+    al_line "audio" "${feats_type}, ${audio_format}, ${fs}"
+    al_line "seed set" "${data_feats}/${train_set}" "${data_feats}/${train_set}/text"
+    al_line "validation set" "${data_feats}/${valid_set}" "${data_feats}/${valid_set}/text"
+    al_line "test sets" "${al_test_sets# }"
+    al_line "pool" "${al_data}" "${al_data}"
+    _cmd="${decode_cmd}"
+    "${al_gpu}" && _cmd="${cuda_cmd}"
+    al_line "jobs" "${al_nj:-${inference_nj}} by ${_cmd}"
+    al_line "method, budget" "${al_method:-egl}, ${al_budget:-20%} (of ${al_config:-no config} where it says otherwise)"
+    al_line "scores" "${al_score_dir}"
+    al_line "selection" "${al_select_dir}"
+    al_line "annotators get" "${al_annotate_dir}"
+    al_line "new model" "$(al_model_dir "${al_round}")"
+    al_line "learning curve" "${al_curve_file}"
+    exit 0
+fi
 if [ ! -d "${al_data}" ]; then
     log "Error: no pool: neither ${data_feats}/${al_pool} nor data/${al_pool} is a directory." \
         "Give its name with --al_pool"
@@ -428,6 +463,7 @@ al_train() {
         --seed_dir "${data_feats}/${train_set}" \
         --output_dir "${data_feats}/${_train_set}" \
         --model_dir "${_exp}" --train_options "${al_train_from} ${asr_args} ${_train_args}" \
+        --speed_perturb_factors "${speed_perturb_factors:-}" \
         --fs "${fs}" --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
     if [ -e "${_exp}/train_seconds" ]; then
@@ -439,7 +475,7 @@ al_train() {
     _opts=(--train_set "${_train_set}" --asr_exp "${_exp}" --asr_stats_dir "${al_round_dir}/asr_stats${_exp#"${al_round_dir}/asr"}")
     [ "${al_train_from}" = last ] && _opts+=(--pretrained_model "${asr_exp}/${inference_asr_model}")
     [ -n "${_train_args}" ] && _opts+=(--asr_args "${asr_args} ${_train_args}")
-    # The seed set is perturbed already.
+    # The training set is perturbed already.
     [ -n "${speed_perturb_factors:-}" ] && _opts+=(--speed_perturb_factors "")
     _start=${SECONDS}
     ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 10 --stop_stage 11 "${_opts[@]}"
@@ -492,7 +528,8 @@ al_point() {
 al_worth() {
     local _dset _opts=()
     [ -e "${asr_stats_dir}/train/speech_shape" ] && [ "${feats_type}" = raw ] \
-        && _opts+=(--seed_shape_file "${asr_stats_dir}/train/speech_shape" --fs "${fs}")
+        && _opts+=(--seed_shape_file "${asr_stats_dir}/train/speech_shape" --fs "${fs}" \
+            --speed_perturb_factors "${speed_perturb_factors:-}")
     for _dset in ${al_test_sets}; do
         # shellcheck disable=SC2086
         ${python} -m espnet_egl.bin.al_worth --curve_file "$1/curve.tsv" --test_set "${_dset}" \

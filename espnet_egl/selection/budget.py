@@ -71,6 +71,24 @@ class Budget:
         return table["seconds"].to_numpy(float) if self.money is None else self.prices.of(table)
 
 
+def parse_amount(text: str) -> tuple[float, str]:
+    """The number and the unit of a budget: ``utt``, ``h``, ``%`` or a currency.
+
+    >>> parse_amount("2.5h")
+    (2.5, 'h')
+
+    Raises:
+        BudgetError: It cannot be read, or is not above zero.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(utts?|h|%|[A-Za-z]{3})\s*", text)
+    if match is None:
+        raise BudgetError(f"budget '{text}': {SYNTAX}")
+    amount = float(match[1])
+    if amount <= 0:
+        raise BudgetError(f"budget '{text}': nothing would be selected; give more than zero")
+    return amount, "utt" if match[2].startswith("utt") else match[2]
+
+
 def parse_budget(
     text: str, pool_utterances: int, pool_seconds: float, prices: Prices = FREE
 ) -> Budget:
@@ -82,13 +100,8 @@ def parse_budget(
     Raises:
         BudgetError: It cannot be read, is not above zero, or is larger than the pool.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(utts?|h|%|[A-Za-z]{3})\s*", text)
-    if match is None:
-        raise BudgetError(f"budget '{text}': {SYNTAX}")
-    amount, unit = float(match[1]), match[2]
-    if amount <= 0:
-        raise BudgetError(f"budget '{text}': nothing would be selected; give more than zero")
-    if unit.startswith("utt"):
+    amount, unit = parse_amount(text)
+    if unit == "utt":
         if amount != int(amount):
             raise BudgetError(f"budget '{text}': give a whole number of utterances")
         if amount > pool_utterances:

@@ -15,6 +15,9 @@ import soundfile
 
 # What the recipe's files, and the links in them, need of a checkout.
 PARTS = ("egs2/TEMPLATE/asr1", "egs2/mini_an4/asr1", "egs/mini_an4/asr1", "egs/an4/asr1/local")
+# Larger ones, of which only the files are used.
+BY_FILES = ("an4", "librispeech_100")
+PARTS += tuple(f"egs2/{name}/asr1" for name in BY_FILES)
 PARTS += ("utils", "tools/extra_path.sh", "tools/sentencepiece_commands")
 CHAR = ("--use_lm", "false", "--token_type", "char")
 # LDC's converter, which no distribution packages; libsndfile reads SPHERE as well.

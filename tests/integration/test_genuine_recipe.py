@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from genuine import CHAR, checkout, recipe, run, train  # noqa: F401 - fixtures
+from genuine import BY_FILES, CHAR, checkout, recipe, run, train  # noqa: F401 - fixtures
 
 from espnet_egl.tables import read_rows, read_scores
 
@@ -50,3 +51,22 @@ def test_a_streaming_model_is_refused(recipe: Path, train: Callable[..., tuple[s
     command = train("--asr_config", "conf/train_asr_streaming_debug.yaml", *CHAR)
     with pytest.raises(AssertionError, match="streaming"):
         run(recipe, *command, "--al_tag", "streaming", "--stage", "20", "--stop_stage", "20")
+
+
+@pytest.mark.parametrize("name", BY_FILES)
+def test_a_larger_recipes_variables_are_picked_up(checkout: Path, name: str) -> None:
+    directory = checkout / "egs2" / name / "asr1"
+    run(directory, sys.executable, "-m", "espnet_egl.bin.al_init", ".", "--apply")
+    printed = run(directory, "./run.sh", "--stage", "20", "--al_dry_run", "true")
+    said = {line[:16].rstrip(): line[16:] for line in printed.splitlines()}
+    # As asr.sh names them by the recipe's own options, speed perturbation among them.
+    config = {"an4": "train_asr_transformer", "librispeech_100": "train_asr"}[name]
+    assert said["model"].startswith(f"exp/asr_{config}_raw_en_bpe")
+    assert Path(said["model"]).parent.name.endswith("_sp")
+    assert said["seed set"].startswith("dump/raw/train_")
+    assert "_sp " in said["seed set"]
+    assert said["decoding"].startswith("conf/decode_asr.yaml")
+    assert said["jobs"].endswith("by run.pl")
+    if name == "librispeech_100":
+        assert said["audio"] == "raw, flac.ark, 16k"
+        assert said["test sets"] == "test_clean test_other dev_clean dev_other"

@@ -10,8 +10,8 @@ import soundfile
 
 from espnet_egl.bin import al_train_data
 from espnet_egl.data.kaldi import read_table
-from espnet_egl.errors import DataError
-from espnet_egl.loop.training import join_sets
+from espnet_egl.errors import ConfigError, DataError
+from espnet_egl.loop.training import join_sets, parse_factors
 
 RATE = 8000
 
@@ -142,3 +142,33 @@ def test_audio_that_changed_is_cut_anew(tmp_path: Path, seed: Path) -> None:
         join_sets(seed, [new], tmp_path / "out", rate)
         info = soundfile.info(read_table(tmp_path / "out" / "wav.scp")["a"])
         assert (info.duration, info.samplerate) == (end, rate)
+
+
+def test_labelled_clips_are_perturbed_as_the_seed_set_is(tmp_path: Path, seed: Path) -> None:
+    ready = wav(tmp_path / "ready.wav", 1.0)
+    labelled = data_dir(tmp_path / "first", wav_scp=f"a {ready}\n", text="a one\n", utt2spk="a x\n")
+    factors = parse_factors("0.9 1.0 1.1")
+    out = tmp_path / "out"
+    assert join_sets(seed, [labelled], out, RATE, speed_factors=factors) == (1, 1, 0)
+    assert read_table(out / "utt2spk") == {
+        "a": "x",
+        "s": "sp",
+        "sp0.9-a": "sp0.9-x",
+        "sp1.1-a": "sp1.1-x",
+    }
+    assert set(read_table(out / "text").values()) == {"one"}
+    paths = read_table(out / "wav.scp")
+    frames = {uid: soundfile.info(paths[uid]).frames for uid in ("a", "sp0.9-a", "sp1.1-a")}
+    assert frames["a"] == RATE
+    assert frames["sp0.9-a"] == pytest.approx(RATE / 0.9, abs=2)
+    assert frames["sp1.1-a"] == pytest.approx(RATE / 1.1, abs=2)
+
+
+@pytest.mark.parametrize("text", ["0.9 fast", "0", "-1 1", "nan"])
+def test_speeds_are_numbers_above_zero(text: str) -> None:
+    with pytest.raises(ConfigError, match="speed_perturb_factors"):
+        parse_factors(text)
+
+
+def test_no_speeds_are_one() -> None:
+    assert parse_factors("") == (1.0,)

@@ -112,6 +112,10 @@ def test_the_costs_of_the_curve_are_the_prices(
     free = write_curve(tmp_path / "free.tsv")
     al_worth.main(["--curve_file", str(free), "--seed_hours", "1", "--price_per_hour", "60"])
     assert capsys.readouterr().out == by_cost
+    # Of speed perturbation: the copies are no hours of speech.
+    shapes.write_text("a 57600000\nsp0.8-a 72000000\n")
+    al_worth.main(["--curve_file", str(dear), *options, "--speed_perturb_factors", "1.0 0.8"])
+    assert capsys.readouterr().out == by_cost
     assert "cost of a point of WER from here" in by_cost
 
 

@@ -87,6 +87,22 @@ def test_our_stages_run_only_when_asked_for(recipe: Path) -> None:
     assert "no pool" in done.stdout
 
 
+def test_a_dry_run_says_what_would_be_used(recipe: Path) -> None:
+    done = run(
+        recipe, "./run.sh", "--stage", "20", "--al_dry_run", "true", "--asr_tag", "small",
+        "--al_budget", "5h", "--al_nj", "3", "--al_tag", "plan",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = {line[:16].rstrip(): line[16:] for line in done.stdout.splitlines()}
+    assert said["model"] == "exp/asr_small/valid.acc.ave.pth (not there yet)"
+    assert said["seed set"] == "dump/raw/train (not there yet)"
+    assert said["pool"] == "data/pool (not there yet)"
+    assert said["jobs"] == "3 by run.pl"
+    assert said["method, budget"].startswith("egl, 5h")
+    assert said["scores"] == "exp/al_plan/r1/score"
+    assert not (recipe / "exp").exists()
+
+
 @pytest.fixture
 def pool_recipe(recipe: Path, pool_dir: Path, model_files: Any) -> Path:
     """The recipe with a pool in data/ and a trained model in exp/."""

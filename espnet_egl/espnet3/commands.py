@@ -20,9 +20,9 @@ from espnet_egl.files import write_lines
 Config = Mapping[str, Any]
 
 # Of the config, beside the commands' sections.
-KEYS = frozenset(
-    {"recipe_dir", "al_dir", "round", "data_dir", "wav_dir", "exp_dir", "parallel"}
-)
+KEYS = frozenset({"recipe_dir", "al_dir", "round", "data_dir", "wav_dir", "exp_dir", "parallel"})
+# The module that reads what al_train_data joined.
+DATASET = "espnet_egl.espnet3.dataset"
 # What ESPnet decodes with where the gradient engine knows the model.
 SPEECH2TEXT = "espnet2.bin.asr_inference.Speech2Text"
 # Of the inference config's model, what is no option of decoding.
@@ -53,7 +53,7 @@ def parse(command: ModuleType, words: Sequence[str]) -> argparse.Namespace:
 class Round:
     """One round: its directories, and the words its commands are run with.
 
-    Attributes:
+    Args:
         config: Of the role ``al``, resolved.
         training: Of the role ``training``, if it was given.
         inference: Of the role ``inference``, if it was given.
@@ -88,6 +88,20 @@ class Round:
     def directory(self, name: str, number: int | None = None) -> Path:
         """``r1/<name>``; of another round, if it is given."""
         return self.al_dir / f"r{number or self.number}" / name
+
+    @property
+    def workers(self) -> int:
+        """How many workers score.
+
+        Raises:
+            ConfigError: ``parallel`` does not say.
+        """
+        found = (self.config.get("parallel") or {}).get("n_workers")
+        if not isinstance(found, int) or found < 1:
+            raise ConfigError(
+                f"--al_config: parallel.n_workers is a number from 1 on, not {found!r}"
+            )
+        return found
 
     def labelled(self, number: int) -> list[str]:
         """Options that name what was labelled up to a round."""
@@ -131,8 +145,7 @@ class Round:
             ConfigError: Nothing names the checkpoint.
         """
         section, decoding = self.section("al_score"), self._decoding()
-        exp_dirs = (c.get("exp_dir") for c in (self.config, self.training or {}) if c)
-        exp_dir = next(filter(None, exp_dirs), None)
+        exp_dir = self.config.get("exp_dir") or (self.training or {}).get("exp_dir")
         config = section.get("asr_train_config") or decoding.get("asr_train_config")
         config = config or (exp_dir and f"{exp_dir}/config.yaml")
         checkpoint = section.get("asr_model_file") or decoding.get("asr_model_file")
@@ -161,14 +174,19 @@ class Round:
         write_lines(path, yaml.safe_dump(found, sort_keys=True, allow_unicode=True).splitlines())
         return ["--inference_config", str(path)]
 
-    def prepare(self, nj: int) -> list[str]:
+    def prepare(self) -> list[str]:
         """Words of ``al_prepare``: what was asked in earlier rounds is never asked again."""
         pool = self.pool_dir
         asked = [self.directory("select", n) for n in range(1, self.number)]
         return [
             *self.sections,
             *("--key_file", str(self._keys(pool)), "--output_dir", str(self.logdir)),
-            *("--pool_dir", str(pool), "--nj", str(self.section("al_prepare").get("nj", nj))),
+            *(
+                "--pool_dir",
+                str(pool),
+                "--nj",
+                str(self.section("al_prepare").get("nj", self.workers)),
+            ),
             *_each("--exclude_dir", [d for d in asked if d.exists()]),
             *_each("--exclude_dir", self.section("al_prepare").get("exclude_dir", [])),
         ]
@@ -235,20 +253,31 @@ class Round:
             *("--model_dir", str(self.directory("asr"))),
         ]
 
-    def train_config(self) -> dict[str, Any]:
-        """The training config with what was labelled, and directories of its own.
+    def seed_set(self) -> Config:
+        """The first of the training sets.
 
         Raises:
-            ConfigError: It names no training sets.
+            ConfigError: There is none.
         """
         assert self.training is not None
         if not (self.training.get("dataset") or {}).get("train"):
             raise ConfigError("--training_config: dataset.train is empty")
+        return self.training["dataset"]["train"][0]
+
+    def train_config(self, keys: Sequence[str]) -> dict[str, Any]:
+        """The training config with what was labelled, and directories of its own.
+
+        Args:
+            keys: Of the seed set's items.
+        """
+        assert self.training is not None
         moved = {"exp_dir": self.directory("asr"), "stats_dir": self.directory("stats")}
         config = _moved(self.training, {str(self.training[k]): str(d) for k, d in moved.items()})
-        source = {"data_src": "espnet_egl.espnet3.dataset"}
-        source |= {"data_src_args": {"data_dir": str(self.directory("train"))}}
-        config["dataset"]["train"] = [*config["dataset"]["train"], source]
+        data = {"data_dir": str(self.directory("train")), "keys": list(keys)}
+        source = {"data_src": DATASET, "data_src_args": data}
+        # A later round's labels hold the earlier ones'.
+        others = [s for s in config["dataset"]["train"] if s.get("data_src") != DATASET]
+        config["dataset"]["train"] = [*others, source]
         return config
 
     def curve(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from espnet3.components.data.base_dataset import BaseDataset
 from espnet3.contract import Field
 
 from espnet_egl.data.kaldi import read_table
+from espnet_egl.errors import ConfigError
+
+# What an item may have.
+KINDS = {"utt_id": "text", "speech": "audio", "text": "text"}
 
 
 class Dataset(BaseDataset):
@@ -18,12 +23,12 @@ class Dataset(BaseDataset):
 
     Args:
         data_dir: The directory, with wav.scp and text.
+        keys: Of an item, some of :data:`KINDS`: ESPnet3 wants the same ones of all datasets.
     """
 
-    fields = (Field("utt_id", "text"), Field("speech", "audio"), Field("text", "text"))
-
-    def __init__(self, data_dir: str):
+    def __init__(self, data_dir: str, keys: Sequence[str] = tuple(KINDS)):
         directory = Path(data_dir)
+        self.fields = tuple(Field(key, KINDS[key]) for key in keys)
         self.paths = read_table(directory / "wav.scp")
         self.texts = read_table(directory / "text")
         self.uids = sorted(self.texts)
@@ -34,7 +39,22 @@ class Dataset(BaseDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         uid = self.uids[int(index)]
         speech, _ = soundfile.read(self.paths[uid], dtype="float32")
-        return {"utt_id": uid, "speech": speech, "text": self.texts[uid]}
+        item = {"utt_id": uid, "speech": speech, "text": self.texts[uid]}
+        return {field.name: item[field.name] for field in self.fields}
+
+
+def keys_like(item: Mapping[str, Any]) -> list[str]:
+    """Of an item of the seed set, the keys that items beside it must have.
+
+    Raises:
+        ConfigError: It has one that labelled clips have not.
+    """
+    if unknown := item.keys() - KINDS.keys():
+        raise ConfigError(
+            f"--training_config: items of dataset.train have '{min(unknown)}', which labelled clips "
+            f"have not; they can have {', '.join(KINDS)}"
+        )
+    return sorted(item)
 
 
 class DatasetBuilder(dataset_builder.DatasetBuilder):

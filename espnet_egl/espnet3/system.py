@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
+from espnet3.components.data.dataset_module import instantiate_dataset_reference
 from espnet3.contract.stages import StageSpec
 from espnet3.systems.esp2_asr import system as espnet3
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +19,7 @@ from espnet_egl.bin import al_score, al_select, al_train_data, al_worth
 from espnet_egl.data.shards import split_keys
 from espnet_egl.errors import EGLError
 from espnet_egl.espnet3.commands import Round, parse
+from espnet_egl.espnet3.dataset import keys_like
 from espnet_egl.espnet3.runner import run_shards
 from espnet_egl.files import write_lines
 
@@ -77,7 +79,7 @@ class ASRSystem(espnet3.ASRSystem):
         """Score the pool: one pass computes every requested method's score."""
         words = round_.score()
         parse(al_score, [*words, "--key_file", "", "--output_dir", ""])  # before workers start
-        wanted = parse(al_prepare, round_.prepare(int(self.al_config.parallel.n_workers)))
+        wanted = parse(al_prepare, round_.prepare())
         nj = split_keys(
             wanted.key_file, wanted.nj, wanted.output_dir, wanted.pool_dir, wanted.exclude_dir
         )
@@ -103,7 +105,8 @@ class ASRSystem(espnet3.ASRSystem):
     @_stage
     def al_train_data(self, round_: Round) -> None:
         """Write a training config with everything labelled so far beside the seed set."""
-        config = round_.train_config()
+        seed_set = instantiate_dataset_reference(round_.seed_set(), self.training_config.recipe_dir)
+        config = round_.train_config(keys_like(seed_set[0]))
         al_train_data.join(parse(al_train_data, round_.train_data()))
         path = Path(round_.directory("training.yaml"))
         write_lines(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).splitlines())

@@ -1,7 +1,7 @@
 """Active learning as stages of an ESPnet3 recipe (``egs3``).
 
-In a recipe's run.py, ``from espnet_egl.espnet3 import ASRSystem, launch`` takes the place of ESPnet's
-two imports. Nothing of ESPnet3 is imported before one of these names is asked for.
+In a recipe's run.py, ``from espnet_egl.espnet3 import ASRSystem, launch`` takes the place of
+ESPnet's two imports. Nothing of ESPnet3 is imported before one of these names is asked for.
 """
 
 from __future__ import annotations
@@ -33,4 +33,4 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
-__all__ = ["ASRSystem", "launch"]  # noqa: F822
+__all__ = ["ASRSystem", "launch"]

@@ -133,8 +133,8 @@ class Round:
         directory = Path(self.config["data_dir"])
         if not (directory / "wav.scp").exists():
             raise ConfigError(
-                f"{directory / 'wav.scp'} is missing: name the pool in --al_config, data_dir (a Kaldi "
-                "data directory) or wav_dir (a folder of audio files)"
+                f"{directory / 'wav.scp'} is missing: name the pool in --al_config, data_dir (a "
+                "Kaldi data directory) or wav_dir (a folder of audio files)"
             )
         return directory
 
@@ -161,7 +161,8 @@ class Round:
         found = (self.inference or {}).get("model") or {}
         if found.get("_target_", SPEECH2TEXT) != SPEECH2TEXT:
             raise UnsupportedModelError(
-                f"--inference_config: model is a {found['_target_']}; what can score is {SPEECH2TEXT}"
+                f"--inference_config: model is a {found['_target_']}; "
+                f"what can score is {SPEECH2TEXT}"
             )
         return found
 

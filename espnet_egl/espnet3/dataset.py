@@ -1,4 +1,4 @@
-"""What ``al_train_data`` joined, as a dataset of ESPnet3: ``data_src: espnet_egl.espnet3.dataset``."""
+"""What ``al_train_data`` joined, as a dataset: ``data_src: espnet_egl.espnet3.dataset``."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def keys_like(item: Mapping[str, Any]) -> list[str]:
     """
     if unknown := item.keys() - KINDS.keys():
         raise ConfigError(
-            f"--training_config: items of dataset.train have '{min(unknown)}', which labelled clips "
-            f"have not; they can have {', '.join(KINDS)}"
+            f"--training_config: items of dataset.train have '{min(unknown)}', which "
+            f"labelled clips have not; they can have {', '.join(KINDS)}"
         )
     return sorted(item)
 

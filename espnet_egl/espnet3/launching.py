@@ -40,9 +40,9 @@ def launch(
 
 
 def build_parser(system_cls: type) -> argparse.ArgumentParser:
-    """ESPnet3's parser, in which neither no ``--stages`` nor ``all`` means stages of active learning.
+    """ESPnet3's parser, for which ``--stages all``, or none, leaves active learning out.
 
-    Between them people work: they run only when asked for.
+    Between its stages people work: they run only when asked for.
     """
     names = stage_names(system_cls)
     usual = [name for name in names if name not in STAGES]

@@ -1,4 +1,4 @@
-"""ESPnet3's ASR system with stages of active learning: what asr.sh's stages 20-26 do, by the same code."""
+"""ESPnet3's ASR system with stages of active learning, by the code of al.sh's stages 20-26."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ import yaml
 from espnet3.components.data.dataset_module import instantiate_dataset_reference
 from espnet3.contract.stages import StageSpec
 from espnet3.systems.esp2_asr import system as espnet3
-from omegaconf import DictConfig, OmegaConf
+from espnet3.utils.config_utils import convert_to_dict
+from omegaconf import DictConfig
 
-from espnet_egl.bin import al_curve, al_export, al_import, al_merge, al_prepare
-from espnet_egl.bin import al_score, al_select, al_train_data, al_worth
+from espnet_egl.bin import (
+    al_curve,
+    al_export,
+    al_import,
+    al_merge,
+    al_prepare,
+    al_score,
+    al_select,
+    al_train_data,
+    al_worth,
+)
 from espnet_egl.data.shards import split_keys
 from espnet_egl.errors import EGLError
 from espnet_egl.espnet3.commands import Round, parse
@@ -71,8 +81,8 @@ class ASRSystem(espnet3.ASRSystem):
 
     def _round(self) -> Round:
         configs = (self.al_config, self.training_config, self.inference_config)
-        plain = (None if c is None else OmegaConf.to_container(c, resolve=True) for c in configs)
-        return Round(*plain)
+        al, training, inference = (convert_to_dict(config) for config in configs)
+        return Round(al, training, inference)
 
     @_stage
     def al_score(self, round_: Round) -> None:
@@ -84,7 +94,7 @@ class ASRSystem(espnet3.ASRSystem):
             wanted.key_file, wanted.nj, wanted.output_dir, wanted.pool_dir, wanted.exclude_dir
         )
         logger.info(f"Scoring in {nj} shards, log: {round_.logdir}/al_score.*.log")
-        run_shards(words, round_.logdir, nj, self.al_config.parallel)
+        run_shards(words, round_.logdir, nj, round_.config["parallel"])
         al_merge.merge(parse(al_merge, round_.merge(nj)))
 
     @_stage
@@ -99,7 +109,7 @@ class ASRSystem(espnet3.ASRSystem):
 
     @_stage
     def al_import(self, round_: Round) -> None:
-        """Take the transcripts back: a Kaldi data directory with text. Again when more have come."""
+        """Take the transcripts back: a Kaldi data directory with text. Again when more came."""
         al_import.import_(parse(al_import, round_.import_()))
 
     @_stage

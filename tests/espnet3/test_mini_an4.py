@@ -14,19 +14,12 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from conftest import SPH2PIPE
 
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.tables import read_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
-# LDC's converter, which no distribution packages; libsndfile reads SPHERE as well.
-SPH2PIPE = """#!/usr/bin/env python3
-import io, sys, soundfile
-wave, rate = soundfile.read(sys.argv[-1], dtype="int16")
-out = io.BytesIO()
-soundfile.write(out, wave, rate, format="WAV")
-sys.stdout.buffer.write(out.getvalue())
-"""
 TABLES = ("scores.tsv", "nbest.tsv", "skipped.tsv", "words.ctm", "utt2confidence")
 TRAINING = ("--training_config", "conf/training_asr_transformer.yaml")
 DECODING = ("--inference_config", "conf/inference.yaml", "--metrics_config", "conf/metrics.yaml")

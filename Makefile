@@ -41,7 +41,7 @@ test: $(VENV)/.installed
 # In a checkout of ESPnet, or a git repository of it: make integration ESPNET_ROOT=DIR
 integration: $(VENV)/.installed
 	python3 -m pip install --quiet kaldiio
-	ESPNET_ROOT=$(abspath $(ESPNET_ROOT)) python3 -m pytest -m integration tests/integration
+	ESPNET_ROOT=$(abspath $(ESPNET_ROOT)) python3 -m pytest -m integration tests/integration tests/espnet3
 
 check: $(VENV)/.installed
 	ruff check .

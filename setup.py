@@ -21,7 +21,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["espnet_egl", "espnet_egl.*"]),
-    package_data={"espnet_egl": ["py.typed"], "espnet_egl.recipe": ["al.sh", "al.yaml"]},
+    package_data={
+        "espnet_egl": ["py.typed"],
+        "espnet_egl.espnet3": ["conf/al.yaml"],
+        "espnet_egl.recipe": ["al.sh", "al.yaml"],
+    },
     entry_points={"console_scripts": ["espnet-egl=espnet_egl.bin.main:main"]},
     install_requires=[
         "espnet>=202511",
@@ -42,6 +46,7 @@ setup(
     ],
     extras_require={
         "demo": ["espeakng-loader>=0.2"],
+        "espnet3": ["espnet[train]>=202611"],  # what ESPnet3 trains with: Lightning, Dask
         "dev": [
             "espeakng-loader>=0.2",
             "hypothesis>=6.100",

@@ -7,6 +7,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# E.g. "-c tests/lowest.txt".
+PIP_ARGS ?=
 BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard tests/integration/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
@@ -16,7 +18,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard tests/integration/*.sh recipes/TEMPLATE/asr1
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	# Python's own pip: the newest refuses a dependency of ESPnet 202511 (ci_sdr's metadata).
-	$(BIN)/python3 -m pip install --quiet -e '.[demo,dev]'
+	$(BIN)/python3 -m pip install --quiet $(PIP_ARGS) -e '.[demo,dev]'
 	touch $@
 
 # The installed environment is first on the PATH of everything below.

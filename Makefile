@@ -8,6 +8,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# E.g. "-c tests/lowest.txt".
+PIP_ARGS ?=
 LABEL_STUDIO ?= 1.23.2
 BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard tests/integration/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
@@ -18,7 +20,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard tests/integration/*.sh recipes/TEMPLATE/asr1
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	# Python's own pip: the newest refuses a dependency of ESPnet 202511 (ci_sdr's metadata).
-	$(BIN)/python3 -m pip install --quiet -e '.[demo,dev]'
+	$(BIN)/python3 -m pip install --quiet $(PIP_ARGS) -e '.[demo,dev]'
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
@@ -43,7 +45,7 @@ test: $(VENV)/.installed
 # In a checkout of ESPnet, or a git repository of it: make integration ESPNET_ROOT=DIR
 integration: $(VENV)/.installed
 	python3 -m pip install --quiet kaldiio -e '.[label_studio]'
-	EGL_LABEL_STUDIO=$(LABEL_STUDIO) ESPNET_ROOT=$(abspath $(ESPNET_ROOT)) python3 -m pytest -m integration tests/integration
+	EGL_LABEL_STUDIO=$(LABEL_STUDIO) ESPNET_ROOT=$(abspath $(ESPNET_ROOT)) python3 -m pytest -m integration tests/integration tests/espnet3
 
 # LABEL_STUDIO_PYTHON names the Python that runs it (default: python3), LABEL_STUDIO_VENV an environment
 # that has it already.

@@ -21,7 +21,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["espnet_egl", "espnet_egl.*"]),
-    package_data={"espnet_egl": ["py.typed"], "espnet_egl.recipe": ["al.sh", "al.yaml"]},
+    package_data={
+        "espnet_egl": ["py.typed"],
+        "espnet_egl.espnet3": ["conf/al.yaml"],
+        "espnet_egl.recipe": ["al.sh", "al.yaml"],
+    },
     entry_points={"console_scripts": ["espnet-egl=espnet_egl.bin.main:main"]},
     install_requires=[
         "espnet>=202511",
@@ -43,6 +47,7 @@ setup(
     extras_require={
         "demo": ["espeakng-loader>=0.2"],
         "elan": ["pympi-ling>=1.70"],
+        "espnet3": ["espnet[train]>=202611"],  # what ESPnet3 trains with: Lightning, Dask
         # Not in dev: it wants an OpenCV that wants NumPy below 2.3.
         "label_studio": ["label-studio-sdk>=2.1.2,<3"],
         "lhotse": ["lhotse>=1.30"],

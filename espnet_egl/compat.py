@@ -13,7 +13,30 @@ from typing import Any
 
 import torch
 
+from espnet_egl.errors import ConfigError
+
 ESPNET_VERSION = importlib.metadata.version("espnet")
+OLDEST = 202511
+
+
+def check_version(version: str) -> None:
+    """Refuse a release of ESPnet that this was not written for, before it fails in a harder way.
+
+    Args:
+        version: E.g. ``202511`` or ``202610.post2``.
+
+    Raises:
+        ConfigError: It is older.
+    """
+    year_month = version.split(".")[0]
+    if not year_month.isdigit() or int(year_month) < OLDEST:
+        raise ConfigError(
+            f"ESPnet {version} is installed; {OLDEST} and later are supported "
+            "(on Python 3.11: 202511; on 3.12 and 3.13: 202611)"
+        )
+
+
+check_version(ESPNET_VERSION)
 
 
 def _legacy(module: str) -> Any:

@@ -134,6 +134,16 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
+# LDC's converter, which no distribution packages; libsndfile reads SPHERE as well.
+SPH2PIPE = """#!/usr/bin/env python3
+import io, sys, soundfile
+wave, rate = soundfile.read(sys.argv[-1], dtype="int16")
+out = io.BytesIO()
+soundfile.write(out, wave, rate, format="WAV")
+sys.stdout.buffer.write(out.getvalue())
+"""
+
+
 @dataclass(frozen=True)
 class ModelFiles:
     """What ESPnet's training leaves."""

@@ -13,7 +13,7 @@ from espnet_egl.loop.returns import PARTS
 def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_train_data", __doc__ or "")
     parser.add_argument(
-        "--seed_dir", required=True, help="The training set, as ESPnet formatted it"
+        "--seed_dir", help="The training set, as ESPnet formatted it; none: what is labelled, alone"
     )
     parser.add_argument(
         "--labelled_dir",
@@ -55,7 +55,8 @@ def join(args: argparse.Namespace) -> None:
 
     if args.model_dir is not None:
         # ESPnet goes on from a checkpoint, or takes it for done, whatever it was trained on.
-        texts = [Path(directory) / "text" for directory in (args.seed_dir, *args.labelled_dir)]
+        seed_dirs = [] if args.seed_dir is None else [args.seed_dir]
+        texts = [Path(directory) / "text" for directory in [*seed_dirs, *args.labelled_dir]]
         claim_directory(
             args.model_dir,
             {

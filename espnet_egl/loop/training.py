@@ -17,7 +17,7 @@ from espnet_egl.tables import SKIPPED_COLUMNS, write_rows
 
 
 def join_sets(
-    seed_dir: str | Path,
+    seed_dir: str | Path | None,
     labelled_dirs: Sequence[str | Path],
     output_dir: str | Path,
     rate: int,
@@ -33,7 +33,7 @@ def join_sets(
     files; what is such a file already is referred to.
 
     Args:
-        seed_dir: The formatted training set, with wav.scp and text.
+        seed_dir: The formatted training set, with wav.scp and text; None: none, an empty one.
         labelled_dirs: What stage 23 left, of every round.
         output_dir: The directory to write.
         rate: The model's sampling rate in Hz.
@@ -51,8 +51,9 @@ def join_sets(
     Raises:
         DataError: A set is no such directory, or two share an utterance.
     """
-    seed_dir, output_dir = Path(seed_dir), Path(output_dir)
-    tables = {name: read_table(seed_dir / name) for name in ("wav.scp", "text", "utt2spk")}
+    output_dir = Path(output_dir)
+    names = ("wav.scp", "text", "utt2spk")
+    tables = {n: {} if seed_dir is None else read_table(Path(seed_dir) / n) for n in names}
     count, skipped, added = len(tables["text"]), [], 0
     for directory in map(Path, labelled_dirs):
         wanted = read_handled(directory, part)

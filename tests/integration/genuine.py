@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from conftest import SPH2PIPE
 
 # What the recipe's files, and the links in them, need of a checkout.
 PARTS = ("egs2/TEMPLATE/asr1", "egs2/mini_an4/asr1", "egs/mini_an4/asr1", "egs/an4/asr1/local")
@@ -20,14 +21,6 @@ BY_FILES = ("an4", "librispeech_100")
 PARTS += tuple(f"egs2/{name}/asr1" for name in BY_FILES)
 PARTS += ("utils", "tools/extra_path.sh", "tools/sentencepiece_commands")
 CHAR = ("--use_lm", "false", "--token_type", "char")
-# LDC's converter, which no distribution packages; libsndfile reads SPHERE as well.
-SPH2PIPE = """#!/usr/bin/env python3
-import io, sys, soundfile
-wave, rate = soundfile.read(sys.argv[-1], dtype="int16")
-out = io.BytesIO()
-soundfile.write(out, wave, rate, format="WAV")
-sys.stdout.buffer.write(out.getvalue())
-"""
 
 
 @pytest.fixture(scope="session")

@@ -96,6 +96,18 @@ def test_the_command_prints_the_sizes(
         al_train_data.main([*cmd, "--fs", "fast"])
 
 
+def test_without_a_seed_set_what_is_labelled_stands_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = wav(tmp_path / "a.wav", 1.0)
+    new = data_dir(tmp_path / "n", wav_scp=f"a {path}\n", text="a one\n", utt2spk="a sp\n")
+    out = tmp_path / "o"
+    cmd = ["--labelled_dir", str(new), "--output_dir", str(out), "--model_dir", str(out / "asr")]
+    al_train_data.main([*cmd, "--fs", "8k"])
+    assert read_table(out / "text") == {"a": "one"}
+    assert "0 of the seed set, 1 labelled" in capsys.readouterr().out
+
+
 def test_a_part_of_what_is_labelled(tmp_path: Path, seed: Path) -> None:
     ready = wav(tmp_path / "ready.wav", 1.0)
     new = data_dir(

@@ -1,0 +1,102 @@
+"""The system's stages, its command line and its defaults."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import yaml
+from conftest import make_speech
+
+import espnet_egl.espnet3
+from espnet_egl.errors import ConfigError
+from espnet_egl.recipe import packaged
+
+
+def test_without_espnet3_a_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "espnet3.contract.stages", None)
+    with pytest.raises(ConfigError, match=r"espnet\[train\]>=202611"):
+        _ = espnet_egl.espnet3.ASRSystem
+
+
+@pytest.fixture
+def launching() -> Any:
+    """The module, where ESPnet3 is installed with what it needs."""
+    pytest.importorskip("espnet3.contract.stages")
+    pytest.importorskip("dask.distributed")
+    pytest.importorskip("lightning")
+    from espnet_egl.espnet3 import launching
+
+    return launching
+
+
+def test_stages_follow_espnets_and_have_a_role_of_their_own(launching: Any) -> None:
+    from espnet3.contract.stages import roles, stage_names, stage_spec
+    from espnet3.systems.esp2_asr import system
+
+    names = stage_names(launching.ASRSystem)
+    assert names[: len(system.ASRSystem.stages)] == stage_names(system.ASRSystem)
+    assert names[len(system.ASRSystem.stages) :] == list(launching.STAGES)
+    assert set(roles(launching.ASRSystem)) == {*roles(system.ASRSystem), "al"}
+    assert stage_spec(launching.ASRSystem, "al_score").log_dir == "al_dir"
+
+
+def test_only_who_asks_for_them_runs_our_stages(launching: Any) -> None:
+    parser = launching.build_parser(launching.ASRSystem)
+    for words in ([], ["--stages", "all"]):
+        stages = parser.parse_args(words).stages
+        assert "train" in stages
+        assert not [name for name in stages if name.startswith("al_")]
+    args = parser.parse_args(["--stages", "al_score", "infer", "--al_config", "conf/al.yaml"])
+    assert (args.stages, args.al_config) == (["al_score", "infer"], Path("conf/al.yaml"))
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--stages", "al_scor"])
+
+
+def test_defaults_are_every_recipes(launching: Any, tmp_path: Path) -> None:
+    from espnet3.utils.config_utils import convert_to_dict, load_and_merge_config
+
+    own = tmp_path / "conf" / "al_big.yaml"
+    own.parent.mkdir()
+    own.write_text("al_select: {budget: 3utt}\n")
+    package = launching._defaults("egs3.TEMPLATE.esp2_asr")
+    found = convert_to_dict(load_and_merge_config(own, "al.yaml", package))
+    expected = yaml.safe_load(packaged("conf/al.yaml"))
+    expected["al_select"]["budget"] = "3utt"
+    assert {name: found[name] for name in expected} == expected
+    assert (found["al_dir"], found["round"]) == ("./exp/al_big", 1)
+    # And ESPnet's defaults of the other roles.
+    own.write_text("{}\n")
+    assert "provider" in load_and_merge_config(own, "inference.yaml", package, resolve=False)
+
+
+def test_a_user_error_ends_without_a_traceback(
+    launching: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    from omegaconf import OmegaConf
+
+    config = {"al_dir": str(tmp_path / "al"), "round": 0}
+    with pytest.raises(SystemExit, match="1"):
+        launching.ASRSystem(al_config=OmegaConf.create(config)).al_select()
+    assert "al_select: error: --al_config: round is a number" in caplog.text
+
+
+def test_labelled_clips_are_a_dataset(launching: Any, tmp_path: Path) -> None:
+    from espnet3.components.data.dataset_module import instantiate_dataset_reference
+
+    from espnet_egl.espnet3.commands import DATASET
+    from espnet_egl.espnet3.dataset import keys_like
+
+    soundfile.write(tmp_path / "a.wav", make_speech(), 8000)
+    (tmp_path / "wav.scp").write_text(f"a {tmp_path}/a.wav\n")
+    (tmp_path / "text").write_text("a one two\n")
+    data = {"data_dir": str(tmp_path), "keys": keys_like({"text": "x", "speech": None})}
+    dataset = instantiate_dataset_reference({"data_src": DATASET, "data_src_args": data})
+    assert len(dataset) == 1
+    assert dataset[0].keys() == {"speech", "text"}
+    assert (dataset[0]["text"], len(dataset[0]["speech"])) == ("one two", 4800)
+    with pytest.raises(ConfigError, match="have 'prompt', which labelled clips have not"):
+        keys_like({"text": "x", "prompt": "y"})

@@ -21,7 +21,7 @@ from espnet_egl.errors import ConfigError, EGLError
 COMMANDS = (
     *("al_prepare", "al_score", "al_merge", "al_calibrate", "al_fit"),
     *("al_select", "al_export", "al_import", "al_train_data", "al_curve"),
-    *("al_pilot", "al_simulate", "al_worth", "al_state"),
+    *("al_pilot", "al_simulate", "al_worth", "al_report", "al_state"),
     *("al_init", "al_score_dir"),
 )
 
@@ -120,6 +120,25 @@ def add_cleaning_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cleaner", help="ESPnet's text cleaner, of references")
     group.add_argument("--hyp_cleaner", help="Likewise of what was recognised")
     group.add_argument("--non_linguistic_symbols", help="A file, one a line: they do not count")
+
+
+def add_worth_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a learning curve is compared with and continued from."""
+    parser.add_argument(
+        "--against", default="random", help="The method to compare with, where it is there"
+    )
+    group = parser.add_argument_group("What comes next")
+    group.add_argument(
+        "--seed_hours", type=float, default=0.0, help="Of the seed set; 0: nothing is foretold"
+    )
+    group.add_argument(
+        "--seed_shape_file", help="Or its speech_shape of stage 10, in samples", metavar="FILE"
+    )
+    group.add_argument("--fs", default="16k", help="Sampling rate of the audio")
+    group.add_argument(
+        "--price_per_hour", type=float, default=0.0, help="Of transcribing, if not as in the curve"
+    )
+    group.add_argument("--price_per_clip", type=float, default=0.0, help="Beside it, likewise")
 
 
 def yaml_dict(text: str) -> dict[str, Any]:

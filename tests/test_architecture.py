@@ -24,7 +24,7 @@ ORDER = [
     "scoring",
     "calibration",
 ]
-ORDER += ["selection", "exchange", "loop", "recipe", "bin"]
+ORDER += ["selection", "exchange", "loop", "report", "recipe", "bin"]
 
 
 def imports(path: Path) -> set[str]:

@@ -106,6 +106,23 @@ def total_samples(shape_file: str | Path) -> int:
         raise DataError(f"{shape_file}: not the shapes of a training set: {e}") from e
 
 
+def read_seed_hours(hours: float, shape_file: str | Path | None, rate: str) -> float:
+    """How long the seed set is.
+
+    Args:
+        hours: As given; 0: not given.
+        shape_file: Then ESPnet's ``speech_shape`` of it; None: it is not known, 0.
+        rate: Of its samples, see :func:`parse_rate`.
+
+    Raises:
+        ConfigError: See :func:`parse_rate`.
+        DataError: See :func:`total_samples`.
+    """
+    if hours or shape_file is None:
+        return hours
+    return total_samples(shape_file) / parse_rate(rate) / 3600
+
+
 Clip = tuple[str, float, float | None]  # wav.scp's entry, start and end in seconds
 
 

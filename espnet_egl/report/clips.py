@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Digits of a score that mean something.
 DIGITS = 4
+# Values that a list to choose from has at most.
+MOST_CHOICES = 50
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,12 @@ def selected(selection: Sequence[Mapping[str, str]], known: Known, most: int, sa
     if known.states:
         columns.append(Column(say("state"), filter=True))
         columns.append(Column(say("transcript"), TEXTS))
-    columns += [Column(makeup.map_name(name, say), filter=True) for name in known.maps]
+    for name, values in known.maps.items():
+        few = len({values.get(row["utterance"]) for row in shown}) <= MOST_CHOICES
+        columns.append(Column(makeup.map_name(name, say), filter=few))
     for method in methods:
-        values = known.scores[score_column(method)] if known.scores is not None else ()
-        columns.append(Column(say("score by {method}", method=method), NUMBER, _digits(values)))
+        scores = known.scores[score_column(method)] if known.scores is not None else ()
+        columns.append(Column(say("score by {method}", method=method), NUMBER, _digits(scores)))
     rows = [_selected_row(row, known, methods, say) for row in shown]
     note = ""
     if len(selection) > most:

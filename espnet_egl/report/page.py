@@ -85,7 +85,6 @@ def phrases(say: Say) -> dict[str, Any]:
         "ascending": say("upwards"),
         "descending": say("downwards"),
         "play": say("Audio of"),
-        "noAudio": say("no audio here"),
         "other": say("instead"),
         "missing": say("missing"),
         # As DataTables has them; it fills in what is in capitals.

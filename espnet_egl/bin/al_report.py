@@ -99,6 +99,7 @@ def report(args: argparse.Namespace) -> None:
     )
     found = Builder(inputs, cut).build()
     written = page.write(found, output_dir, inputs.say)
+    audio.tidy(output_dir / audio.FOLDER, found.audio)
     size = written.stat().st_size / 1e6
     print(f"The report, {size:.1f} MB: {written.absolute()}")
 

@@ -183,6 +183,19 @@ class Report:
     sections: Sequence[Section] = field(default_factory=list)
     speech_lang: str = ""
 
+    @property
+    def audio(self) -> list[str]:
+        """The clips that it plays."""
+        return [
+            row[place][1]
+            for section in self.sections
+            for block in section.blocks
+            if isinstance(block, Records)
+            for place, column in enumerate(block.columns)
+            if column.kind == CLIP
+            for row in block.rows
+        ]
+
 
 def _plain(cell: Any, column: Column) -> str:
     if column.kind == NUMBER:

@@ -26,7 +26,11 @@ def phrases() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not node.args:
                 continue
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            name = (
+                node.func.attr
+                if isinstance(node.func, ast.Attribute)
+                else getattr(node.func, "id", "")
+            )
             if name == "say" and isinstance(node.args[0], ast.Constant):
                 found.add(node.args[0].value)
     template = (PACKAGE / "report" / "page.html.j2").read_text()

@@ -8,7 +8,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SHELL_SCRIPTS := .ci/run $(wildcard tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
+SHELL_SCRIPTS := .ci/run bench/example_report.sh $(wildcard tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
 .PHONY: demo test integration fsdd bench check clean

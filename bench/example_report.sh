@@ -2,7 +2,7 @@
 # docs/example_report: the report of the simulation on FSDD, with the learning curves of docs/results.
 #   bench/example_report.sh SCORE_DIR SELECT_DIR
 # e.g. exp/al_x/sim/scored/r1/score exp/al_x/sim/cells/egl/20pct/seed0/r1/select in recipes/fsdd/asr1,
-# where data/pool and the model that scored are.
+# where data/pool is. EXAMPLE_DIR writes it elsewhere.
 set -euo pipefail
 
 [ $# -eq 2 ] || { echo "usage: $0 SCORE_DIR SELECT_DIR, relative to recipes/fsdd/asr1" 1>&2; exit 2; }

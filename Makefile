@@ -12,7 +12,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 LABEL_STUDIO ?= 1.23.2
 BIN := $(VENV)/bin
-SHELL_SCRIPTS := .ci/run $(wildcard tests/integration/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
+SHELL_SCRIPTS := .ci/run bench/example_report.sh $(wildcard tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
 .PHONY: demo test integration label-studio fsdd bench check clean

@@ -14,15 +14,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 
 from espnet_egl.loop import worth
 from espnet_egl.loop.tables import tables
+from espnet_egl.report.plots import curve_figure, style
 from espnet_egl.selection.budget import FREE
-
-# Of Okabe and Ito: told apart with any colour vision, and in grey.
-METHOD, RIVAL = "#0072B2", "#999999"
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -47,41 +45,9 @@ def join(directories: Sequence[Path], output_dir: Path) -> None:
 
 def plot(path: Path, test_set: str, against: str, out: Path) -> None:
     """A panel a method: mean over seeds and 95 % interval, beside what it is compared with."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    curves = worth.curves_of(worth.read_points(path, test_set), "hours")
-    names = [name for name in curves if name != against]
-    columns = min(4, len(names))
-    rows = -(-len(names) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(3 * columns, 2.6 * rows), sharex=True, sharey=True, squeeze=False
-    )
-    for axis, name in zip(axes.flat, names, strict=False):
-        for method, colour, line in ((against, RIVAL, "--"), (name, METHOD, "-")):
-            _draw(axis, list(curves[method].values()), colour, line, method)
-        axis.legend(fontsize=8, frameon=False)
-        axis.grid(alpha=0.3)
-    for axis in list(axes.flat)[len(names) :]:
-        axis.set_visible(False)
-    figure.supxlabel("labelled, minutes", fontsize=10)
-    figure.supylabel(f"WER on {test_set}, %", fontsize=10)
-    figure.tight_layout()
-    figure.savefig(out, dpi=120)
-    plt.close(figure)
-
-
-def _draw(axis, curves: list[worth.Curve], colour: str, line: str, label: str) -> None:
-    # A simulation that is not at its end has seeds with a part of the sizes.
-    points = max(len(curve.size) for curve in curves)
-    curves = [curve for curve in curves if len(curve.size) == points]
-    minutes = 60 * np.mean([curve.size for curve in curves], axis=0)
-    found = [worth.estimate(np.array([c.wer[i] for c in curves])) for i in range(points)]
-    axis.plot(minutes, [f.mean for f in found], line, color=colour, marker="o", ms=3, label=label)
-    ends = [[f.low for f in found], [f.high for f in found]]
-    axis.fill_between(minutes, *ends, color=colour, alpha=0.2, lw=0)
+    points = worth.read_points(path, test_set)
+    with rc_context(style()):
+        curve_figure(points, "hours", test_set, against).savefig(out, dpi=120)
 
 
 def times(path: Path) -> str:

@@ -22,6 +22,9 @@ from typing import Any
 
 import pandas as pd
 
+from espnet_egl.report.plots import rank_figure
+from espnet_egl.report.rankings import choices, correlations, overlaps
+
 METHODS = (
     *("egl", "badge", "confidence", "entropy", "pctc", "margin", "nbest_entropy"),
     *("expected_wer", "committee", "longest", "random"),
@@ -131,30 +134,10 @@ def markdown(table: pd.DataFrame, digits: int = 2) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def correlations(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    """Spearman of every two methods."""
-    scores = table[[f"score_{m}" for m in methods]].rename(columns=lambda c: c[6:])
-    return scores.corr(method="spearman")
-
-
 def chosen(table: pd.DataFrame, method: str, share: float) -> pd.DataFrame:
     """The best of a method that fit a share of the pool's hours."""
-    from espnet_egl.selection.filters import Filters
-    from espnet_egl.selection.select import Rules, select
-
-    rules = Rules(method, f"{100 * share:g}%", filters=Filters(drop_duplicates=False))
-    found = select(table, rules).chosen["utterance"]
-    return table[table["utterance"].isin(found)]
-
-
-def overlaps(table: pd.DataFrame, methods: Sequence[str], share: float) -> pd.DataFrame:
-    """How much of the audio of one method's selection another's has too."""
-    found = {m: chosen(table, m, share).set_index("utterance")["seconds"] for m in methods}
-
-    def common(one: pd.Series, other: pd.Series) -> float:
-        return float(one[one.index.isin(other.index)].sum() / one.sum())
-
-    return pd.DataFrame({b: {a: common(found[a], found[b]) for a in methods} for b in methods})
+    found = choices(table, [method], f"{100 * share:g}%")[method]
+    return table[table["utterance"].isin(found.index)]
 
 
 def make_up(table: pd.DataFrame, methods: Sequence[str], share: float) -> pd.DataFrame:
@@ -177,28 +160,6 @@ def make_up(table: pd.DataFrame, methods: Sequence[str], share: float) -> pd.Dat
     return pd.DataFrame(rows).T
 
 
-def plot(table: pd.DataFrame, methods: Sequence[str], path: Path) -> None:
-    """EGL's rank against the others', as in the paper's figure 2."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    ranks = {m: table[f"score_{m}"].rank(ascending=False) for m in methods}
-    others = [m for m in methods if m != "egl"]
-    columns = 4
-    figure, axes = pyplot.subplots(
-        -(-len(others) // columns), columns, figsize=(12, 3 * -(-len(others) // columns))
-    )
-    for axis, method in zip(axes.flat, others, strict=False):
-        axis.scatter(ranks["egl"], ranks[method], s=2, color="black", alpha=0.5, linewidths=0)
-        axis.set(xlabel="rank by egl", ylabel=f"rank by {method}", aspect="equal")
-    for axis in axes.flat[len(others) :]:
-        axis.remove()
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-
-
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     path = score(args)
@@ -217,10 +178,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     print(f"Rank correlation (Spearman):\n\n{markdown(matrix)}\n")
     for share in SHARES:
         print(f"Audio in common at {share:.0%} of the hours:\n")
-        print(markdown(overlaps(table, methods, share)) + "\n")
+        found = choices(table, methods, f"{100 * share:g}%")
+        print(markdown(overlaps(found)) + "\n")
     print(f"What 20 % of the hours consist of:\n\n{markdown(make_up(table, methods, 0.2), 1)}\n")
     if args.plot:
-        plot(table, methods, args.plot)
+        others = [m for m in methods if m != "egl"]
+        rank_figure(table, ["egl", *others], "egl").savefig(args.plot, dpi=80)
     truth = {o: matrix[o].round(4).to_dict() for o in ORACLES}
     print(json.dumps({"recipe": args.recipe.parent.name, "utterances": len(table), **truth}))
 

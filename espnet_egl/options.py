@@ -21,7 +21,7 @@ from espnet_egl.errors import ConfigError, EGLError
 COMMANDS = (
     *("al_prepare", "al_score", "al_merge", "al_calibrate", "al_fit"),
     *("al_select", "al_export", "al_import", "al_train_data", "al_curve"),
-    *("al_pilot", "al_simulate", "al_worth", "al_state"),
+    *("al_pilot", "al_simulate", "al_worth", "al_report", "al_state"),
     *("al_init", "al_score_dir"),
 )
 
@@ -137,6 +137,30 @@ def label_studio_conf(args: argparse.Namespace) -> dict[str, Any]:
     """What of them was given, without ``ls_``."""
     given = {k.removeprefix("ls_"): v for k, v in vars(args).items() if k.startswith("ls_")}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def add_worth_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a learning curve is compared with and continued from."""
+    parser.add_argument(
+        "--against", default="random", help="The method to compare with, where it is there"
+    )
+    group = parser.add_argument_group("What comes next")
+    group.add_argument(
+        "--seed_hours", type=float, default=0.0, help="Of the seed set; 0: nothing is foretold"
+    )
+    group.add_argument(
+        "--seed_shape_file", help="Or its speech_shape of stage 10, in samples", metavar="FILE"
+    )
+    group.add_argument("--fs", default="16k", help="Sampling rate of the audio")
+    group.add_argument(
+        "--speed_perturb_factors",
+        default="",
+        help="Of the seed set's copies, which are no hours of speech",
+    )
+    group.add_argument(
+        "--price_per_hour", type=float, default=0.0, help="Of transcribing, if not as in the curve"
+    )
+    group.add_argument("--price_per_clip", type=float, default=0.0, help="Beside it, likewise")
 
 
 def yaml_dict(text: str) -> dict[str, Any]:

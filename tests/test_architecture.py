@@ -24,7 +24,7 @@ ORDER = [
     "scoring",
     "calibration",
 ]
-ORDER += ["selection", "exchange", "loop", "recipe", "bin", "espnet3"]
+ORDER += ["selection", "exchange", "loop", "report", "recipe", "bin", "espnet3"]
 
 
 def imports(path: Path) -> set[str]:

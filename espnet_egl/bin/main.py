@@ -10,6 +10,10 @@ COMMANDS = {
     "init": ("al_init", "put the stages into a recipe"),
     "score": ("al_score_dir", "score a folder of audio with a packed model, without a recipe"),
     "worth": ("al_worth", "what labelling was worth, from a learning curve"),
+    "report": (
+        "al_report",
+        "a page to read: what was selected, what it bought, every clip to hear",
+    ),
     "state": ("al_state", "where every round of a recipe stands"),
 }
 HELP = "usage: espnet-egl COMMAND ...\n\n" + "".join(

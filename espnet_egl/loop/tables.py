@@ -1,8 +1,9 @@
-"""The comparison of learning curves as Markdown."""
+"""The comparison of learning curves as tables, in English or translated, and as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from espnet_egl.errors import DataError
 from espnet_egl.loop import worth
+from espnet_egl.loop.worth import Say
 
 if TYPE_CHECKING:
     from espnet_egl.loop.worth import Curve
@@ -22,10 +24,45 @@ Rates = dict[str, dict[str, tuple[float, np.ndarray]]]
 LEAST_GAIN = 0.01
 
 
+@dataclass(frozen=True)
+class Table:
+    """Text in rows and columns; the first column names the row.
+
+    Attributes:
+        title: What it shows.
+        head: The columns' names.
+        rows: As long as the head each.
+    """
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> list[str]:
+        """Its lines, an empty one at the end; nothing in a cell is markup."""
+        cells = ([_inert(cell) for cell in row] for row in (self.head, *self.rows))
+        lines = [f"| {' | '.join(row)} |" for row in cells]
+        lines.insert(1, f"| {' | '.join(['---'] * len(self.head))} |")
+        return [f"**{self.title}**", "", *lines, ""]
+
+
 def tables(
     path: str | Path, test_set: str, against: str, seed_hours: float, prices: Prices
 ) -> list[str]:
-    """Lines of Markdown: error rates, differences, labels saved, areas, forecasts.
+    """The lines of :func:`comparison` in Markdown."""
+    found = comparison(path, test_set, against, seed_hours, prices)
+    return [line for table in found for line in table.markdown()]
+
+
+def comparison(
+    path: str | Path,
+    test_set: str,
+    against: str,
+    seed_hours: float,
+    prices: Prices,
+    say: Say = str.format,
+) -> list[Table]:
+    """Error rates, differences, labels saved, areas, forecasts.
 
     Args:
         path: ``curve.tsv``.
@@ -33,6 +70,7 @@ def tables(
         against: The method to compare with; where it is not there, nothing is compared.
         seed_hours: Of the seed set; 0: nothing is foretold.
         prices: Of labelling, where the curve has no costs; both false: costs are not told.
+        say: The language of it.
 
     Raises:
         DataError: See :func:`.worth.read_points`.
@@ -41,24 +79,37 @@ def tables(
     hours, clips, costs = (
         worth.curves_of(points, axis) for axis in ("hours", "utterances", "cost")
     )
-    lines = _rates(worth.rates_of(points))
+    found = [_rates(worth.rates_of(points), say)]
     if against in hours and len(hours) > 1:
-        lines += _differences(hours, against, "hours")
-        lines += _differences(clips, against, "clips")
-        lines += _saved(hours, against)
-    return lines + _forecasts(hours, clips, costs, seed_hours, prices)
+        found.append(_differences(hours, against, "hours", say))
+        found.append(_differences(clips, against, "clips", say))
+        found.append(_saved(hours, against, say))
+    rows = _forecasts(hours, clips, costs, seed_hours, prices, say)
+    if rows:
+        head = [
+            say("method"),
+            say("WER now, by the fit"),
+            say("with twice the hours"),
+            say("cost of a point of WER from here"),
+            say("worth going on"),
+        ]
+        title = say("What comes next, by a power law fitted to the curve")
+        found.append(Table(title, head, rows))
+    return found
 
 
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    return [f"**{title}**", "", *lines, ""]
+def _inert(text: str) -> str:
+    """Text as Markdown shows it."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
-def _heads(sizes: np.ndarray, unit: str) -> list[str]:
-    return [f"{size:.3g} h" if unit == "hours" else f"{size:.0f} clips" for size in sizes]
+def _heads(sizes: np.ndarray, unit: str, say: Say) -> list[str]:
+    if unit == "hours":
+        return [say("{size:.3g} h", size=size) for size in sizes]
+    return [say("{size:.0f} clips", size=size) for size in sizes]
 
 
-def _rates(rates: Rates) -> list[str]:
+def _rates(rates: Rates, say: Say) -> Table:
     """The cells as they were measured; budgets in the order of their hours."""
     hours: dict[str, list[float]] = {}
     for by_budget in rates.values():
@@ -67,15 +118,16 @@ def _rates(rates: Rates) -> list[str]:
     budgets = sorted(hours, key=lambda budget: float(np.mean(hours[budget])))
     rows = [
         [
-            method or "seed model",
-            *(_cell(by_budget[b][1]) if b in by_budget else "-" for b in budgets),
+            method or say("seed model"),
+            *(_cell(by_budget[b][1], say) if b in by_budget else "-" for b in budgets),
         ]
         for method, by_budget in rates.items()
     ]
-    return _table("WER, %", ["method", *(b or "nothing" for b in budgets)], rows)
+    head = [say("method"), *(b or say("nothing") for b in budgets)]
+    return Table(say("WER, %"), head, rows)
 
 
-def _differences(curves: Curves, against: str, unit: str) -> list[str]:
+def _differences(curves: Curves, against: str, unit: str, say: Say) -> Table:
     rows, sizes = [], next(iter(curves[against].values())).size[1:]
     for method, by_seed in curves.items():
         if method == against:
@@ -84,12 +136,16 @@ def _differences(curves: Curves, against: str, unit: str) -> list[str]:
         figures.append(worth.area_difference(sizes[-1]))
         pairs = len(by_seed.keys() & curves[against].keys())
         values = [worth.paired(by_seed, curves[against], figure) for figure in figures]
-        rows.append([method, *(_cell(v, pairs) for v in values)])
-    head = ["method", *_heads(sizes, unit), "mean of the curve"]
-    return _table(f"WER minus that of {against} with as many {unit} labelled", head, rows)
+        rows.append([method, *(_cell(v, say, pairs) for v in values)])
+    head = [say("method"), *_heads(sizes, unit, say), say("mean of the curve")]
+    if unit == "hours":
+        title = say("WER minus that of {method} with as many hours labelled", method=against)
+    else:
+        title = say("WER minus that of {method} with as many clips labelled", method=against)
+    return Table(title, head, rows)
 
 
-def _saved(curves: Curves, against: str) -> list[str]:
+def _saved(curves: Curves, against: str, say: Say) -> Table:
     rows, sizes = [], next(iter(curves[against].values())).size[1:]
     for method, by_seed in curves.items():
         if method == against:
@@ -99,24 +155,28 @@ def _saved(curves: Curves, against: str) -> list[str]:
             values = worth.paired(by_seed, curves[against], worth.saved_at(size))
             missing = len(worth.paired(by_seed, curves[against], worth.gained_at(size)))
             missing -= len(values)
-            note = f"; not reached by {missing}" if missing and len(values) else ""
-            cells.append("not reached" if missing and not len(values) else _cell(values) + note)
+            if missing and not len(values):
+                cells.append(say("not reached"))
+            else:
+                note = say("; not reached by {n}", n=missing) if missing else ""
+                cells.append(_cell(values, say) + note)
         rows.append([method, *cells])
-    title = f"Hours saved for the WER of {against}, % of its hours"
-    return _table(title, ["method", *_heads(sizes, "hours")], rows)
+    title = say("Hours saved for the WER of {method}, % of its hours", method=against)
+    return Table(title, [say("method"), *_heads(sizes, "hours", say)], rows)
 
 
-def _cell(values: np.ndarray, seeds: int = 0) -> str:
+def _cell(values: np.ndarray, say: Say, seeds: int = 0) -> str:
     """Of what is defined; says so where that are fewer seeds than there are."""
     if not len(values):
         return "-"
-    note = f"; {len(values)} of {seeds} seeds" if len(values) < seeds else ""
-    return f"{worth.estimate(values)}{note}"
+    few = len(values) < seeds
+    note = say("; {n} of {seeds} seeds", n=len(values), seeds=seeds) if few else ""
+    return worth.estimate(values).said(say) + note
 
 
 def _forecasts(
-    hours: Curves, clips: Curves, costs: Curves, seed_hours: float, prices: Prices
-) -> list[str]:
+    hours: Curves, clips: Curves, costs: Curves, seed_hours: float, prices: Prices, say: Say
+) -> list[list[str]]:
     if seed_hours == 0:
         return []
     rows = []
@@ -134,11 +194,9 @@ def _forecasts(
         gain = now.mean - more.mean
         price = "-"
         if cost:
-            price = f"{cost / gain:.0f}" if gain > LEAST_GAIN else "no gain in sight"
+            price = f"{cost / gain:.0f}" if gain > LEAST_GAIN else say("no gain in sight")
         # Less than the uncertainty of the figure itself cannot be told from nothing.
-        hint = "yes" if more.high < now.mean else "cannot be told: label in small steps"
-        rows.append([method, str(now), str(more), price, hint])
-    head = ["method", "WER now, by the fit", "with twice the hours"]
-    head += ["cost of a point of WER from here", "worth going on"]
-    title = "What comes next, by a power law fitted to the curve"
-    return _table(title, head, rows) if rows else []
+        better = more.high < now.mean
+        hint = say("yes") if better else say("cannot be told: label in small steps")
+        rows.append([method, now.said(say), more.said(say), price, hint])
+    return rows

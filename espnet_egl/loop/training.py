@@ -129,6 +129,30 @@ def total_samples(shape_file: str | Path) -> int:
         raise DataError(f"{shape_file}: not the shapes of a training set: {e}") from e
 
 
+def read_seed_hours(
+    hours: float,
+    shape_file: str | Path | None,
+    rate: str,
+    speed_factors: Sequence[float] = (1.0,),
+) -> float:
+    """How long the seed set is.
+
+    Args:
+        hours: As given; 0: not given.
+        shape_file: Then ESPnet's ``speech_shape`` of it; None: it is not known, 0.
+        rate: Of its samples, see :func:`parse_rate`.
+        speed_factors: Of its copies by speed perturbation, which are no hours of speech.
+
+    Raises:
+        ConfigError: See :func:`parse_rate`.
+        DataError: See :func:`total_samples`.
+    """
+    if hours or shape_file is None:
+        return hours
+    copies = sum(1 / factor for factor in speed_factors)
+    return total_samples(shape_file) / parse_rate(rate) / 3600 / copies
+
+
 Clip = tuple[str, float, float | None]  # wav.scp's entry, start and end in seconds
 
 

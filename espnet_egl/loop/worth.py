@@ -19,6 +19,8 @@ from espnet_egl.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+# An English phrase and its values -> the phrase in the reader's language, filled in.
+Say = Callable[..., str]
 # Of a size: methods with the same budget spend it not quite alike.
 SLACK = 0.02
 LEVEL = 0.95
@@ -39,9 +41,14 @@ class Estimate:
     why: str = "one seed"
 
     def __str__(self) -> str:
+        return self.said()
+
+    def said(self, say: Say = str.format) -> str:
+        """With its interval, for people."""
         if np.isnan(self.low):
-            return f"{self.mean:.2f} ({self.why})"
-        return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
+            return say("{mean:.2f} ({why})", mean=self.mean, why=say(self.why))
+        ends = {"low": self.low, "high": self.high}
+        return say("{mean:.2f} ({low:.2f} to {high:.2f})", mean=self.mean, **ends)
 
 
 def estimate(values: np.ndarray) -> Estimate:

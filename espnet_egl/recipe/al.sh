@@ -43,6 +43,8 @@ al_curve_name=      # Of the learning curve's point, if other than method and se
 al_curve_budget=    # Likewise its budget.
 al_curve_args=      # Arguments for al_curve, e.g., "--price_per_hour 60".
 al_worth_args=      # Arguments for al_worth.
+al_report_lang=     # Language of the report.
+al_report_args=     # Other arguments for al_report.
 al_pilot=false      # Whether the round is a pilot: half chosen, half drawn, to compare them.
 al_simulate=false   # Whether to run rounds over a pool whose transcripts exist.
 al_truth=           # The pool's transcripts (Kaldi's text), hidden until they are selected.
@@ -78,7 +80,8 @@ Stages:
     23    Take the transcripts back: a Kaldi data directory with text. Again when more have come.
     24    Train on the seed set and everything labelled so far (asr.sh's stages 10 and 11).
     25    Decode and score the test sets (stages 12 and 13): a point of the learning curve each.
-    26    What was it worth: the learning curve, what comes next, a pilot's answer.
+    26    What was it worth: the learning curve, what comes next, a pilot's answer, and all of it as
+          a page to read and hear: report/index.html. Right after stage 21 it shows the selection.
 
 Options:
     --al_method        # Acquisition method that decides, or several: egl+confidence (default:
@@ -122,6 +125,8 @@ Options:
     --al_curve_budget  # Likewise its budget (default: al_budget).
     --al_curve_args    # Arguments for al_curve, e.g., "--price_per_hour 60".
     --al_worth_args    # Arguments for al_worth (stage 26), e.g., "--against confidence".
+    --al_report_lang   # Language of the report: en, ja (default: al_report's, en).
+    --al_report_args   # Other arguments for al_report (stage 26), e.g., "--max_audio 1000".
     --al_pilot         # true: a first, small round, 300utt if --al_budget is not given, half of them drawn
                        # at random. Stage 24 also trains on each half alone, and stage 26 says in plain
                        # words whether labelling pays, and choosing. Run --stage 20 --stop_stage 26;
@@ -524,18 +529,41 @@ al_point() {
 }
 
 
+# How long the seed set is, where that is known.
+al_seed_opts=()
+if [ -e "${asr_stats_dir}/train/speech_shape" ] && [ "${feats_type}" = raw ]; then
+    al_seed_opts=(--seed_shape_file "${asr_stats_dir}/train/speech_shape" \
+        --speed_perturb_factors "${speed_perturb_factors:-}")
+fi
+
+
 # What a learning curve says, for every test set: al_worth <dir with curve.tsv>
 al_worth() {
-    local _dset _opts=()
-    [ -e "${asr_stats_dir}/train/speech_shape" ] && [ "${feats_type}" = raw ] \
-        && _opts+=(--seed_shape_file "${asr_stats_dir}/train/speech_shape" --fs "${fs}" \
-            --speed_perturb_factors "${speed_perturb_factors:-}")
+    local _dset
     for _dset in ${al_test_sets}; do
         # shellcheck disable=SC2086
         ${python} -m espnet_egl.bin.al_worth --curve_file "$1/curve.tsv" --test_set "${_dset}" \
-            --output_file "$1/worth_${_dset//\//_}.md" ${_opts[@]+"${_opts[@]}"} \
+            --output_file "$1/worth_${_dset//\//_}.md" --fs "${fs}" ${al_seed_opts[@]+"${al_seed_opts[@]}"} \
             ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_worth_args}
     done
+}
+
+
+# A page of whatever there is: al_report <dir with curve.tsv> <score dir> <select dir> <option>...
+al_report() {
+    local _dir=$1 _score=$2 _select=$3 _opts=() _command
+    shift 3
+    [ -e "${_dir}/curve.tsv" ] && _opts+=(--curve_file "${_dir}/curve.tsv")
+    [ -e "${_score}/scores.tsv" ] && _opts+=(--score_dir "${_score}")
+    [ -e "${_select}/manifest.json" ] && _opts+=(--select_dir "${_select}")
+    [ -n "${lang:-}" ] && _opts+=(--text_lang "${lang}")
+    # With an equals sign: the command may begin with anything.
+    _command=$(printf '%q ' ./al.sh ${al_all[@]+"${al_all[@]}"})
+    # shellcheck disable=SC2086
+    ${python} -m espnet_egl.bin.al_report ${_opts[@]+"${_opts[@]}"} "$@" --output_dir "${_dir}/report" \
+        --data_dir "${al_data}" --fs "${fs}" ${al_seed_opts[@]+"${al_seed_opts[@]}"} \
+        --command="${_command% }" ${al_report_lang:+--report_lang "${al_report_lang}"} \
+        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_report_args}
 }
 
 
@@ -561,6 +589,14 @@ if "${al_simulate}"; then
         --output_dir "${al_sim_dir}" ${al_simulate_tag:+--tag "_${al_simulate_tag}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
     al_worth "${al_sim_dir}"
+    # Of the selections, one that a method made.
+    _method="${_names[0]}"
+    for _name in ${al_methods}; do
+        [ "${_name}" = random ] || { _method="${_name}"; break; }
+    done
+    read -r _budget _ <<< "${al_budgets//\%/pct}"
+    al_report "${al_sim_dir}" "${al_sim_dir}/scored/r1/score" \
+        "${al_sim_dir}/cells/${_method}/${_budget}/seed0/r1/select" --simulated true
     exit 0
 fi
 
@@ -770,8 +806,14 @@ fi
 
 if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
     log "Stage 26: What was it worth?"
-    al_worth "${al_dir}"
-    if "${al_pilot}"; then
+    _report_opts=()
+    if [ -e "${al_curve_file}" ]; then
+        al_worth "${al_dir}"
+    else
+        log "Nothing is measured yet (stages 23 to 25): the report shows what was scored and selected"
+    fi
+    [ -e "${al_labelled_dir}/text" ] && _report_opts+=(--labelled_dir "${al_labelled_dir}")
+    if "${al_pilot}" && [ -e "${al_curve_file}" ]; then
         for dset in ${al_test_sets}; do
             _opts=(--before "${al_seed_exp}/${al_seed_tag}/${dset}/text")
             for _part in "${al_parts[@]}"; do
@@ -782,8 +824,10 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
                 --labelled_dir "${al_labelled_dir}" --reference "${data_feats}/${dset}/text" \
                 "${_opts[@]}" --output_file "${al_round_dir}/pilot_${dset//\//_}.md" \
                 ${al_scoring_opts[@]+"${al_scoring_opts[@]}"} ${al_config_opts[@]+"${al_config_opts[@]}"}
+            _report_opts+=(--pilot_file "${al_round_dir}/pilot_${dset//\//_}.md")
         done
     fi
+    al_report "${al_dir}" "${al_score_dir}" "${al_select_dir}" ${_report_opts[@]+"${_report_opts[@]}"}
 fi
 
 al_state

@@ -1,0 +1,258 @@
+"""The tables of single clips: what was selected, what was left out, likely wrong transcripts."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from espnet_egl.data.kaldi import read_table
+from espnet_egl.loop.tables import Table
+from espnet_egl.loop.worth import Say
+from espnet_egl.report import makeup
+from espnet_egl.report.alignment import marked
+from espnet_egl.report.blocks import CLIP, NUMBER, SAME, TEXTS, Column, Records
+from espnet_egl.tables import SKIPPED_COLUMNS, methods_of, one_line, read_rows, score_column
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Digits of a score that mean something.
+DIGITS = 4
+# Values that a list to choose from has at most.
+MOST_CHOICES = 50
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of selected clips beside their selection.
+
+    Attributes:
+        nbest: Utterance -> its hypotheses, the most probable first: log P and text.
+        scores: The score table by utterance, or None.
+        maps: See :func:`.makeup.read_maps`.
+        states: Utterance -> what came back of it.
+        texts: Utterance -> the transcript that came back.
+        audio: Utterance -> its file, relative to the page.
+    """
+
+    nbest: Mapping[str, Sequence[tuple[float, str]]] = field(default_factory=dict)
+    scores: pd.DataFrame | None = None
+    maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    audio: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_nbest(path: str | Path, uids: Sequence[str], most: int) -> dict[str, list[Any]]:
+    """Utterance -> (log P, text) of its best hypotheses.
+
+    Raises:
+        DataError: It is missing or malformed.
+    """
+    from espnet_egl.tables import read_nbest
+
+    table = read_nbest(path)
+    table = table[table["utterance"].isin(set(uids)) & (table["rank"] <= most)]
+    found: dict[str, list[Any]] = {}
+    rows = zip(table["utterance"], table["log_prob"], table["text"], strict=True)
+    for uid, log_prob, text in rows:
+        found.setdefault(uid, []).append((float(log_prob), text))
+    return found
+
+
+def selected(selection: Sequence[Mapping[str, str]], known: Known, most: int, say: Say) -> Records:
+    """A row a selected clip.
+
+    Args:
+        selection: Rows of ``selection.tsv``.
+        known: What else there is to show.
+        most: Rows of the table.
+        say: The language.
+    """
+    shown = selection[:most]
+    methods = [] if known.scores is None else methods_of(known.scores)
+    columns = [
+        Column(say("rank"), NUMBER),
+        Column(say("clip"), CLIP),
+        Column(say("what the model heard"), TEXTS),
+        Column(say("seconds"), NUMBER, 2),
+        Column(say("confidence"), NUMBER, 3),
+        Column(say("reason")),
+    ]
+    if known.states:
+        columns.append(Column(say("state"), filter=True))
+        columns.append(Column(say("transcript"), TEXTS))
+    for name, values in known.maps.items():
+        few = len({values.get(row["utterance"]) for row in shown}) <= MOST_CHOICES
+        columns.append(Column(makeup.map_name(name, say), filter=few))
+    for method in methods:
+        scores = known.scores[score_column(method)] if known.scores is not None else ()
+        columns.append(Column(say("score by {method}", method=method), NUMBER, _digits(scores)))
+    rows = [_selected_row(row, known, methods, say) for row in shown]
+    note = ""
+    if len(selection) > most:
+        note = say(
+            "The first {n} of {total}; all are in selection.tsv.", n=most, total=len(selection)
+        )
+    return Records("clips", say("The selected clips"), columns, rows, note)
+
+
+def _selected_row(
+    row: Mapping[str, str], known: Known, methods: Sequence[str], say: Say
+) -> list[Any]:
+    uid, best = row["utterance"], row["best_hypothesis"]
+    cells: list[Any] = [
+        int(row["rank"]),
+        [uid, known.audio.get(uid, "")],
+        _hypotheses(known.nbest.get(uid, []), best),
+        float(row["seconds"]),
+        float(row["confidence"]),
+        _reason(row["reason"], say),
+    ]
+    if known.states:
+        cells.append(_state(known.states.get(uid, "out"), say))
+        text = known.texts.get(uid)
+        cells.append([] if text is None else [["", marked(text, best)]])
+    cells += [values.get(uid, "") for values in known.maps.values()]
+    for method in methods:
+        assert known.scores is not None
+        cells.append(_rounded(known.scores.at[uid, score_column(method)]))
+    return cells
+
+
+def _hypotheses(found: Sequence[tuple[float, str]], best: str) -> list[list[Any]]:
+    """With their probabilities; all but the first with what differs from it marked."""
+    if not found:
+        return [["", [[SAME, best]]]]
+    return [
+        [_percent(log_prob), marked(text, best) if number else [[SAME, text]]]
+        for number, (log_prob, text) in enumerate(found)
+    ]
+
+
+def _percent(log_prob: float) -> str:
+    percent = 100 * math.exp(log_prob)
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
+
+
+def _reason(reason: str, say: Say) -> str:
+    return say("drawn at random") if reason == "random" else reason
+
+
+def _state(state: str, say: Say) -> str:
+    names = {
+        "labelled": say("transcribed"),
+        "out": say("still out"),
+        "not_speech": say("not speech"),
+        "cannot_understand": say("cannot be understood"),
+    }
+    return names.get(state, state)
+
+
+def left_out(
+    paths: Mapping[str, Path], most: int, say: Say
+) -> tuple[Table, Records] | tuple[None, None]:
+    """What was not scored or not selected whatever its score: by reason, and one by one.
+
+    Args:
+        paths: What a file's clips are -> ``skipped.tsv`` or ``filtered.tsv``.
+        most: Rows of the table.
+        say: The language.
+
+    Returns:
+        None, None where nothing was.
+
+    Raises:
+        DataError: A file is missing or malformed.
+    """
+    rows: list[list[Any]] = [
+        [[row["utterance"], ""], what, row["reason"], one_line(row["detail"])]
+        for what, path in paths.items()
+        for row in read_rows(path, SKIPPED_COLUMNS)
+    ]
+    if not rows:
+        return None, None
+    counts = Counter((row[1], row[2]) for row in rows)
+    by_reason = Table(
+        say("By reason"),
+        [say("stage"), say("reason"), say("clips")],
+        [[what, reason, str(n)] for (what, reason), n in sorted(counts.items())],
+    )
+    columns = [
+        Column(say("clip"), CLIP),
+        Column(say("stage"), filter=True),
+        Column(say("reason"), filter=True),
+        Column(say("detail")),
+    ]
+    note = ""
+    if len(rows) > most:
+        note = say("The first {n} of {total}.", n=most, total=len(rows))
+    return by_reason, Records("left_out", say("What was left out"), columns, rows[:most], note)
+
+
+def read_suspects(path: str | Path, most: int) -> list[dict[str, str]]:
+    """The transcripts with the largest gradient lengths.
+
+    Raises:
+        DataError: It is no ``gradient_length.tsv``.
+    """
+    return read_rows(path, ("utterance", "gradient_length", "loss", "tokens"))[:most]
+
+
+def suspects(
+    rows: Sequence[Mapping[str, str]],
+    data_dir: str | Path | None,
+    audio: Mapping[str, str],
+    say: Say,
+) -> Records:
+    """Transcribed clips that are likely to be transcribed wrong.
+
+    Args:
+        rows: Of :func:`read_suspects`.
+        data_dir: The Kaldi data directory they are of, for their text; None: it is not told.
+        audio: Utterance -> its file, relative to the page.
+        say: The language.
+
+    Raises:
+        DataError: Its text is missing or malformed.
+    """
+    texts = {} if data_dir is None else read_table(Path(data_dir) / "text")
+    columns = [
+        Column(say("rank"), NUMBER),
+        Column(say("clip"), CLIP),
+        Column(say("transcript"), TEXTS),
+        Column(
+            say("gradient length"), NUMBER, _digits([float(r["gradient_length"]) for r in rows])
+        ),
+        Column(say("loss"), NUMBER, 2),
+        Column(say("tokens"), NUMBER),
+    ]
+    cells = [
+        [
+            rank,
+            [row["utterance"], audio.get(row["utterance"], "")],
+            [["", [[SAME, texts.get(row["utterance"], "")]]]],
+            _rounded(float(row["gradient_length"])),
+            _rounded(float(row["loss"])),
+            int(row["tokens"]),
+        ]
+        for rank, row in enumerate(rows, 1)
+    ]
+    title = say("Likely wrong transcripts, the likeliest first")
+    return Records("suspects", title, columns, cells)
+
+
+def _digits(values: Any) -> int:
+    """Behind the point, for numbers of this size."""
+    largest = max((abs(float(v)) for v in values), default=0.0)
+    if largest == 0 or not math.isfinite(largest):
+        return 0
+    return min(6, max(0, DIGITS - 1 - math.floor(math.log10(largest))))
+
+
+def _rounded(value: Any) -> float:
+    return float(f"{float(value):.6g}")

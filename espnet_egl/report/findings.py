@@ -1,0 +1,267 @@
+"""The answer in plain words: what was chosen, what it cost, what it bought, what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from espnet_egl.errors import DataError
+from espnet_egl.loop import worth
+from espnet_egl.loop.tables import LEAST_GAIN
+from espnet_egl.loop.worth import Curve, Estimate, Say
+from espnet_egl.selection.budget import Prices
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Methods that see the pool's transcripts: nobody has these.
+ORACLE = "true_"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Of one test set; sentences.
+
+    Attributes:
+        bought: What labelling changed so far.
+        following: What more of it is foretold to change.
+        sure: How far these can be relied on.
+    """
+
+    bought: list[str] = field(default_factory=list)
+    following: list[str] = field(default_factory=list)
+    sure: list[str] = field(default_factory=list)
+
+
+def amount(seconds: float, say: Say) -> str:
+    """Seconds as a person says them."""
+    if seconds < 120:
+        return say("{n:.3g} s", n=seconds)
+    if seconds < 7200:
+        return say("{n:.1f} minutes", n=seconds / 60)
+    return say("{n:.1f} hours", n=seconds / 3600)
+
+
+def measured(
+    points: pd.DataFrame,
+    test_set: str,
+    method: str,
+    against: str,
+    seed_hours: float,
+    prices: Prices,
+    say: Say,
+) -> Finding:
+    """What a learning curve says.
+
+    Args:
+        points: Of :func:`.worth.read_points`.
+        test_set: Its name.
+        method: Whose curve it is about; one that is not there: the best one's.
+        against: The method to compare with.
+        seed_hours: Of the seed set; 0: nothing is foretold.
+        prices: Of labelling, where the curve has no costs.
+        say: The language.
+    """
+    curves = worth.curves_of(points, "hours")
+    rival = curves.get(against, {})
+    compared = _compared(curves, against)
+    best = min(compared, key=lambda name: compared[name].mean) if compared else ""
+    if method not in curves:
+        method = best or next(iter(curves))
+    cost = _cost(points, method, prices)
+    found = Finding()
+    found.bought.extend(_bought(points, curves, method, test_set, cost, say))
+    if rival and method != against:
+        found.bought.append(_against(curves, method, against, say))
+    if len(compared) > 1:
+        found.bought.append(
+            say(
+                "Best of {n} methods: {best}, {difference} points of WER against {against}, on "
+                "average over the curve.",
+                n=len(compared),
+                best=best,
+                difference=compared[best].said(say),
+                against=against,
+            )
+        )
+    leading = best or method
+    found.following.extend(
+        _following(curves, leading, seed_hours, _cost(points, leading, prices), say)
+    )
+    found.sure.extend(_sure(curves, method, len(compared) > 1, say))
+    return found
+
+
+def _compared(curves: Mapping[str, Mapping[int, Curve]], against: str) -> dict[str, Estimate]:
+    """Method -> mean difference of its curve to the rival's, over what both were measured for."""
+    found = {}
+    for name, by_seed in curves.items():
+        if name == against or against not in curves or name.startswith(ORACLE):
+            continue
+        size = min(c.size[-1] for group in (by_seed, curves[against]) for c in group.values())
+        values = worth.paired(by_seed, curves[against], worth.area_difference(size))
+        if len(values):
+            found[name] = worth.estimate(values)
+    return found
+
+
+def _cost(points: pd.DataFrame, method: str, prices: Prices) -> float:
+    """Of the method's longest curve."""
+    rows = points[points["method"] == method]
+    if prices:
+        return prices.total(float(rows["utterances"].max()), float(rows["hours"].max()))
+    return float(rows["cost"].max())
+
+
+def _bought(
+    points: pd.DataFrame,
+    curves: Mapping[str, Mapping[int, Curve]],
+    method: str,
+    test_set: str,
+    cost: float,
+    say: Say,
+) -> list[str]:
+    by_seed = curves[method]
+    size = max(curve.size[-1] for curve in by_seed.values())
+    ends = np.array([c.wer[-1] for c in by_seed.values() if c.size[-1] >= size * (1 - worth.SLACK)])
+    rows = points[(points["method"] == method) & (points["round"] > 0)].sort_values("hours")
+    last = rows.iloc[-1]
+    after = worth.estimate(ends)
+    if len(ends) == 1:
+        after = Estimate(ends[0], float(last["wer_lo"]), float(last["wer_hi"]))
+    lines = [
+        say(
+            "With {clips} clips, {audio}, selected by {method}, the WER on {test_set} is "
+            "{after} %.",
+            clips=f"{rows['utterances'].max():.0f}",
+            audio=amount(3600 * size, say),
+            method=method,
+            test_set=test_set,
+            after=after.said(say),
+        )
+    ]
+    start = points.loc[points["round"] == 0, "wer"]
+    if len(start):
+        gain = float(start.iloc[0]) - after.mean
+        lines.append(
+            say(
+                "Before, it was {before:.1f} %: {gain:+.1f} points.",
+                before=float(start.iloc[0]),
+                gain=-gain,
+            )
+        )
+        if cost > 0 and gain > LEAST_GAIN:
+            lines.append(say("A point of WER cost {cost:.0f}.", cost=cost / gain))
+    return lines
+
+
+def _against(curves: Mapping[str, Mapping[int, Curve]], method: str, against: str, say: Say) -> str:
+    own, rival = curves[method], curves[against]
+    size = min(c.size[-1] for group in (own, rival) for c in group.values())
+    values = worth.paired(own, rival, worth.area_difference(size))
+    if not len(values):
+        return say("It has no random seed in common with {against}.", against=against)
+    difference = worth.estimate(values)
+    words = {
+        "method": method,
+        "against": against,
+        "difference": difference.said(say),
+    }
+    if difference.high < 0:
+        text = say(
+            "With as many hours, {method} is better than {against}: {difference} points of WER on "
+            "average over the curve.",
+            **words,
+        )
+    elif difference.low > 0:
+        text = say(
+            "With as many hours, {method} is worse than {against}: {difference} points of WER on "
+            "average over the curve.",
+            **words,
+        )
+    else:
+        text = say(
+            "With as many hours, {method} cannot be told from {against}: {difference} points of "
+            "WER on average over the curve.",
+            **words,
+        )
+    saved = worth.paired(own, rival, worth.saved_at(size))
+    if len(saved) and len(saved) == len(values):
+        text += " " + say(
+            "For the WER that {against} has at the end, it takes {saved} % fewer hours.",
+            against=against,
+            saved=worth.estimate(saved).said(say),
+        )
+    return text
+
+
+def _following(
+    curves: Mapping[str, Mapping[int, Curve]],
+    method: str,
+    seed_hours: float,
+    cost: float,
+    say: Say,
+) -> list[str]:
+    if seed_hours == 0:
+        return [say("Nothing is foretold: how long the seed set is was not given.")]
+    size = max(curve.size[-1] for curve in curves[method].values())
+    try:
+        now = worth.forecast(curves[method], size, seed_hours)
+        more = worth.forecast(curves[method], 2 * size, seed_hours)
+    except DataError:
+        return [
+            say(
+                "Nothing can be foretold yet: it takes the WER at three sizes at least, the seed "
+                "model's among them."
+            )
+        ]
+    lines = [
+        say(
+            "If as much again is labelled by {method}, {audio} in all, the WER should be {wer} %, "
+            "by a power law fitted to the curve (now {now:.1f} % by the same fit).",
+            method=method,
+            audio=amount(2 * 3600 * size, say),
+            wer=more.said(say),
+            now=now.mean,
+        )
+    ]
+    gain = now.mean - more.mean
+    if cost > 0 and gain > LEAST_GAIN:
+        lines.append(say("A point of WER would then cost {cost:.0f}.", cost=cost / gain))
+    if more.high < now.mean:
+        lines.append(say("Going on is worth it."))
+    else:
+        lines.append(say("Whether going on is worth it cannot be told: label in small steps."))
+    return lines
+
+
+def _sure(
+    curves: Mapping[str, Mapping[int, Curve]], method: str, several: bool, say: Say
+) -> list[str]:
+    seeds = len(curves[method])
+    if seeds == 1:
+        lines = [
+            say(
+                "Every model was trained once. Intervals are 95 %, over the utterances of the test "
+                "set; the luck of training is not in them."
+            )
+        ]
+    else:
+        lines = [
+            say(
+                "Means of {n} random seeds; intervals are 95 %, over seeds. Another test set, or "
+                "other audio, is not in them.",
+                n=seeds,
+            )
+        ]
+    if several:
+        lines.append(
+            say(
+                "The best of several methods was picked by these same figures: expect a little "
+                "less of it next time."
+            )
+        )
+    return lines

@@ -1,0 +1,67 @@
+"""How a report's figures were made, so that they can be made again."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from espnet_egl.errors import DataError
+from espnet_egl.files import file_hash, read_manifest
+from espnet_egl.loop.tables import Table
+from espnet_egl.loop.worth import Say
+
+PACKAGES = ("espnet_egl", "espnet", "torch", "numpy", "matplotlib", "jinja2")
+# Every shard has keys of its own.
+OF_A_SHARD = ("key_file_sha256",)
+
+
+def scoring_manifest(score_dir: Path) -> dict[str, Any]:
+    """What the scores were made with; empty if it is not told.
+
+    Raises:
+        DataError: A manifest is damaged, or shards were scored with other settings.
+    """
+    found: dict[str, Any] = {}
+    for path in sorted(score_dir.glob("logdir/output.*/manifest.json")):
+        settings = read_manifest(path.parent)
+        for key in OF_A_SHARD:
+            settings.pop(key, None)
+        if found and settings != found:
+            raise DataError(f"{path}: made with other settings than the other shards: score again")
+        found = settings
+    return found
+
+
+def manifest_table(title: str, settings: Mapping[str, Any], say: Say) -> Table:
+    """Every setting as it was."""
+    rows = [[key, _value(settings[key])] for key in sorted(settings)]
+    return Table(title, [say("setting"), say("value")], rows)
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def files_table(paths: Sequence[Path], say: Say) -> Table:
+    """SHA-256 of what the report was made from.
+
+    Raises:
+        DataError: One cannot be read.
+    """
+    rows = [[str(path), file_hash(path)] for path in paths]
+    return Table(say("Files"), [say("file"), "SHA-256"], rows)
+
+
+def versions_table(say: Say) -> Table:
+    """Of what made the report."""
+    rows = [["Python", platform.python_version()]]
+    for package in PACKAGES:
+        try:
+            rows.append([package, version(package)])
+        except PackageNotFoundError:
+            continue
+    return Table(say("Versions that made this report"), [say("package"), say("version")], rows)

@@ -1,0 +1,175 @@
+"""What a report says, and how it is written down."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ATTACK, Round, make_round  # type: ignore[import-not-found]
+
+from espnet_egl.bin import al_report
+from espnet_egl.loop import worth
+from espnet_egl.report import findings, makeup, plots
+from espnet_egl.report.alignment import marked, words
+from espnet_egl.report.language import Language
+from espnet_egl.selection.budget import FREE
+from espnet_egl.tables import write_rows
+
+CURVE = Path(__file__).parents[2] / "docs" / "results" / "fsdd" / "curve.tsv"
+
+
+def read(made: Round, name: str = "index.html") -> str:
+    return (made.home / "report" / name).read_text(encoding="utf-8")
+
+
+def test_the_page_loads_nothing_and_takes_no_data_for_markup(made: Round) -> None:
+    page = read(made)
+    policy = re.search('Policy" content="(.*?)"', page)
+    assert policy is not None
+    assert "default-src &#39;none&#39;" in policy[1]
+    assert "unsafe" not in policy[1]
+    assert not re.search(r'(?:src|href)="(?!data:image/svg|#)', page)
+    assert ATTACK not in page
+    assert "<img src=x" not in page
+    assert r"\u003cimg src=x onerror=alert(1)\u003e \u0026 \u003c/script" in page
+    assert "./run.sh &lt;20&gt;" in page
+
+
+def test_markdown_has_the_same_tables(made: Round) -> None:
+    text = read(made, "report.md")
+    assert "30 of 40 clips, 38.8 s of 51.5 s, by egl (budget 30utt)." in text
+    assert "**What it costs.** 0.65, at 60 an hour of audio and 0 a clip." in text
+    assert "| not scored | unreadable_audio | 1 |" in text
+    assert "&lt;img src=x onerror=alert(1)> &amp; &lt;/script>" in text
+    assert "<img" not in text
+    for name in re.findall(r"\((plots/.*?)\)", text):
+        assert (made.home / "report" / name).stat().st_size > 1000
+        assert (made.home / "report" / name).with_suffix(".png").exists()
+    assert "asr_model_file_sha256 | abc" in text
+
+
+def test_before_anything_is_measured_it_says_so_and_is_the_same_twice(tmp_path: Path) -> None:
+    made = make_round(tmp_path, 12, "5utt")
+    stray = made.home / "report" / "audio"
+    stray.mkdir(parents=True)
+    (stray / ("0" * 16 + ".flac")).touch()
+    (stray / "mine.flac").touch()
+    al_report.main([*made.options(), "--max_audio", "3"])
+    page = read(made)
+    assert "Nothing is measured yet" in page
+    assert "is not known yet" in page
+    assert len(list(stray.glob("*.flac"))) == 4
+    assert (stray / "mine.flac").exists()
+    al_report.main([*made.options(), "--max_audio", "3"])
+    assert read(made) == page
+
+
+def test_unreadable_audio_is_left_out_and_transcripts_are_compared(tmp_path: Path) -> None:
+    made = make_round(tmp_path, 12, "5utt")
+    (made.home / "recording.wav").write_bytes(b"nothing")
+    labelled = made.home / "labelled"
+    labelled.mkdir()
+    rows = (made.select / "selection.tsv").read_text().splitlines()[1:]
+    uids = [row.split("\t")[1] for row in rows]
+    (labelled / "text").write_text(f"{uids[0]} quite other words\n")
+    states = ["labelled", "not_speech", "out", "out", "out"]
+    write_rows(
+        labelled / "returned.tsv",
+        ("utterance", "state", "seconds", "reason", "detail"),
+        [[uid, state, "1", "", ""] for uid, state in zip(uids, states, strict=True)],
+    )
+    suspects = made.home / "gradient_length.tsv"
+    write_rows(
+        suspects, ("utterance", "gradient_length", "loss", "tokens"), [["utt0003", "9", "2", "4"]]
+    )
+    (made.data / "text").write_text("utt0003 wrong words\n")
+    options = ["--gradient_length_file", str(suspects), "--gradient_length_data", str(made.data)]
+    al_report.main([*made.options(), "--labelled_dir", str(labelled), *options])
+    text = read(made, "report.md")
+    assert "2 of them came back from transcription." in text
+    assert "| quite other words |" in text
+    assert "| 1 | utt0003 | wrong words | 9.000 | 2.00 | 4 |" in text
+    assert not list((made.home / "report" / "audio").glob("*"))
+
+
+def test_a_curve_alone_is_enough_and_wrong_input_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--output_dir", str(tmp_path), "--curve_file", str(CURVE)]
+    al_report.main([*options, "--seed_hours", "0.33", "--report_lang", "ja"])
+    assert "6 手法のうち最良は pctc" in (tmp_path / "report.md").read_text()
+    capsys.readouterr()
+    for wrong, message in (
+        ([*options, "--test_set", "dev"], "no round of test set 'dev' is in it"),
+        (["--output_dir", str(tmp_path)], "nothing to report"),
+        ([*options, "--report_lang", "xx"], "must be one of en, ja"),
+        ([*options, "--score_dir", str(tmp_path / "no")], "no such score table"),
+        ([*options, "--max_clips", "0"], "must be at least 1"),
+    ):
+        with pytest.raises(SystemExit):
+            al_report.main(wrong)
+        assert message in capsys.readouterr().err
+
+
+def test_the_answer_says_what_the_tables_say() -> None:
+    points = worth.read_points(CURVE, "test")
+    found = findings.measured(points, "test", "egl", "random", 0.33, FREE, Language())
+    bought = " ".join(found.bought)
+    assert "With 425 clips, 15.0 minutes, selected by egl" in bought
+    assert "10.84 (10.17 to 11.50) %" in bought
+    assert "egl cannot be told from random: -0.35 (-0.81 to 0.12)" in bought
+    # Oracles see the pool's transcripts: they are not among the methods to choose from.
+    assert "Best of 6 methods: pctc, -1.47 (-2.32 to -0.61)" in bought
+    assert found.following[-1] == "Going on is worth it."
+    assert "Means of 5 random seeds" in found.sure[0]
+    worse = findings.measured(points, "test", "longest", "random", 0, FREE, Language())
+    assert "longest is worse than random: 6.24" in " ".join(worse.bought)
+    assert worse.following == ["Nothing is foretold: how long the seed set is was not given."]
+
+
+def test_one_seed_has_the_interval_of_the_test_set(tmp_path: Path) -> None:
+    lines = [line for line in CURVE.read_text().splitlines() if line.split("\t")[2] in "0seed"]
+    path = tmp_path / "curve.tsv"
+    path.write_text("\n".join(lines) + "\n")
+    points = worth.read_points(path, "test")
+    band = plots.bands(points, "hours")["confidence"]
+    assert band.seeds == 1
+    assert band.mean[2] == 20.35
+    assert (band.low[2], band.high[2]) == (17.33, 23.29)
+    found = findings.measured(points, "test", "confidence", "random", 0, FREE, Language())
+    assert "10.43 (8.16 to 12.79) %" in found.bought[0]
+    assert "trained once" in found.sure[0]
+
+
+def test_differing_words_are_marked() -> None:
+    assert marked("one tree", "one three four") == [
+        ["same", "one"],
+        ["other", "tree"],
+        ["missing", "four"],
+    ]
+    assert marked("東東都", "東京都") == [["same", "東"], ["other", "東"], ["same", "都"]]
+    assert words("สวัสดี a") == ["สวั", "ส", "ดี", "a"] or len(words("สวัสดี a")) >= 4
+    assert marked("", "a b") == [["missing", "a b"]]
+    assert marked("a", "") == [["other", "a"]]
+
+
+def test_the_make_up_adds_up() -> None:
+    import pandas as pd
+
+    pool = pd.Series({f"u{i}": 1.0 + i / 10 for i in range(40)})
+    snr = {uid: "clean" if i % 2 else f"{i / 2:.1f}" for i, uid in enumerate(pool.index)}
+    tables = makeup.shares(pool, pool.head(10), {"utt2snr": snr}, Language())
+    assert [table.head[0] for table in tables] == ["duration, seconds", "noise (SNR, dB)"]
+    for table in tables:
+        figures = np.array([row[1:] for row in table.rows])
+        np.testing.assert_allclose(figures.sum(0), 100)
+    assert tables[1].rows[-1][0] == "clean"
+
+
+def test_the_package_has_the_page_s_parts() -> None:
+    root = Path(plots.__file__).parent
+    text = (root.parents[1] / "setup.py").read_text()
+    assert '"page.html.j2", "report.*", "strings/*.yaml", "vendor/*"' in text
+    assert "MIT" in (root / "vendor" / "dataTables.LICENSE.txt").read_text()

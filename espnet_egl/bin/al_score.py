@@ -30,6 +30,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="Random seed")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     parser.add_argument("--num_workers", type=int, default=1, help="Processes that read ahead")
+    parser.add_argument(
+        "--verify",
+        type=int,
+        default=3,
+        help="Utterances of a shard whose EGL is computed again at its end as it is defined, a "
+        "backward pass for every hypothesis, and compared; 0 for none",
+    )
 
     group = parser.add_argument_group("Input data related")
     group.add_argument(
@@ -228,6 +235,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     from espnet_egl.loading import inference_options
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
+    free |= {"verify"}
     files = {"key_file", "segments", "utt2dur"}
     files |= {"asr_train_config", "asr_model_file", "inference_config", "fitted", "text"}
     found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
@@ -261,6 +269,8 @@ def score(args: argparse.Namespace) -> None:
 
     if args.nbest < 1:
         raise ConfigError(f"--nbest must be at least 1, not {args.nbest}")
+    if args.verify < 0:
+        raise ConfigError(f"--verify must be at least 0, not {args.verify}")
     for package in ("espnet", "espnet2"):  # a dozen lines an utterance from the search
         logging.getLogger(package).setLevel(logging.WARNING)
     methods = {
@@ -322,11 +332,16 @@ def score(args: argparse.Namespace) -> None:
         preprocess=recognizer.preprocess(),
         allow_pipes=args.allow_pipes,
     )
-    summary = score_pool(pool, scorer, args.output_dir, args.write_nbest, args.num_workers)
-    logging.info(
-        f"Scored {summary.scored} utterances ({summary.seconds:.1f} s of audio) in "
-        f"{summary.elapsed:.1f} s; skipped {dict(summary.skipped)}"
+    summary = score_pool(
+        pool,
+        scorer,
+        args.output_dir,
+        args.write_nbest,
+        args.num_workers,
+        verify=args.verify,
+        seed=args.seed,
     )
+    logging.info(f"{summary.describe()}, in {summary.elapsed:.1f} s")
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 # make fsdd   the same as the demo on real speech: FSDD=DIR make fsdd
 # make bench  the gradient engine against the definition and against training: FSDD=DIR make bench
 # make integration  stages 1-26 in a genuine recipe: ESPNET_ROOT=DIR make integration
+# make faults  kill stages 20-26 at random moments and see that nothing is lost
 # make check  ruff, mypy and shellcheck
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard tests/integration/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test integration fsdd bench check clean
+.PHONY: demo test faults integration fsdd bench check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -20,8 +21,8 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd bench test integration check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd bench test integration check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench test faults integration check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench test faults integration check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -37,6 +38,9 @@ bench: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	python3 -m pytest
+
+faults: $(VENV)/.installed
+	python3 -m pytest -s -m faults tests/faults
 
 # In a checkout of ESPnet, or a git repository of it: make integration ESPNET_ROOT=DIR
 integration: $(VENV)/.installed

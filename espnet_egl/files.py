@@ -53,7 +53,8 @@ def atomic_open(path: str | Path, mode: str = "w") -> Iterator[Any]:
         sync_directory(path.parent)
     except OSError as e:
         # One of another file came out of the block.
-        if e.filename is not None and Path(e.filename).parent != path.parent:
+        ours = (temporary, path, *path.parents)
+        if e.filename is not None and Path(e.filename) not in ours:
             raise
         raise StorageError(f"{path} cannot be written: {explain(e)}") from e
     finally:

@@ -260,7 +260,7 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.data.pool import Pool
     from espnet_egl.data.vad import SpeechDetector
     from espnet_egl.errors import ConfigError
-    from espnet_egl.files import claim_directory
+    from espnet_egl.files import check_directory, claim_directory
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.loading import load_recognizer
@@ -284,6 +284,15 @@ def score(args: argparse.Namespace) -> None:
     if args.egl_temperature != 1 and args.hyp_source != "beam":
         raise ConfigError("--egl_temperature is for lists: samples are drawn at temperature 1")
     keys = list(read_table(args.key_file))
+    if args.egl_mode == "auto":
+        pool_file = args.segments or args.data_path_and_name_and_type[0][0]
+        args.egl_mode = "exact" if len(read_table(pool_file)) <= EXACT_POOL else "estimate"
+    advice = "Choose another --al_tag or --al_round, or remove the directory."
+    if (Path(args.output_dir) / "scores.tsv").exists():
+        # Without the model, which takes a while to load.
+        check_directory(args.output_dir, settings(args), advice)
+        logging.info(f"{args.output_dir} is finished already")
+        return
     recognizer = load_recognizer(
         args.asr_train_config,
         args.asr_model_file,
@@ -294,9 +303,6 @@ def score(args: argparse.Namespace) -> None:
         dtype=args.dtype,
         strict=args.strict_checkpoint,
     )
-    if args.egl_mode == "auto":
-        pool_file = args.segments or args.data_path_and_name_and_type[0][0]
-        args.egl_mode = "exact" if len(read_table(pool_file)) <= EXACT_POOL else "estimate"
     engine = None
     if any(method.needs_gradients for method in methods.values()):
         conf = {name: getattr(args, f"egl_{name}") for name in ENGINE_OPTIONS}
@@ -315,14 +321,7 @@ def score(args: argparse.Namespace) -> None:
         detector=SpeechDetector(recognizer.rate) if args.vad else None,
     )
     scorer.prepare()
-    claim_directory(
-        args.output_dir,
-        settings(args),
-        "Choose another --al_tag or --al_round, or remove the directory.",
-    )
-    if (Path(args.output_dir) / "scores.tsv").exists():
-        logging.info(f"{args.output_dir} is finished already")
-        return
+    claim_directory(args.output_dir, settings(args), advice)
     pool = Pool(
         args.data_path_and_name_and_type,
         keys,

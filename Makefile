@@ -4,6 +4,7 @@
 # make bench  the gradient engine against the definition and against training: FSDD=DIR make bench
 # make integration  stages 1-26 in a genuine recipe: ESPNET_ROOT=DIR make integration; and Label Studio
 # make label-studio  stages 22 and 23 with a real Label Studio, installed for it
+# make faults  kill stages 20-26 at random moments and see that nothing is lost
 # make check  ruff, mypy and shellcheck
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run bench/example_report.sh $(wildcard tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test integration label-studio fsdd bench check clean
+.PHONY: demo test faults integration label-studio fsdd bench check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -24,8 +25,8 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd bench test integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd bench test integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench test faults integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench test faults integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -41,6 +42,9 @@ bench: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	python3 -m pytest
+
+faults: $(VENV)/.installed
+	python3 -m pytest -s -m faults tests/faults
 
 # In a checkout of ESPnet, or a git repository of it: make integration ESPNET_ROOT=DIR
 integration: $(VENV)/.installed

@@ -13,6 +13,10 @@ class DataError(EGLError):
     """A data file (Kaldi directory, score table, ...) is missing or malformed."""
 
 
+class StorageError(EGLError):
+    """A disk is full, read-only or gone; what was written before is kept."""
+
+
 class ManifestError(EGLError):
     """A directory holds results made with other settings, another model or another pool."""
 

@@ -2,35 +2,82 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from espnet_egl.errors import DataError, ManifestError
+from espnet_egl.errors import DataError, ManifestError, StorageError
+
+logger = logging.getLogger(__name__)
+
+# What to do about it, by the system's error.
+ADVICE = {
+    errno.ENOSPC: "make room on that disk",
+    errno.EDQUOT: "make room within your quota",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f), or write elsewhere",
+    errno.EROFS: "that file system is read-only: mount it for writing, or write elsewhere",
+    errno.EACCES: "set its permissions, or write elsewhere",
+    errno.EPERM: "set its permissions, or write elsewhere",
+    errno.ENOENT: "see that the disk it is on is there",
+    errno.ESTALE: "see that the network disk it is on is mounted",
+    errno.EIO: "see that the disk it is on works",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+}
 
 
 @contextmanager
 def atomic_open(path: str | Path, mode: str = "w") -> Iterator[Any]:
     """Open ``path`` for writing text, or bytes with ``wb``; it appears, whole, only when the
-    block ends well."""
+    block ends well.
+
+    Raises:
+        StorageError: It cannot be written; what was there before is there still.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open(mode, **text) as f:
             yield f
             f.flush()
             os.fsync(f.fileno())
         temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as e:
+        # One of another file came out of the block.
+        ours = (temporary, path, *path.parents)
+        if e.filename is not None and Path(e.filename) not in ours:
+            raise
+        raise StorageError(f"{path} cannot be written: {explain(e)}") from e
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def sync_directory(directory: str | Path) -> None:
+    """Have the disk know of a file that was made or renamed; where that cannot be, go on."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def explain(error: OSError) -> str:
+    """What the system says, and what to do about it."""
+    advice = ADVICE.get(error.errno or 0, "mend that")
+    reason = error.strerror or str(error)
+    return f"{reason}; {advice}, then run the same command again: what is done is kept"
 
 
 @contextmanager
@@ -65,8 +112,10 @@ def lock(path: str | Path) -> Iterator[int]:
         yield f.fileno()
 
 
-def hold(file: IO[str], path: str | Path) -> None:
-    """Keep an open file to this process until it is closed.
+def hold(file: IO[Any], path: str | Path) -> None:
+    """Keep an open file to this process until it is closed; a process that is gone keeps none.
+
+    Some network disks know no locks: there a warning is all that can be given.
 
     Raises:
         DataError: Another process keeps it.
@@ -75,8 +124,26 @@ def hold(file: IO[str], path: str | Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise DataError(
-            f"{path} is being written by another process: wait for it, or end it"
+            f"{path} is being written by another process ({_holder(file)}): wait for it, or end it"
         ) from None
+    except OSError as e:
+        logger.warning(
+            f"{path} cannot be locked ({e.strerror}): nothing keeps a second run from writing "
+            "here at the same time; see that there is none"
+        )
+
+
+def _holder(file: IO[Any]) -> str:
+    """Who holds a lock on an open file, as far as this machine's kernel tells."""
+    status = os.fstat(file.fileno())
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with suppress(OSError):
+        for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines():
+            # 1: FLOCK  ADVISORY  WRITE 4711 fd:01:1234 0 EOF
+            fields = line.split()
+            if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == device:
+                return f"process {fields[4]} on this machine"
+    return "on another machine, it seems"
 
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> None:

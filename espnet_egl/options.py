@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from espnet2.utils.config_argparse import ArgumentParser as ESPnetArgumentParser
 from espnet2.utils.types import str2bool
 
 from espnet_egl.errors import ConfigError, EGLError
+from espnet_egl.files import explain
 
 COMMANDS = (
     *("al_prepare", "al_score", "al_merge", "al_calibrate", "al_fit"),
@@ -182,6 +186,28 @@ def data_triplet(text: str) -> tuple[str, str, str]:
     return parts[0].strip(), parts[1].strip(), parts[2].strip()
 
 
+@contextmanager
+def _ended_by_sigterm(command: str) -> Iterator[None]:
+    """SIGTERM ends the block as an exception does, so that files are closed, and says so."""
+
+    def end(number: int, _: Any) -> None:
+        print(
+            f"{command}: error: ended by SIGTERM, as schedulers do at a time limit; "
+            "what is done is kept: run the same command again",
+            file=sys.stderr,
+        )
+        raise SystemExit(128 + number)
+
+    # Elsewhere, as in the tests of others' threads, signals are not ours to handle.
+    mine = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, end) if mine else None
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, before)
+
+
 def run(
     parser: argparse.ArgumentParser,
     function: Callable[[argparse.Namespace], None],
@@ -189,7 +215,8 @@ def run(
 ) -> None:
     """Parse, set up the log, echo the command as ESPnet does, and run.
 
-    Errors a user can mend end the program with their message and no traceback.
+    Errors a user can mend end the program with their message and no traceback; so does
+    SIGTERM, by which schedulers end jobs.
     """
     args = parser.parse_args(cmd)
     logging.basicConfig(
@@ -198,7 +225,13 @@ def run(
     )
     print(" ".join(sys.argv if cmd is None else [parser.prog, *cmd]), file=sys.stderr)
     try:
-        function(args)
+        with _ended_by_sigterm(parser.prog):
+            function(args)
+    except OSError as e:
+        logging.debug("", exc_info=True)
+        where = "" if e.filename is None else f"{e.filename}: "
+        print(f"{parser.prog}: error: {where}{explain(e)}", file=sys.stderr)
+        raise SystemExit(1) from e
     except EGLError as e:
         if not isinstance(e, ConfigError):
             logging.debug("", exc_info=True)

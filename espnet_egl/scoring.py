@@ -1,20 +1,18 @@
 """Stage 20: one pass over the pool computes every requested method's score.
 
 A shard keeps a journal, one JSON line per utterance, written as it goes. A killed job
-started again reads it, continues after the last whole line, and ends with the same bytes.
+started again reads it, scores what is missing there, and ends with the same bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import logging
 import math
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,15 +22,17 @@ import torch
 from espnet_egl import embeddings
 from espnet_egl.acquisition import AbsAcquisition, Evidence, Truth
 from espnet_egl.acquisition.confidence import Confidence
+from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.kaldi import write_table
 from espnet_egl.data.pool import Pool, read_ahead
-from espnet_egl.errors import ConfigError, DataError, EGLError, UtteranceError
-from espnet_egl.files import hold
+from espnet_egl.errors import ConfigError, DataError, EGLError, StorageError, UtteranceError
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses import AbsHypothesisSource
-from espnet_egl.hypotheses.rescoring import has_ctc_alignment
+from espnet_egl.hypotheses.rescoring import MASS_TOLERANCE, has_ctc_alignment
+from espnet_egl.journal import Journal
 from espnet_egl.progress import progress
 from espnet_egl.recognizer import Encoded, Recognizer, scoring_mode
+from espnet_egl.records import Summary, peak_memory
 from espnet_egl.tables import (
     BASE_COLUMNS,
     NBEST_COLUMNS,
@@ -47,12 +47,15 @@ from espnet_egl.tables import (
     write_words,
 )
 from espnet_egl.types import NBest, ScoredUtterance, Skipped, Utterance
+from espnet_egl.verification import COLUMNS, Verifier, describe, sample, write_verified
 
 logger = logging.getLogger(__name__)
 
 # One clip that breaks the model is listed; so many in a row are a broken set-up.
 FAILURES_IN_A_ROW = 10
 FAILED = "unexpected_error"
+# What a clip on a disk that is gone looks like, and a broken one.
+UNREADABLE = frozenset({"unreadable_audio", "failed_pipe", FAILED})
 
 # Utterances read before they are cut into batches of similar length.
 WINDOW = 128
@@ -267,83 +270,14 @@ def is_out_of_memory(error: Exception) -> bool:
     )
 
 
-@dataclass
-class Summary:
-    """What a shard came to.
-
-    Attributes:
-        scored: Number of scored utterances.
-        skipped: Reason -> number of utterances.
-        seconds: Audio scored, in seconds.
-        elapsed: Wall time of this run, in seconds.
-    """
-
-    scored: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    elapsed: float = 0.0
-
-
-class Journal:
-    """One JSON line per finished utterance, appended and flushed as it comes.
-
-    Args:
-        path: The file; a last line that a kill cut short is removed.
-
-    Raises:
-        DataError: Another process writes it.
-    """
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self._file = self.path.open("a", encoding="utf-8", newline="\n")
-        try:
-            hold(self._file, path)
-        except DataError:
-            self._file.close()
-            raise
-        self.done = self._recover()
-
-    def _recover(self) -> set[str]:
-        """The utterances of every whole line; cuts off what follows the last of them."""
-        done, whole = set(), 0
-        with self.path.open("rb") as f:
-            for line in f:
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    done.add(json.loads(line)["uid"])
-                except (ValueError, KeyError, TypeError):
-                    break
-                whole += len(line)
-        os.truncate(self.path, whole)
-        return done
-
-    def append(self, entry: dict[str, Any]) -> None:
-        """Write one utterance's entry, which has a ``uid``; once."""
-        if entry["uid"] not in self.done:
-            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            self._file.flush()
-            self.done.add(entry["uid"])
-
-    def entries(self) -> Iterator[dict[str, Any]]:
-        """All entries, in the order they were written."""
-        self._file.flush()
-        with self.path.open(encoding="utf-8") as f:
-            for line in f:
-                yield json.loads(line)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
 def score_pool(
     pool: Pool,
     scorer: Scorer,
     output_dir: str | Path,
     write_nbest: int = 5,
     num_workers: int = 1,
+    verify: int = 0,
+    seed: int = 0,
 ) -> Summary:
     """Score a shard and leave ``scores.tsv``, ``skipped.tsv``, ``nbest.tsv``, ``words.ctm``.
 
@@ -353,19 +287,25 @@ def score_pool(
         output_dir: Where tables and journal go.
         write_nbest: How many hypotheses of every utterance ``nbest.tsv`` keeps.
         num_workers: Processes that read audio ahead.
+        verify: How many utterances are scored again by the definition at the end, if EGL is
+            among the methods: ``verified.tsv``.
+        seed: Which ones.
 
     Raises:
-        DataError: Utterance after utterance fails for an unknown reason.
+        DataError: Utterance after utterance fails for an unknown reason, or a score is not
+            what the definition says.
+        StorageError: The pool's disk is gone, or that of the output.
     """
     output_dir = Path(output_dir)
     started = time.monotonic()
+    run_seconds = 0.0
     journal = Journal(output_dir / "journal.jsonl")
     with contextlib.closing(journal):
         if journal.done:
             logger.info(f"Resuming: {len(journal.done)} of {len(pool)} utterances are done")
         pending: list[dict[str, Any]] = []
         for result in progress(
-            _results(pool, scorer, journal.done, num_workers), len(pool), len(journal.done)
+            _results(pool, scorer, journal, num_workers), len(pool), len(journal.done)
         ):
             pending.append(_entry(result, write_nbest))
             if isinstance(result, Skipped):
@@ -373,38 +313,113 @@ def score_pool(
                 if result.reason == FAILED:
                     _stop_after_failures(pending, result)
                     continue
+            else:
+                run_seconds += result.seconds
             while pending:
                 journal.append(pending.pop(0))
         for entry in pending:
             journal.append(entry)
+        elapsed = time.monotonic() - started
+        rows = _verified(pool, scorer, journal, verify, seed)
+        write_verified(output_dir, rows)
+        if rows:
+            logger.info(describe(dict(zip(COLUMNS, row, strict=True)) for row in rows))
         summary = _write_tables(journal, output_dir, scorer.columns)
-    summary.elapsed = time.monotonic() - started
+    summary.elapsed, summary.run_seconds = elapsed, run_seconds
+    summary.peak_gib = peak_memory()
+    summary.write(output_dir)
     return summary
 
 
 def _results(
-    pool: Pool, scorer: Scorer, done: Collection[str], num_workers: int
+    pool: Pool, scorer: Scorer, journal: Journal, num_workers: int
 ) -> Iterator[ScoredUtterance | Skipped]:
     """What has to be scored yet.
 
     Batches are cut from windows of the pool, whatever is done already, so that a run that
     was killed continues with the very batches of one that was not.
     """
-    done = frozenset(done)
+    done = frozenset(journal.done)
     windows = [pool.keys[i : i + WINDOW] for i in range(0, len(pool.keys), WINDOW)]
     windows = list(itertools.dropwhile(done.issuperset, windows))
     pool.keys = [key for window in windows for key in window]
     items = read_ahead(pool, num_workers)
     verified = False
+    witness = _any_scored(journal)
     for window in windows:
         found = list(itertools.islice(items, len(window)))
-        yield from (i for i in found if isinstance(i, Skipped) and i.uid not in done)
         utterances = [i for i in found if isinstance(i, Utterance)]
+        witness = utterances[-1].uid if utterances else witness
+        skipped = [i for i in found if isinstance(i, Skipped) and i.uid not in done]
+        _check_disk(pool, skipped, witness)
+        yield from skipped
         if scorer.engine is not None and utterances and not verified:
             verified = _verify(scorer, utterances)
         for batch in scorer.batches(utterances):
             if not done.issuperset(u.uid for u in batch):
+                logger.debug(f"Scoring {' '.join(u.uid for u in batch)}")
                 yield from (r for r in scorer.score(batch) if r.uid not in done)
+
+
+def _any_scored(journal: Journal) -> str | None:
+    return next((entry["uid"] for entry in journal.entries() if "row" in entry), None)
+
+
+def _check_disk(pool: Pool, skipped: Sequence[Skipped], witness: str | None) -> None:
+    """Tell clips that cannot be read from a disk that is gone: what was read before tells.
+
+    Args:
+        pool: Reads again.
+        skipped: Of a window.
+        witness: An utterance that could be read, if there was any.
+
+    Raises:
+        StorageError: It cannot any more, or nothing ever could.
+    """
+    lost = [s for s in skipped if s.reason in UNREADABLE]
+    if not lost:
+        return
+    if back := next((s for s in lost if isinstance(pool.read(s.uid), Utterance)), None):
+        raise StorageError(
+            f"'{back.uid}' could not be read ({back.detail}), and a moment later it could: the "
+            "disk with the pool comes and goes. Nothing of it is written down; run the same "
+            "command again"
+        )
+    if witness is None:
+        gone = len(lost) >= FAILURES_IN_A_ROW
+    else:
+        gone = isinstance(pool.read(witness), Skipped)
+    if gone:
+        before = f"'{witness}', which was read before, no more" if witness else "nothing else"
+        raise StorageError(
+            f"{len(lost)} utterances cannot be read, e.g. '{lost[0].uid}' ({lost[0].detail}), and "
+            f"{before}: is the disk with the pool there? Nothing of them is written down; run the "
+            "same command again when it is, or take them out of the pool"
+        )
+
+
+def _verified(
+    pool: Pool, scorer: Scorer, journal: Journal, count: int, seed: int
+) -> list[list[str]]:
+    """Rows of verified.tsv: a sample of the shard scored again by the definition."""
+    methods = {name: m for name, m in scorer.methods.items() if type(m) is EGL}
+    if not methods or count == 0:
+        return []
+    name, method = next(iter(methods.items()))
+    assert scorer.engine is not None
+    place = [*BASE_COLUMNS, *scorer.columns].index(score_column(name))
+    scores = {e["uid"]: float(e["row"][place]) for e in journal.entries() if "row" in e}
+    verifier = Verifier(scorer.recognizer, scorer.source, method, scorer.engine, scorer.temperature)
+    rows = []
+    for uid in sample(scores, count, seed):
+        utterance = pool.read(uid)
+        if isinstance(utterance, Skipped):
+            raise StorageError(
+                f"'{uid}' was scored and cannot be read any more ({utterance.detail}): is the "
+                "disk with the pool there? Run the same command again when it is"
+            )
+        rows.append(verifier.verify(utterance, scores[uid]))
+    return rows
 
 
 def _verify(scorer: Scorer, utterances: Sequence[Utterance]) -> bool:
@@ -510,6 +525,7 @@ def merge_shards(
             f"{len(unknown)} unknown {unknown[:3]}, {len(twice)} twice {twice[:3]}; "
             f"remove {directories[0].parent} and score again"
         )
+    _check_numbers(joined["scores.tsv"], directories[0].parent)
     joined["skipped.tsv"] += _join([Path(skipped)])[1:]
     _join_embeddings(directories, output_dir, joined["scores.tsv"][1:])
     for name, lines in joined.items():
@@ -521,7 +537,34 @@ def merge_shards(
     column = BASE_COLUMNS.index("confidence")
     cells = (line.split("\t") for line in joined["scores.tsv"][1:])
     write_table(output_dir / "utt2confidence", {row[0]: row[column] for row in cells})
-    return _summarize(joined)
+    summary = _summarize(joined)
+    summary.add_times(directories)
+    return summary
+
+
+def _check_numbers(lines: Sequence[str], logdir: Path) -> None:
+    """Refuse rows whose numbers cannot be: a shard's table that was damaged or changed.
+
+    Raises:
+        DataError: A row has other cells than columns, a number is not finite, a mass above 1.
+    """
+    columns = lines[0].split("\t")
+    text = {"utterance", "best_hypothesis", "audio_hash"}
+    numeric = [i for i, column in enumerate(columns) if column not in text]
+    bounds = ((columns.index("mass"), 1 + MASS_TOLERANCE), (columns.index("confidence"), 1.0))
+    for line in lines[1:]:
+        cells = line.split("\t")
+        try:
+            good = len(cells) == len(columns)
+            good = good and all(math.isfinite(float(cells[i])) for i in numeric)
+            good = good and all(0 <= float(cells[i]) <= most for i, most in bounds)
+        except ValueError:
+            good = False
+        if not good:
+            raise DataError(
+                f"the scores of '{cells[0]}' are not what scoring writes ({line!r:.200}): a table "
+                f"of {logdir}/output.* was damaged; remove its directory and score again"
+            )
 
 
 def _join_embeddings(shards: Sequence[Path], output_dir: Path, lines: Sequence[str]) -> None:

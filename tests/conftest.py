@@ -144,6 +144,14 @@ sys.stdout.buffer.write(out.getvalue())
 """
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Many minutes of kills run when asked for: ``-m faults``."""
+    if "faults" not in config.getoption("-m"):
+        for item in items:
+            if item.get_closest_marker("faults"):
+                item.add_marker(pytest.mark.skip(reason="run by make faults"))
+
+
 @dataclass(frozen=True)
 class ModelFiles:
     """What ESPnet's training leaves."""

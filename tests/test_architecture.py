@@ -21,6 +21,9 @@ ORDER = [
     "prediction",
     "temperature",
     "acquisition",
+    "verification",
+    "journal",
+    "records",
     "scoring",
     "calibration",
 ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from collections.abc import Sequence
 
@@ -27,7 +28,10 @@ def merge(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from espnet_egl.data.kaldi import read_table
+    from espnet_egl.files import write_lines
+    from espnet_egl.records import join_manifests
     from espnet_egl.scoring import merge_shards
+    from espnet_egl.verification import describe, read_verified, write_verified
 
     calibration = None
     if args.calibration is not None:
@@ -36,14 +40,20 @@ def merge(args: argparse.Namespace) -> None:
         calibration = Calibration.load(args.calibration)
     logdir, jobs = Path(args.logdir), range(1, args.nj + 1)
     keys = {uid for job in jobs for uid in read_table(logdir / f"keys.{job}.scp")}
-    summary = merge_shards(
-        [logdir / f"output.{job}" for job in jobs], args.output_dir, keys, logdir / "skipped.tsv"
+    shards = [logdir / f"output.{job}" for job in jobs]
+    manifest = join_manifests(shards)
+    verified = read_verified(shards)
+    summary = merge_shards(shards, args.output_dir, keys, logdir / "skipped.tsv")
+    write_verified(args.output_dir, [list(row.values()) for row in verified])
+    write_lines(
+        Path(args.output_dir) / "manifest.json",
+        [json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False)],
     )
+    summary.write(args.output_dir, shards=args.nj, verified=len(verified))
     logging.info(
-        f"{summary.scored} utterances scored ({summary.seconds / 3600:.2f} h of audio), "
-        f"{sum(summary.skipped.values())} skipped {dict(summary.skipped)}: "
-        f"{args.output_dir}/scores.tsv, {args.output_dir}/skipped.tsv"
+        f"{summary.describe()}: {args.output_dir}/scores.tsv, {args.output_dir}/skipped.tsv"
     )
+    logging.info(describe(verified))
     if calibration is not None:
         calibration.apply(args.output_dir, logdir, Path(args.output_dir) / "calibrated")
 

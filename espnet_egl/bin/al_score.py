@@ -30,6 +30,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="Random seed")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     parser.add_argument("--num_workers", type=int, default=1, help="Processes that read ahead")
+    parser.add_argument(
+        "--verify",
+        type=int,
+        default=3,
+        help="Utterances of a shard whose EGL is computed again at its end as it is defined, a "
+        "backward pass for every hypothesis, and compared; 0 for none",
+    )
 
     group = parser.add_argument_group("Input data related")
     group.add_argument(
@@ -228,6 +235,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     from espnet_egl.loading import inference_options
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
+    free |= {"verify"}
     files = {"key_file", "segments", "utt2dur"}
     files |= {"asr_train_config", "asr_model_file", "inference_config", "fitted", "text"}
     found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
@@ -252,7 +260,7 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.data.pool import Pool
     from espnet_egl.data.vad import SpeechDetector
     from espnet_egl.errors import ConfigError
-    from espnet_egl.files import claim_directory
+    from espnet_egl.files import check_directory, claim_directory
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.loading import load_recognizer
@@ -261,6 +269,8 @@ def score(args: argparse.Namespace) -> None:
 
     if args.nbest < 1:
         raise ConfigError(f"--nbest must be at least 1, not {args.nbest}")
+    if args.verify < 0:
+        raise ConfigError(f"--verify must be at least 0, not {args.verify}")
     for package in ("espnet", "espnet2"):  # a dozen lines an utterance from the search
         logging.getLogger(package).setLevel(logging.WARNING)
     methods = {
@@ -274,6 +284,15 @@ def score(args: argparse.Namespace) -> None:
     if args.egl_temperature != 1 and args.hyp_source != "beam":
         raise ConfigError("--egl_temperature is for lists: samples are drawn at temperature 1")
     keys = list(read_table(args.key_file))
+    if args.egl_mode == "auto":
+        pool_file = args.segments or args.data_path_and_name_and_type[0][0]
+        args.egl_mode = "exact" if len(read_table(pool_file)) <= EXACT_POOL else "estimate"
+    advice = "Choose another --al_tag or --al_round, or remove the directory."
+    if (Path(args.output_dir) / "scores.tsv").exists():
+        # Without the model, which takes a while to load.
+        check_directory(args.output_dir, settings(args), advice)
+        logging.info(f"{args.output_dir} is finished already")
+        return
     recognizer = load_recognizer(
         args.asr_train_config,
         args.asr_model_file,
@@ -284,9 +303,6 @@ def score(args: argparse.Namespace) -> None:
         dtype=args.dtype,
         strict=args.strict_checkpoint,
     )
-    if args.egl_mode == "auto":
-        pool_file = args.segments or args.data_path_and_name_and_type[0][0]
-        args.egl_mode = "exact" if len(read_table(pool_file)) <= EXACT_POOL else "estimate"
     engine = None
     if any(method.needs_gradients for method in methods.values()):
         conf = {name: getattr(args, f"egl_{name}") for name in ENGINE_OPTIONS}
@@ -305,14 +321,7 @@ def score(args: argparse.Namespace) -> None:
         detector=SpeechDetector(recognizer.rate) if args.vad else None,
     )
     scorer.prepare()
-    claim_directory(
-        args.output_dir,
-        settings(args),
-        "Choose another --al_tag or --al_round, or remove the directory.",
-    )
-    if (Path(args.output_dir) / "scores.tsv").exists():
-        logging.info(f"{args.output_dir} is finished already")
-        return
+    claim_directory(args.output_dir, settings(args), advice)
     pool = Pool(
         args.data_path_and_name_and_type,
         keys,
@@ -322,11 +331,16 @@ def score(args: argparse.Namespace) -> None:
         preprocess=recognizer.preprocess(),
         allow_pipes=args.allow_pipes,
     )
-    summary = score_pool(pool, scorer, args.output_dir, args.write_nbest, args.num_workers)
-    logging.info(
-        f"Scored {summary.scored} utterances ({summary.seconds:.1f} s of audio) in "
-        f"{summary.elapsed:.1f} s; skipped {dict(summary.skipped)}"
+    summary = score_pool(
+        pool,
+        scorer,
+        args.output_dir,
+        args.write_nbest,
+        args.num_workers,
+        verify=args.verify,
+        seed=args.seed,
     )
+    logging.info(f"{summary.describe()}, in {summary.elapsed:.1f} s")
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

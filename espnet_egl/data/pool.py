@@ -11,7 +11,7 @@ import torch
 
 from espnet_egl.data.audio import read_audio
 from espnet_egl.data.kaldi import read_segments, read_table
-from espnet_egl.errors import ConfigError, DataError, UtteranceError
+from espnet_egl.errors import ConfigError, DataError, StorageError, UtteranceError
 from espnet_egl.types import Skipped, Utterance
 
 Preprocess = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -105,7 +105,10 @@ class Pool(torch.utils.data.Dataset):
         return len(self.keys)
 
     def __getitem__(self, index: int) -> Utterance | Skipped:
-        uid = self.keys[index]
+        return self.read(self.keys[index])
+
+    def read(self, uid: str) -> Utterance | Skipped:
+        """One utterance, whether or not it is among the keys."""
         try:
             speech, seconds = self._read(uid)
             if self.preprocess is not None:
@@ -119,5 +122,17 @@ class Pool(torch.utils.data.Dataset):
 
 
 def read_ahead(pool: Pool, num_workers: int) -> Iterator[Utterance | Skipped]:
-    """Every item of ``pool`` in order, read ahead by ``num_workers`` processes."""
-    return iter(torch.utils.data.DataLoader(pool, batch_size=None, num_workers=num_workers))
+    """Every item of ``pool`` in order, read ahead by ``num_workers`` processes.
+
+    Raises:
+        StorageError: One of these was killed.
+    """
+    try:
+        yield from torch.utils.data.DataLoader(pool, batch_size=None, num_workers=num_workers)
+    except RuntimeError as e:
+        if "DataLoader worker" not in str(e):
+            raise
+        raise StorageError(
+            f"a process that reads audio ahead was killed ({e}): give the job more memory, or "
+            "--num_workers 0. Run the same command again: what is done is kept"
+        ) from e

@@ -1,0 +1,252 @@
+"""Stages 20-26 killed at random moments, then the same command again: the same in the end.
+
+    FAULTS_SEED=7 FAULTS_KILLS=40 pytest -m faults tests/faults
+
+The moments are drawn by a seed; what they hit differs with the machine, which is the point.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+from conftest import make_speech
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
+
+from test_loop import SIMULATION, TEMPLATE, command, environment, recipe  # noqa: F401
+
+pytestmark = pytest.mark.faults
+
+SEED = int(os.environ.get("FAULTS_SEED", "1"))
+KILLS = int(os.environ.get("FAULTS_KILLS", "24"))
+# Clips of the pool, and about how many of them make a batch.
+CLIPS, BATCH = 120, 4
+# How long a command may take to come to the moment, in seconds.
+PATIENCE = 400
+
+
+@dataclass
+class Runs:
+    """A command that is killed and given again.
+
+    Attributes:
+        directory: The recipe's.
+        random: Draws the moments.
+        log: A line for every kill: what it hit.
+    """
+
+    directory: Path
+    random: random.Random
+    log: list[str] = field(default_factory=list)
+
+    def kill(self, words: list[str], moment: Callable[[], bool], delay: float, name: str) -> bool:
+        """Start, wait for ``moment`` and up to ``delay`` seconds more, and kill all of it.
+
+        Returns:
+            Whether it was killed: False if it had ended before.
+        """
+        number = self.random.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
+        delay *= self.random.random()
+        process = subprocess.Popen(
+            words, cwd=self.directory, env=environment(), start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        end = time.monotonic() + PATIENCE
+        while process.poll() is None and not moment():
+            assert time.monotonic() < end, name
+            time.sleep(0.01)
+        time.sleep(delay)
+        alive = process.poll() is None
+        while group_lives(process.pid):
+            os.killpg(process.pid, number)
+            process.poll()
+            time.sleep(0.05)
+        process.wait()
+        self.log.append(f"{name} {number.name} {'' if alive else '(had ended)'}")
+        return alive
+
+    def finish(self, words: list[str]) -> str:
+        """To its end, undisturbed."""
+        done = subprocess.run(
+            words, cwd=self.directory, env=environment(), capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, "\n".join(self.log) + done.stdout + done.stderr
+        return done.stdout
+
+
+def group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def contents(home: Path) -> dict[str, bytes]:
+    """Every file's bytes, but for logs, times, and what a kill left of a file half written."""
+    return {
+        str(path.relative_to(home)): path.read_bytes().replace(home.name.encode(), b"HOME")
+        for path in sorted(home.rglob("*"))
+        if path.is_file()
+        and path.suffix not in (".log", ".tmp", ".args")
+        and path.name != "run.json"
+    }
+
+
+@pytest.fixture
+def scoring_recipe(tmp_path: Path, model_files: Any) -> Path:
+    """A recipe whose pool takes a while to score, with its transcripts."""
+    directory = tmp_path / "recipes" / "corpus" / "asr1"
+    pool = directory / "data" / "pool"
+    pool.mkdir(parents=True)
+    for name in ("al.sh", "asr.sh", "cmd.sh", "path.sh", "utils", "scripts"):
+        (directory / name).symlink_to(TEMPLATE / name)
+    lines: dict[str, list[str]] = {"wav.scp": [], "utt2spk": [], "utt2dur": [], "text": []}
+    for i in range(CLIPS):
+        path, seconds = tmp_path / f"u{i:03}.wav", 0.4 + 0.01 * (i % 20)
+        soundfile.write(path, make_speech(seconds, seed=i), 8000)
+        cells = (str(path), f"s{i % 5}", f"{seconds:.3f}", "a b c")
+        for rows, cell in zip(lines.values(), cells, strict=True):
+            rows.append(f"u{i:03} {cell}\n")
+    for name, rows in lines.items():
+        (directory / "truth" if name == "text" else pool / name).write_text("".join(rows))
+    files = model_files("ctc_conformer")
+    (directory / "exp" / "asr_model").mkdir(parents=True)
+    for path in (files.config, files.checkpoint):
+        (directory / "exp" / "asr_model" / path.name).symlink_to(path)
+    tokens = directory / "data" / "token_list" / "char" / "tokens.txt"
+    tokens.parent.mkdir(parents=True)
+    tokens.write_text("<blank>\n<unk>\n<space>\na\nb\nc\nd\ne\n<sos/eos>\n")
+    return directory
+
+
+def scoring_command(tag: str, first: int, last: int) -> list[str]:
+    return [
+        *command("--stage", str(first), "--stop_stage", str(last), "--al_tag", tag),
+        *("--asr_exp", "exp/asr_model", "--inference_asr_model", "valid.loss.best.pth"),
+        *("--al_nj", "2", "--al_hyp_source", "ctc_sample", "--al_nbest", "30"),
+        *("--egl_mode", "exact", "--egl_batch_bins", str(BATCH * 4500)),
+        *("--al_score_args", "--log_level DEBUG", "--al_budget", "20utt", "--al_truth", "truth"),
+    ]
+
+
+def journal_lines(home: Path) -> int:
+    paths = home.glob("r1/score/logdir/output.*/journal.jsonl")
+    return sum(path.read_bytes().count(b"\n") for path in paths)
+
+
+def batches(home: Path, job: int) -> list[str]:
+    """The batches that a shard's last run began."""
+    log = home / "r1" / "score" / "logdir" / f"al_score.{job}.log"
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return [line.split("DEBUG: Scoring ")[1] for line in lines if "DEBUG: Scoring " in line]
+
+
+def moments(
+    home: Path, draw: random.Random
+) -> Iterator[tuple[int, Callable[[], bool], float, str]]:
+    """Where KILLS kills fall: stage, what to wait for, for how many seconds more, a name."""
+    logdir, at_once = home / "r1" / "score" / "logdir", lambda: True
+    scoring = KILLS // 3
+    yield 20, at_once, 6.0, "preparing"
+    for place in sorted(draw.sample(range(1, CLIPS), scoring)):
+        # From what is there already: a run may have come further than planned.
+        yield 20, lambda place=place: journal_lines(home) >= place, 0.2, f"scoring {place}"
+    whole = [logdir / f"output.{job}" / "scores.tsv" for job in (1, 2)]
+    for _ in range(KILLS // 6):
+        yield 20, lambda: all(p.exists() for p in whole), 3.0, "merging"
+    for i in range(KILLS - 1 - scoring - KILLS // 6):
+        yield 21 + i % 3, at_once, 5.0, f"stage {21 + i % 3}"
+
+
+def test_scoring_selecting_exporting_and_importing(scoring_recipe: Path) -> None:
+    draw = random.Random(SEED)
+    whole, killed = (scoring_recipe / "exp" / f"al_{tag}" for tag in ("whole0", "killed"))
+    runs = Runs(scoring_recipe, draw)
+    runs.finish(scoring_command("whole0", 20, 23))
+    begun: dict[int, set[str]] = {1: set(), 2: set()}
+
+    def look() -> None:
+        for job, before in begun.items():
+            now = batches(killed, job)
+            assert len(now) == len(set(now))
+            again = before & set(now)
+            assert len(again) <= 1, f"{runs.log}: done twice by one kill: {again}"
+            before |= set(now)
+
+    count, stage = 0, 20
+    for first, moment, delay, name in moments(killed, draw):
+        if first > stage:
+            runs.finish(scoring_command("killed", stage, first - 1))
+            look() if stage == 20 else None
+        stage = max(stage, first)
+        count += runs.kill(scoring_command("killed", first, 23), moment, delay, name)
+        look() if first == 20 else None
+    runs.finish(scoring_command("killed", 20, 23))
+    print(f"seed {SEED}: {count} kills: " + ", ".join(runs.log))
+    assert count >= 0.8 * KILLS
+    expected = contents(whole)
+    assert {"r1/score/logdir/output.1/journal.jsonl", "r1/labelled/text"} <= expected.keys()
+    assert contents(killed) == expected
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)
+
+
+def test_training(recipe: Path) -> None:  # noqa: F811
+    """Stages 24 and 25; one epoch, which ESPnet begins anew."""
+    draw = random.Random(SEED + 1)
+    runs = Runs(recipe, draw)
+    pool = ["--al_method", "confidence", "--al_budget", "4utt", "--al_truth", "truth"]
+    pool += ["--al_hyp_source", "ctc_sample", "--al_inference_asr_model", "1epoch.pth"]
+    whole, killed = (
+        command("--stage", "20", "--stop_stage", "25", "--al_tag", tag, *pool)
+        for tag in ("whole0", "killed")
+    )
+    runs.finish(whole)
+    home, expected = (recipe / "exp" / f"al_{tag}" for tag in ("killed", "whole0"))
+    logs = ("r1/asr_stats/logdir/stats.1.log", "r1/asr/train.log", "r1/asr/*/test/text")
+    for log, delay in zip(logs, (3.0, 6.0, 3.0), strict=True):
+        assert runs.kill(killed, lambda log=log: any(home.glob(log)), delay, log)
+    runs.finish(killed)
+    print(f"seed {SEED}: {', '.join(runs.log)}")
+    one, other = (weights(d / "r1" / "asr" / "1epoch.pth") for d in (home, expected))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    # Without the last column, the seconds of training.
+    curve, undisturbed = (
+        [row.rsplit("\t", 1)[0] for row in (d / "curve.tsv").read_text().splitlines()]
+        for d in (home, expected)
+    )
+    assert curve == undisturbed
+
+
+def test_a_simulation(recipe: Path) -> None:  # noqa: F811
+    draw = random.Random(SEED + 2)
+    runs = Runs(recipe, draw)
+    words = command(*SIMULATION)
+    runs.finish(words)
+    home = next((recipe / "exp").glob("al_*"))
+    curve = (home / "sim" / "curve.tsv").read_bytes()
+    shutil.rmtree(home)
+    cells = "sim/cells/*/*/*"
+    for log, delay in ((f"{cells}/r1/asr/train.log", 8.0), (f"{cells}/r2/stage20.log", 20.0)):
+        assert runs.kill(words, lambda log=log: any(home.glob(log)), delay, log)
+    runs.finish(words)
+    print(f"seed {SEED}: {', '.join(runs.log)}")
+    assert (home / "sim" / "curve.tsv").read_bytes() == curve

@@ -8,7 +8,7 @@ from pathlib import Path
 from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task
-from espnet_egl.tables import read_rows
+from espnet_egl.tables import number_in, read_rows
 
 
 def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> list[Task]:
@@ -22,11 +22,12 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
         DataError: A file is missing or lacks a selected utterance.
     """
     select_dir = Path(select_dir)
-    rows = read_rows(select_dir / "selection.tsv")
+    selection = select_dir / "selection.tsv"
+    rows = read_rows(selection, ("utterance", "seconds", "best_hypothesis"))
     drafts = defaultdict(list, {row["utterance"]: [row["best_hypothesis"]] for row in rows})
     if nbest_file is not None:
         selected, drafts = set(drafts), defaultdict(list)
-        for row in read_rows(nbest_file):
+        for row in read_rows(nbest_file, ("utterance", "text")):
             if row["utterance"] in selected:
                 drafts[row["utterance"]].append(row["text"])
     scp = next((p for n in ("wav.scp", "feats.scp") if (p := select_dir / n).exists()), None)
@@ -44,5 +45,6 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
         audio = recordings[recording]
         if not audio.endswith("|"):
             audio = str(Path(audio).absolute())
-        tasks.append(Task(uid, audio, start, end, float(row["seconds"]), tuple(drafts[uid])))
+        seconds = number_in(row, "seconds", selection)
+        tasks.append(Task(uid, audio, start, end, seconds, tuple(drafts[uid])))
     return tasks

@@ -9,7 +9,7 @@ from pathlib import Path
 from espnet_egl.data.kaldi import read_durations, read_table, subset_data_dir, write_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Answer
-from espnet_egl.tables import duration, one_line, read_rows, write_rows
+from espnet_egl.tables import duration, number_in, one_line, read_rows, write_rows
 
 RETURNED_COLUMNS = ("utterance", "state", "seconds", "reason", "detail")
 # Of a round's clips: all, those that a method chose, those that were drawn at random.
@@ -125,6 +125,8 @@ def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | P
         row["utterance"]: row["reason"]
         for row in read_rows(select_dir / "selection.tsv", ("utterance", "reason"))
     }
+    if missing := [uid for uid in durations if uid not in reasons]:
+        raise DataError(f"{select_dir / 'selection.tsv'} lacks '{missing[0]}'; run stage 21 again")
     rows = _rows(returns, durations, reasons)
     write_rows(output_dir / "returned.tsv", RETURNED_COLUMNS, rows)
     # Written last: a directory without it is not labelled yet.
@@ -163,9 +165,10 @@ def read_handled(directory: str | Path, part: str = "all") -> dict[str, float]:
     Raises:
         DataError: ``returned.tsv`` is missing or damaged.
     """
+    path = Path(directory) / "returned.tsv"
     return {
-        row["utterance"]: float(row["seconds"])
-        for row in read_rows(Path(directory) / "returned.tsv", RETURNED_COLUMNS[:4])
+        row["utterance"]: number_in(row, "seconds", path)
+        for row in read_rows(path, RETURNED_COLUMNS[:4])
         if row["state"] != "out"
         and part in ("all", "random" if row["reason"] == "random" else "chosen")
     }

@@ -13,7 +13,7 @@ import yaml
 
 from espnet_egl import compat
 from espnet_egl.data.kaldi import read_lines
-from espnet_egl.errors import CheckpointError, ConfigError, UnsupportedModelError
+from espnet_egl.errors import CheckpointError, ConfigError, EGLError, UnsupportedModelError
 from espnet_egl.files import read_yaml
 from espnet_egl.recognizer import Recognizer
 
@@ -98,8 +98,8 @@ def load_checkpoint(
         raise CheckpointError(f"{path}: cannot be loaded into this model: {e}") from e
     if broken:
         raise CheckpointError(
-            f"{path}: {len(broken)} of its weights are not finite, e.g. {min(broken)}: the training "
-            "diverged, or the file is damaged; take another checkpoint"
+            f"{path}: {len(broken)} of its weights are not finite, e.g. {min(broken)}: the "
+            "training diverged, or the file is damaged; take another checkpoint"
         )
     problems = [f"missing {k}" for k in result.missing_keys]
     problems += [f"unexpected {k}" for k in result.unexpected_keys]
@@ -167,6 +167,8 @@ def _build(options: dict[str, Any]) -> Any:
             raise UnsupportedModelError(f"--{key} cannot be combined with gradient lengths")
     try:
         return Speech2Text(**_fitted(options, train))
+    except EGLError:
+        raise
     except Exception as e:  # from assertions to type checks, whatever the options break
         raise ConfigError(
             f"ESPnet cannot make the model or its search: {type(e).__name__}: {e}"

@@ -75,8 +75,8 @@ def _check_size(path: Path, size: int, directory: Path) -> None:
     limit = min(UNPACKED_BYTES, shutil.disk_usage(there).free)
     if size > limit:
         raise ConfigError(
-            f"{path}: unpacked it is {size / 2**30:.1f} GiB, and {limit / 2**30:.1f} GiB are free or "
-            "allowed: not unpacked"
+            f"{path}: unpacked it is {size / 2**30:.1f} GiB, and {limit / 2**30:.1f} GiB are free "
+            "or allowed: not unpacked"
         )
 
 

@@ -128,13 +128,26 @@ def _read_samples(
 def is_cut_off(f: soundfile.SoundFile) -> bool:
     """Whether a file's header claims more audio than there is.
 
-    Formats that name no length, as MP3 or SPHERE in libsndfile's reading, do not tell.
+    Formats that name no length, as MP3, do not tell.
     """
+    if f.format == "NIST":
+        return _sphere_samples(f.name) > f.frames
     found = _CLAIM.search(f.extra_info)
     if found is not None:
         # Chunks of odd length have a byte behind them, which some leave out.
         return int(found[2]) + 1 < int(found[1]) < _UNKNOWN_LENGTH
     return _FRAME_COUNT.search(f.extra_info) is not None
+
+
+def _sphere_samples(source: Any) -> int:
+    """What the header of a SPHERE file claims, which libsndfile keeps to itself."""
+    if isinstance(source, io.BytesIO):
+        header = source.getvalue()[:1024]
+    else:
+        with Path(source).open("rb") as f:
+            header = f.read(1024)
+    found = re.search(rb"^sample_count -i (\d+)", header, re.M)
+    return int(found[1]) if found else 0
 
 
 def _run_pipe(command: str, allow_pipes: bool, timeout: float) -> io.BytesIO:

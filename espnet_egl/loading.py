@@ -13,7 +13,13 @@ import yaml
 
 from espnet_egl import compat
 from espnet_egl.data.kaldi import read_lines
-from espnet_egl.errors import CheckpointError, ConfigError, EGLError, UnsupportedModelError
+from espnet_egl.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    EGLError,
+    UnsupportedModelError,
+)
 from espnet_egl.files import read_yaml
 from espnet_egl.recognizer import Recognizer
 
@@ -197,8 +203,10 @@ def _fitted(options: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:
 
 def _token_list(token_list: list[str] | str) -> list[str]:
     if isinstance(token_list, str):
-        # As ESPnet reads it.
-        return [line.rstrip() for line in read_lines(token_list)]
+        try:
+            return [line.rstrip() for line in read_lines(token_list)]
+        except DataError as e:
+            raise ConfigError(str(e)) from e
     return list(token_list)
 
 

@@ -6,8 +6,10 @@ import shutil
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from espnet_egl.errors import ConfigError
+from espnet_egl.files import parse_yaml
 
 # What a packed file may come to: models of some gigabytes pass, an archive made to fill a disk not.
 UNPACKED_BYTES = 100 << 30
@@ -49,7 +51,8 @@ def _unpack_file(path: Path, directory: Path) -> dict[str, str]:
             for info in archive:
                 _check_name(path, archive.get_name_from_info(info))
                 size += _size(path, info)
-        _check_size(path, size, directory)
+            _check_size(path, size, directory)
+            _check_yaml(path, archive)
         found = pack_funcs.unpack(path, directory)
     except ConfigError:
         raise
@@ -78,6 +81,23 @@ def _check_size(path: Path, size: int, directory: Path) -> None:
             f"{path}: unpacked it is {size / 2**30:.1f} GiB, and {limit / 2**30:.1f} GiB are free "
             "or allowed: not unpacked"
         )
+
+
+def _check_yaml(path: Path, archive: Any) -> None:
+    """Read what ESPnet will read and rewrite, but within bounds.
+
+    Raises:
+        ConfigError: It is not yaml, or its anchors write out to more than fits memory.
+    """
+    wanted: set[Any] = set()
+    for info in archive:
+        if Path(name := archive.get_name_from_info(info)).name == "meta.yaml":
+            meta = parse_yaml(archive.extractfile(info).read(), f"{path}: {name}")
+            wanted = set(meta["yaml_files"].values())
+            break
+    for info in archive:
+        if (name := archive.get_name_from_info(info)) in wanted:
+            parse_yaml(archive.extractfile(info).read(), f"{path}: {name}")
 
 
 def _check_name(path: Path, name: str) -> None:

@@ -7,7 +7,6 @@ of the utterances, of a confidence are correct.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ import yaml
 
 from espnet_egl.data.kaldi import read_table, write_table
 from espnet_egl.errors import ConfigError, DataError
-from espnet_egl.files import write_lines
+from espnet_egl.files import read_manifest, read_yaml, write_lines
 from espnet_egl.tables import read_words, write_words
 
 logger = logging.getLogger(__name__)
@@ -180,15 +179,13 @@ class Calibration:
             ConfigError: It is missing, or no calibration.
         """
         try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            content = read_yaml(path)
             return cls(
                 _logistic(content["word"]),
                 None if content["utterance"] is None else _logistic(content["utterance"]),
                 dict(content["settings"]),
             )
-        except OSError as e:
-            raise ConfigError(f"{path}: cannot be read ({e.strerror})") from e
-        except (yaml.YAMLError, KeyError, TypeError, ValueError) as e:
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise ConfigError(f"{path}: not a calibration that al_calibrate wrote: {e}") from e
 
 
@@ -206,7 +203,7 @@ def _logistic(content: dict[str, Any]) -> Logistic:
 def confidence_settings(logdir: str | Path) -> dict[str, Any]:
     """What determines confidences, from a shard's manifest if it is still there."""
     for path in sorted(Path(logdir).glob("output.*/manifest.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_manifest(path.parent)
         names = ("posterior", MODEL)
         return {k: v for k, v in found.items() if k.startswith("confidence_") or k in names}
     return {}

@@ -157,6 +157,24 @@ def rnnt_loss(
     )
 
 
+def refuse_pickles() -> None:
+    """Let kaldiio, which ESPnet 202511 reads archives with, unpickle nothing.
+
+    It takes an entry that begins with ``PKL`` for a pickled object, which may run anything.
+    """
+    matio = sys.modules.get("kaldiio.matio")
+    if matio is not None:
+        vars(matio)["pickle"] = _NoPickle
+
+
+class _NoPickle:
+    """In the place of the module ``pickle``."""
+
+    @staticmethod
+    def load(*_: Any, **__: Any) -> Any:
+        raise ValueError("a pickled object stands in the archive: it is not loaded")
+
+
 def provide_rnnt_loss() -> None:
     """Let transducers load where warprnnt_pytorch, a compiled extra of ESPnet, is missing.
 

@@ -14,7 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from espnet_egl.errors import DataError, ManifestError, StorageError
+import yaml
+
+from espnet_egl.errors import ConfigError, DataError, ManifestError, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ ADVICE = {
     errno.EIO: "see that the disk it is on works",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
 }
+# What a yaml file may come to when its anchors are written out.
+YAML_NODES = 5_000_000
 
 
 @contextmanager
@@ -168,6 +172,58 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+class _BoundedLoader(yaml.SafeLoader):
+    """No objects of Python, and no anchors that write themselves out to more than fits memory."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """As PyYAML's, but bounded."""
+        node = super().get_single_node()
+        if node is not None and _written_out(node, {}) > YAML_NODES:
+            raise yaml.YAMLError("its anchors write out to more than fits memory")
+        return node
+
+
+def _written_out(node: yaml.Node, known: dict[int, float]) -> float:
+    """How many nodes are under ``node``, those behind anchors once for every use."""
+    if id(node) not in known:
+        known[id(node)] = float("inf")  # met again below itself, it has no end
+        parts: list[Any] = node.value if isinstance(node, yaml.CollectionNode) else []
+        nodes = [n for part in parts for n in (part if isinstance(part, tuple) else (part,))]
+        known[id(node)] = 1 + sum(_written_out(n, known) for n in nodes)
+    return known[id(node)]
+
+
+def parse_yaml(text: str | bytes, name: str | Path) -> Any:
+    """What a yaml text says: numbers, texts, lists and mappings, nothing else.
+
+    Args:
+        text: Yaml.
+        name: Where it is from, for messages.
+
+    Raises:
+        ConfigError: It is not yaml, or more than that.
+    """
+    try:
+        return yaml.load(text, _BoundedLoader)  # noqa: S506  # nosec B506
+    except Exception as e:  # yaml.YAMLError, and what its constructors make of bad numbers
+        raise ConfigError(f"{name}: not yaml: {e}") from e
+
+
+def read_yaml(path: str | Path) -> Any:
+    """What a yaml file says, see :func:`parse_yaml`.
+
+    Raises:
+        ConfigError: It cannot be read, or is not yaml.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read ({e.strerror})") from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path}: not UTF-8 ({e})") from e
+    return parse_yaml(text, path)
+
+
 def text_hash(text: str) -> str:
     """SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -214,9 +270,12 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
     """
     path = Path(directory) / "manifest.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as e:
         raise DataError(f"{path}: cannot be read ({e}); run the stage that makes it again") from e
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: no settings stand in it; run the stage that makes it again")
+    return found
 
 
 def check_directory(directory: str | Path, settings: dict[str, Any], advice: str) -> None:

@@ -12,7 +12,15 @@ import torch
 import yaml
 
 from espnet_egl import compat
-from espnet_egl.errors import CheckpointError, ConfigError, UnsupportedModelError
+from espnet_egl.data.kaldi import read_lines
+from espnet_egl.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    EGLError,
+    UnsupportedModelError,
+)
+from espnet_egl.files import read_yaml
 from espnet_egl.recognizer import Recognizer
 
 logger = logging.getLogger(__name__)
@@ -53,6 +61,8 @@ def load_recognizer(
     lm_file = options.pop("lm_file", None)
     if lm_file is not None and options["lm_train_config"] is None:
         raise ConfigError(f"--lm_file {lm_file} needs --lm_train_config, its config.yaml")
+    if options["lm_train_config"] is not None:
+        _check_vocabulary(train_config, options["lm_train_config"])
     speech2text = _build(options)
     load_checkpoint(speech2text.asr_model, model_file, device, strict)
     if lm_file is not None and options["lm_weight"] != 0.0:
@@ -81,15 +91,22 @@ def load_checkpoint(
     Raises:
         CheckpointError: It cannot be read, or does not fit.
     """
+    names = {name for name, _ in model.named_parameters()}
     try:
         states = torch.load(path, map_location=device, weights_only=True)
         for wrapper in ("module", "state_dict", "model"):
             if isinstance(states.get(wrapper), dict):
                 states = states[wrapper]
         states = {key.removeprefix(prefix): value for key, value in states.items()}
+        broken = [key for key in names & states.keys() if not bool(states[key].isfinite().all())]
         result = model.load_state_dict(states, strict=False)
     except Exception as e:  # a damaged file raises nearly anything
         raise CheckpointError(f"{path}: cannot be loaded into this model: {e}") from e
+    if broken:
+        raise CheckpointError(
+            f"{path}: {len(broken)} of its weights are not finite, e.g. {min(broken)}: the "
+            "training diverged, or the file is damaged; take another checkpoint"
+        )
     problems = [f"missing {k}" for k in result.missing_keys]
     problems += [f"unexpected {k}" for k in result.unexpected_keys]
     if problems:
@@ -126,11 +143,13 @@ def inference_options(config: str | Path | None, args: str) -> dict[str, Any]:
         )
 
     parser.error = refuse  # type: ignore[method-assign]
+    if config and not isinstance(read_yaml(config), dict):
+        raise ConfigError(f"{config}: must hold 'option: value' lines")
     try:
         words = [*(["--config", str(config)] if config else []), *shlex.split(args)]
         words += ["--output_dir", "unused", "--data_path_and_name_and_type", "unused,speech,sound"]
         given = vars(parser.parse_args(words))
-    except (ValueError, yaml.YAMLError) as e:
+    except (ValueError, TypeError, yaml.YAMLError) as e:
         refuse(str(e))
     known = inspect.signature(Speech2Text.__init__).parameters
     return {key: value for key, value in given.items() if key in known}
@@ -140,10 +159,7 @@ def _build(options: dict[str, Any]) -> Any:
     """Make Speech2Text with random weights."""
     from espnet2.bin.asr_inference import Speech2Text
 
-    try:
-        train = yaml.safe_load(Path(options["asr_train_config"]).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{options['asr_train_config']}: not yaml: {e}") from e
+    train = read_yaml(options["asr_train_config"])
     if not isinstance(train, dict) or "token_list" not in train:
         raise ConfigError(f"{options['asr_train_config']} is not a config.yaml of ESPnet's ASR")
     if str(train.get("preprocessor", "")).startswith("s2t"):
@@ -157,6 +173,8 @@ def _build(options: dict[str, Any]) -> Any:
             raise UnsupportedModelError(f"--{key} cannot be combined with gradient lengths")
     try:
         return Speech2Text(**_fitted(options, train))
+    except EGLError:
+        raise
     except Exception as e:  # from assertions to type checks, whatever the options break
         raise ConfigError(
             f"ESPnet cannot make the model or its search: {type(e).__name__}: {e}"
@@ -170,7 +188,7 @@ def _fitted(options: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:
     if ctc_weight in (0.0, 1.0) and options["ctc_weight"] != ctc_weight:
         logger.info(f"The model has one branch only: decoding with ctc_weight {ctc_weight}")
         options["ctc_weight"] = ctc_weight
-    vocabulary = _vocabulary_size(train["token_list"])
+    vocabulary = len(_token_list(train["token_list"]))
     if options["beam_size"] >= vocabulary:
         # ESPnet's search fails above the vocabulary's size and miscounts at it.
         logger.warning(f"beam_size {options['beam_size']} cut to {vocabulary - 1}, the vocabulary")
@@ -183,10 +201,31 @@ def _fitted(options: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _vocabulary_size(token_list: list[str] | str) -> int:
+def _token_list(token_list: list[str] | str) -> list[str]:
     if isinstance(token_list, str):
-        return len(Path(token_list).read_text(encoding="utf-8").splitlines())
-    return len(token_list)
+        try:
+            return [line.rstrip() for line in read_lines(token_list)]
+        except DataError as e:
+            raise ConfigError(str(e)) from e
+    return list(token_list)
+
+
+def _check_vocabulary(train_config: str | Path, lm_train_config: str | Path) -> None:
+    """Refuse a language model whose token 7 is another than the recogniser's."""
+    tokens = []
+    for path in (train_config, lm_train_config):
+        found = read_yaml(path)
+        if not isinstance(found, dict) or not found.get("token_list"):
+            raise ConfigError(
+                f"{path}: holds no token_list: not a config.yaml of ESPnet's training"
+            )
+        tokens.append(_token_list(found["token_list"]))
+    if tokens[0] != tokens[1]:
+        raise ConfigError(
+            f"{lm_train_config} has other tokens ({len(tokens[1])}) than {train_config} "
+            f"({len(tokens[0])}), or has them in another order: a language model needs the "
+            "recogniser's own"
+        )
 
 
 def _language_model(speech2text: Any) -> torch.nn.Module:

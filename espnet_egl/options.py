@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -20,7 +19,7 @@ from espnet2.utils.config_argparse import ArgumentParser as ESPnetArgumentParser
 from espnet2.utils.types import str2bool
 
 from espnet_egl.errors import ConfigError, EGLError
-from espnet_egl.files import explain
+from espnet_egl.files import explain, parse_yaml, read_yaml
 
 COMMANDS = (
     *("al_prepare", "al_score", "al_merge", "al_calibrate", "al_fit"),
@@ -55,9 +54,9 @@ class ArgumentParser(ESPnetArgumentParser):
 
     def _read_config(self, path: str) -> dict[str, Any]:
         try:
-            sections = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-            self.error(f"--config {path}: {e}")
+            sections = read_yaml(path) or {}
+        except ConfigError as e:
+            self.error(f"--config {e}")
         command = self.prog.removesuffix(".py")
         if not isinstance(sections, dict):
             self.error(f"--config {path}: must hold sections: {', '.join(COMMANDS)}")
@@ -170,11 +169,19 @@ def add_worth_arguments(parser: argparse.ArgumentParser) -> None:
 def yaml_dict(text: str) -> dict[str, Any]:
     """An option's value written as a yaml mapping, e.g. ``{my_method: {alpha: 2}}``."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as e:
-        raise argparse.ArgumentTypeError(f"not yaml: {e}") from e
+        value = parse_yaml(text, "this")
+    except ConfigError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"not a yaml mapping: {text}")
+    return value
+
+
+def positive(text: str) -> float:
+    """A number above zero, and below infinity."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above zero")
     return value
 
 

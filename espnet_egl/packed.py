@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import tarfile
+import zipfile
 from pathlib import Path
+from typing import Any
 
 from espnet_egl.errors import ConfigError
+from espnet_egl.files import parse_yaml
+
+# What a packed file may come to: models of some gigabytes pass, an archive made to fill a disk not.
+UNPACKED_BYTES = 100 << 30
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 
@@ -18,8 +26,9 @@ def unpack(model: str, directory: str | Path) -> dict[str, str]:
         directory: Where a packed file is unpacked; what it holds already is not unpacked again.
 
     Raises:
-        ConfigError: There is no such file or name; it is not packed as ESPnet does, or holds a file
-            outside of itself; or it is no model of speech recognition.
+        ConfigError: There is no such file or name; it is not packed as ESPnet does, holds a file
+            outside of itself or a link, or more than the disk; or it is no model of speech
+            recognition.
     """
     if model.endswith(SUFFIXES):
         found = _unpack_file(Path(model), Path(directory).absolute())
@@ -38,8 +47,12 @@ def _unpack_file(path: Path, directory: Path) -> dict[str, str]:
 
     try:
         with pack_funcs.Archiver(path) as archive:
+            size = 0
             for info in archive:
                 _check_name(path, archive.get_name_from_info(info))
+                size += _size(path, info)
+            _check_size(path, size, directory)
+            _check_yaml(path, archive)
         found = pack_funcs.unpack(path, directory)
     except ConfigError:
         raise
@@ -49,6 +62,42 @@ def _unpack_file(path: Path, directory: Path) -> dict[str, str]:
     for name in found.values():
         _check_name(path, name.removeprefix(f"{directory}/"))
     return found
+
+
+def _size(path: Path, info: zipfile.ZipInfo | tarfile.TarInfo) -> int:
+    """Of a file of the archive, unpacked."""
+    if isinstance(info, zipfile.ZipInfo):
+        return info.file_size
+    if not info.isfile() and not info.isdir():
+        raise ConfigError(f"{path}: '{info.name}' in it is a link or a device: not unpacked")
+    return info.size
+
+
+def _check_size(path: Path, size: int, directory: Path) -> None:
+    there = next(d for d in (directory, *directory.parents) if d.exists())
+    limit = min(UNPACKED_BYTES, shutil.disk_usage(there).free)
+    if size > limit:
+        raise ConfigError(
+            f"{path}: unpacked it is {size / 2**30:.1f} GiB, and {limit / 2**30:.1f} GiB are free "
+            "or allowed: not unpacked"
+        )
+
+
+def _check_yaml(path: Path, archive: Any) -> None:
+    """Read what ESPnet will read and rewrite, but within bounds.
+
+    Raises:
+        ConfigError: It is not yaml, or its anchors write out to more than fits memory.
+    """
+    wanted: set[Any] = set()
+    for info in archive:
+        if Path(name := archive.get_name_from_info(info)).name == "meta.yaml":
+            meta = parse_yaml(archive.extractfile(info).read(), f"{path}: {name}")
+            wanted = set(meta["yaml_files"].values())
+            break
+    for info in archive:
+        if (name := archive.get_name_from_info(info)) in wanted:
+            parse_yaml(archive.extractfile(info).read(), f"{path}: {name}")
 
 
 def _check_name(path: Path, name: str) -> None:

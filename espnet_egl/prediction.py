@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from espnet_egl.errors import ConfigError, DataError
+from espnet_egl.files import read_yaml
 from espnet_egl.tables import score_column
 
 if TYPE_CHECKING:
@@ -129,6 +129,18 @@ def _scale(values: np.ndarray) -> float:
     return float(np.median(positive)) if len(positive) else 1.0
 
 
+def read_temperature(path: str | Path | None) -> float:
+    """The temperature of ``fitted.yaml``.
+
+    Raises:
+        ConfigError: It is missing, or no number above zero.
+    """
+    found = read_fitted(path, "temperature")
+    if not isinstance(found, int | float) or not 0 < found < math.inf:
+        raise ConfigError(f"--fitted {path}: temperature is {found!r}; run al_fit again")
+    return float(found)
+
+
 def write_predictors(found: Mapping[str, Predictor]) -> dict[str, Any]:
     """For ``fitted.yaml``."""
     return {target: asdict(predictor) for target, predictor in found.items()}
@@ -144,10 +156,7 @@ def read_fitted(path: str | Path | None, key: str) -> Any:
         raise ConfigError(
             f"{key} is fitted to transcribed utterances: give al_fit's file, --fitted"
         )
-    try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise ConfigError(f"--fitted {path}: {e}") from e
+    found = read_yaml(path)
     if not isinstance(found, dict) or key not in found:
         raise ConfigError(f"--fitted {path}: holds no {key}; run al_fit again")
     return found[key]
@@ -162,7 +171,11 @@ def read_predictor(path: str | Path | None, target: str) -> Predictor:
     entry = read_fitted(path, target)
     try:
         predictor = Predictor(**entry)
-    except TypeError as e:
+        known = {name: [*map(float, values)] for name, values in predictor.features.items()}
+        numbers = [predictor.intercept, predictor.target_scale, *chain(*known.values())]
+        if not all(map(math.isfinite, numbers)) or {4} != {*map(len, known.values())}:
+            raise ValueError("every feature has four finite numbers")
+    except (TypeError, ValueError, AttributeError) as e:
         raise ConfigError(f"--fitted {path}: {target}: {e}") from e
     if not predictor.spearman > predictor.spearman_egl:
         raise ConfigError(

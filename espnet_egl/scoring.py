@@ -425,14 +425,14 @@ def _verified(
 def _verify(scorer: Scorer, utterances: Sequence[Utterance]) -> bool:
     """Let the engine compare its ways on the longest and the shortest of a batch."""
     assert scorer.engine is not None
-    batch = scorer.batches(utterances)[0]
-    try:
-        scorer.engine.verify(
-            [u.speech for u in (batch if len(batch) < 2 else batch[:: len(batch) - 1])]
-        )
-    except UtteranceError:
-        return False  # too short: another window will do
-    return True
+    for batch in scorer.batches(utterances):
+        ends = batch if len(batch) < 2 else batch[:: len(batch) - 1]
+        try:
+            scorer.engine.verify([u.speech for u in ends])
+        except UtteranceError:
+            continue  # too short, or not finite: another batch will do, or another window
+        return True
+    return False
 
 
 def _stop_after_failures(pending: Sequence[Any], last: Skipped) -> None:

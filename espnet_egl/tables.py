@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,14 +98,35 @@ def read_rows(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, s
             rows, names = list(reader), reader.fieldnames or ()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run the stage before this one") from None
+    except OSError as e:
+        raise DataError(f"{path}: cannot be read ({e.strerror})") from e
     except UnicodeDecodeError as e:
         raise DataError(f"{path}: not UTF-8 ({e})") from e
+    except csv.Error as e:
+        raise DataError(f"{path}: not a table: {e}") from e
     if missing := set(columns) - set(names):
         raise DataError(f"{path}:1: column {min(missing)} is missing")
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise DataError(f"{path}:{number}: not {len(names)} cells")
     return rows
+
+
+def number_in(row: Mapping[str, str], column: str, path: str | Path) -> float:
+    """A cell of :func:`read_rows` as a finite number.
+
+    Raises:
+        DataError: It is none.
+    """
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(
+            f"{path}: {column} of '{row.get('utterance', '')}' is {row[column]!r}, not a number"
+        )
+    return value
 
 
 def word_row(word: Word) -> list[str]:
@@ -132,6 +154,8 @@ def read_words(path: str | Path) -> list[list[str]]:
         lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
     except OSError as e:
         raise DataError(f"{path}: cannot be read ({e.strerror}); score again (stage 20)") from e
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path}: not UTF-8 ({e})") from e
     rows = [line.split(" ") for line in lines]
     for number, row in enumerate(rows, 1):
         try:
@@ -177,7 +201,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
         table = _read_tsv(path, text)
     except FileNotFoundError:
         raise DataError(f"{path}: no such score table; score the pool first (stage 20)") from None
-    except (ValueError, UnicodeDecodeError) as e:
+    except (OSError, ValueError, OverflowError) as e:
         raise DataError(f"{path}: not a score table: {e}") from e
     if missing := [c for c in BASE_COLUMNS if c not in table.columns]:
         raise DataError(f"{path}: not a score table: column {missing[0]} is missing")
@@ -204,7 +228,7 @@ def read_nbest(path: str | Path) -> pd.DataFrame:
     types = {"utterance": str, "rank": int, "log_prob": float, "text": str}
     try:
         table = _read_tsv(path, types)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, OverflowError) as e:
         raise DataError(f"{path}: not a table of hypotheses: {e}") from e
     if missing := [c for c in NBEST_COLUMNS if c not in table.columns]:
         raise DataError(f"{path}: not a table of hypotheses: column {missing[0]} is missing")

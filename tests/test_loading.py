@@ -122,7 +122,7 @@ def test_an_empty_decoding_option_is_refused(model_files: Any, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ({"token_list": "none.txt"}, r"No such file or directory: 'none\.txt'"),
+        ({"token_list": "none.txt"}, r"none\.txt: cannot be read"),
         ({"model_conf": {"ctc_weight": "half"}}, "could not convert string to float: 'half'"),
         ({"encoder_conf": {"output_size": "many"}}, 'TypeCheckError: argument "output_size"'),
     ],

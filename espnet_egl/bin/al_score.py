@@ -56,6 +56,18 @@ def get_parser() -> argparse.ArgumentParser:
         default=True,
         help="Run commands in wav.scp; false for lists from others",
     )
+    group.add_argument(
+        "--pipe_timeout",
+        type=options.positive,
+        default=300.0,
+        help="Seconds that such a command may take",
+    )
+    group.add_argument(
+        "--max_seconds",
+        type=options.positive,
+        default=120.0,
+        help="Longer clips are skipped as too_long: memory grows with the square of the duration",
+    )
 
     group = parser.add_argument_group("The model configuration related")
     group.add_argument("--asr_train_config", required=True, help="config.yaml of the training")
@@ -264,7 +276,7 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.loading import load_recognizer
-    from espnet_egl.prediction import read_fitted
+    from espnet_egl.prediction import read_temperature
     from espnet_egl.scoring import Scorer, score_pool
 
     if args.nbest < 1:
@@ -280,7 +292,7 @@ def score(args: argparse.Namespace) -> None:
         args.hyp_source, {"posterior": args.posterior, "size": args.nbest, "seed": args.seed}
     )
     if args.egl_temperature == "auto":
-        args.egl_temperature = float(read_fitted(args.fitted, "temperature"))
+        args.egl_temperature = read_temperature(args.fitted)
     if args.egl_temperature != 1 and args.hyp_source != "beam":
         raise ConfigError("--egl_temperature is for lists: samples are drawn at temperature 1")
     keys = list(read_table(args.key_file))
@@ -330,6 +342,8 @@ def score(args: argparse.Namespace) -> None:
         utt2dur=read_durations(args.utt2dur) if args.utt2dur else None,
         preprocess=recognizer.preprocess(),
         allow_pipes=args.allow_pipes,
+        pipe_timeout=args.pipe_timeout,
+        max_seconds=args.max_seconds,
     )
     summary = score_pool(
         pool,

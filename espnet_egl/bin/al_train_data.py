@@ -40,6 +40,12 @@ def get_parser() -> argparse.ArgumentParser:
         "--allow_pipes", type=options.str2bool, default=True, help="Run commands in wav.scp"
     )
     parser.add_argument(
+        "--pipe_timeout",
+        type=options.positive,
+        default=300.0,
+        help="Seconds that such a command may take",
+    )
+    parser.add_argument(
         "--model_dir", help="Where it is trained; one that holds a model of other data is refused"
     )
     parser.add_argument("--train_options", default="", help="Of that model, whatever they are")
@@ -76,6 +82,7 @@ def join(args: argparse.Namespace) -> None:
         args.allow_pipes,
         args.part,
         parse_factors(args.speed_perturb_factors),
+        args.pipe_timeout,
     )
     left_out = f", {skipped} left out, see skipped.tsv" if skipped else ""
     print(f"Training set {args.output_dir}: {seed} of the seed set, {added} labelled{left_out}")

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
+import os
+import re
+import selectors
+import signal
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +20,16 @@ import soundfile
 from espnet_egl.errors import UtteranceError
 from espnet_egl.files import atomic_open
 
+# Commands get so many seconds, as --pipe_timeout has it, and may write so many bytes.
+PIPE_TIMEOUT = 300.0
+PIPE_BYTES = 1 << 30
+
+# Where a file says how much audio it holds, libsndfile notes how much there is.
+_CLAIM = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.M)
+_FRAME_COUNT = re.compile(r"^\*\*\* Calculated frame count \d+ does not match", re.M)
+# Who writes to a pipe does not know yet, and claims as much as the field can say.
+_UNKNOWN_LENGTH = 0x7FFF0000
+
 
 def read_audio(
     rxfilename: str,
@@ -20,6 +37,8 @@ def read_audio(
     start: float = 0.0,
     end: float | None = None,
     allow_pipes: bool = True,
+    pipe_timeout: float = PIPE_TIMEOUT,
+    max_seconds: float = math.inf,
 ) -> tuple[np.ndarray, float]:
     """Read a waveform as ESPnet's recogniser expects it.
 
@@ -30,15 +49,18 @@ def read_audio(
         start: Where to begin, in seconds.
         end: Where to stop, in seconds; None for the end of the recording.
         allow_pipes: Whether commands are run.
+        pipe_timeout: How long a command may take, in seconds.
+        max_seconds: Longer clips are not read into memory.
 
     Returns:
         Waveform (samples,) in [-1, 1], float32, of the first channel (what ESPnet's front
         end keeps in inference), and its duration in seconds.
 
     Raises:
-        UtteranceError: It cannot be read, is empty, or holds values that are not finite.
+        UtteranceError: It cannot be read, is empty, cut off or too long, or holds values that
+            are not finite.
     """
-    wave, file_rate = _read(rxfilename, start, end, allow_pipes)
+    wave, file_rate = _read(rxfilename, start, end, allow_pipes, pipe_timeout, max_seconds)
     return _resample(wave, file_rate, rate), len(wave) / file_rate
 
 
@@ -61,6 +83,7 @@ def write_clip(
     start: float = 0.0,
     end: float | None = None,
     allow_pipes: bool = True,
+    pipe_timeout: float = PIPE_TIMEOUT,
 ) -> float:
     """Write one clip alone, its first channel at its own rate, as :func:`write_wave` does.
 
@@ -70,6 +93,7 @@ def write_clip(
         start: See there.
         end: See there.
         allow_pipes: See there.
+        pipe_timeout: See there.
 
     Returns:
         Seconds.
@@ -77,17 +101,26 @@ def write_clip(
     Raises:
         UtteranceError: As :func:`read_audio`.
     """
-    wave, rate = _read(rxfilename, start, end, allow_pipes)
+    wave, rate = _read(rxfilename, start, end, allow_pipes, pipe_timeout)
     write_wave(path, wave, rate)
     return len(wave) / rate
 
 
 def _read(
-    rxfilename: str, start: float, end: float | None, allow_pipes: bool
+    rxfilename: str,
+    start: float,
+    end: float | None,
+    allow_pipes: bool,
+    pipe_timeout: float,
+    max_seconds: float = math.inf,
 ) -> tuple[np.ndarray, int]:
-    source = _run_pipe(rxfilename[:-1], allow_pipes) if rxfilename.endswith("|") else rxfilename
+    source: Any = rxfilename
+    if rxfilename.endswith("|"):
+        source = _run_pipe(rxfilename[:-1], allow_pipes, pipe_timeout)
+    else:
+        check_is_file(rxfilename)
     try:
-        wave, file_rate = _read_samples(source, start, end)
+        wave, file_rate = _read_samples(source, rxfilename, start, end, max_seconds)
     except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as e:
         raise UtteranceError("unreadable_audio", f"{rxfilename}: {e}") from e
     if len(wave) == 0:
@@ -97,33 +130,151 @@ def _read(
     return wave, file_rate
 
 
-def _read_samples(source: Any, start: float, end: float | None) -> tuple[np.ndarray, int]:
+def check_is_file(path: str) -> None:
+    """Refuse what would wait for input instead of being read: ``-``, devices, named pipes.
+
+    Raises:
+        UtteranceError: It is no file.
+    """
+    try:
+        is_file = Path(path).is_file()
+    except (OSError, ValueError) as e:  # too long for a name, or a zero byte in it
+        raise UtteranceError("unreadable_audio", f"{path}: {e}") from e
+    if not is_file:
+        what = "not a file" if Path(path).exists() else "no such file"
+        raise UtteranceError("unreadable_audio", f"{path or 'no path is given'}: {what}")
+
+
+def _read_samples(
+    source: Any, name: str, start: float, end: float | None, max_seconds: float
+) -> tuple[np.ndarray, int]:
     with soundfile.SoundFile(source) as f:
         first = round(start * f.samplerate)
         last = f.frames if end is None else round(end * f.samplerate)
+        if (end is None or last > f.frames) and is_cut_off(f):
+            raise UtteranceError(
+                "truncated_audio", f"{name}: its header claims more than it holds; copy it again"
+            )
         # Kaldi forgives segments that overshoot by rounding, no more.
         if f.frames and (first >= f.frames or last > f.frames + f.samplerate // 2):
-            raise ValueError(
-                f"segment {start}-{end} s lies beyond the {f.frames / f.samplerate:.2f} s"
-                " of the recording"
+            raise UtteranceError(
+                "bad_segment",
+                f"{name}: segment {start}-{end} s lies beyond the "
+                f"{f.frames / f.samplerate:.2f} s of the recording",
+            )
+        count = min(last, f.frames) - first
+        if count > max_seconds * f.samplerate:
+            raise UtteranceError(
+                "too_long",
+                f"{name}: {count / f.samplerate:.1f} s, more than --max_seconds {max_seconds:g}; "
+                "cut it by a file segments",
             )
         f.seek(min(first, f.frames))
-        wave = f.read(min(last, f.frames) - first, dtype="float32", always_2d=True)
+        wave = f.read(count, dtype="float32", always_2d=True)
+        if len(wave) < count:
+            raise UtteranceError(
+                "truncated_audio",
+                f"{name}: {len(wave)} of {count} samples are there; copy it again",
+            )
         return wave[:, 0], f.samplerate
 
 
-def _run_pipe(command: str, allow_pipes: bool) -> io.BytesIO:
+def is_cut_off(f: soundfile.SoundFile) -> bool:
+    """Whether a file's header claims more audio than there is.
+
+    Formats that name no length, as MP3, do not tell.
+    """
+    if f.format == "NIST":
+        return _sphere_samples(f.name) > f.frames
+    found = _CLAIM.search(f.extra_info)
+    if found is not None:
+        # Chunks of odd length have a byte behind them, which some leave out.
+        return int(found[2]) + 1 < int(found[1]) < _UNKNOWN_LENGTH
+    return _FRAME_COUNT.search(f.extra_info) is not None
+
+
+def _sphere_samples(source: Any) -> int:
+    """What the header of a SPHERE file claims, which libsndfile keeps to itself."""
+    if isinstance(source, io.BytesIO):
+        header = source.getvalue()[:1024]
+    else:
+        with Path(source).open("rb") as f:
+            header = f.read(1024)
+    found = re.search(rb"^sample_count -i (\d+)", header, re.M)
+    return int(found[1]) if found else 0
+
+
+def _run_pipe(command: str, allow_pipes: bool, timeout: float) -> io.BytesIO:
+    """What a command writes; it and all it started are ended when its time is over."""
+    shown = f"'{command.strip()} |'"
     if not allow_pipes:
-        raise UtteranceError("pipe_not_allowed", f"'{command.strip()} |' was not run")
-    # A command in wav.scp is run by the shell: Kaldi's convention, and the user's own data.
-    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)  # noqa: S603
-    if done.returncode != 0:
-        message = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise UtteranceError(
-            "failed_pipe",
-            f"'{command.strip()} |' ended with {done.returncode}: {message[-1] if message else ''}",
+        raise UtteranceError("pipe_not_allowed", f"{shown} was not run")
+    with tempfile.TemporaryFile() as errors:
+        # A command in wav.scp is run by the shell: Kaldi's convention, and the user's own data.
+        process = subprocess.Popen(  # noqa: S603
+            ["bash", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
         )
-    return io.BytesIO(done.stdout)
+        try:
+            written = _read_until(process, time.monotonic() + timeout)
+        except TimeoutError:
+            raise UtteranceError(
+                "pipe_timeout", f"{shown} took more than --pipe_timeout {timeout:g} s"
+            ) from None
+        except OverflowError:
+            raise UtteranceError(
+                "failed_pipe", f"{shown} wrote more than {PIPE_BYTES >> 20} MiB"
+            ) from None
+        finally:
+            _end(process)
+        errors.seek(0)
+        last_line = (errors.read(1 << 16).decode("utf-8", "replace").strip().splitlines() or [""])[
+            -1
+        ]
+    if process.returncode != 0:
+        raise UtteranceError("failed_pipe", f"{shown} ended with {process.returncode}: {last_line}")
+    if not written:
+        raise UtteranceError("failed_pipe", f"{shown} wrote nothing: {last_line}")
+    return io.BytesIO(written)
+
+
+def _read_until(process: subprocess.Popen[bytes], deadline: float) -> bytes:
+    """All that it writes, once it has ended.
+
+    Raises:
+        TimeoutError: It has not by then.
+        OverflowError: It writes more than PIPE_BYTES.
+    """
+    assert process.stdout is not None
+    found = bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while selector.select(max(0.0, deadline - time.monotonic())):
+            block = os.read(process.stdout.fileno(), 1 << 16)
+            found += block
+            if len(found) > PIPE_BYTES:
+                raise OverflowError
+            if not block:
+                try:
+                    process.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    break
+                return bytes(found)
+            if time.monotonic() > deadline:
+                break
+    raise TimeoutError
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command that has not ended by itself, with everything of its session."""
+    assert process.stdout is not None
+    process.stdout.close()
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _resample(wave: np.ndarray, file_rate: int, rate: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,17 +19,22 @@ def read_table(path: str | Path) -> dict[str, str]:
         id -> value, in the order of the file.
 
     Raises:
-        DataError: The file is missing, not UTF-8, or has a line without an id or an id
-            twice; the message names the line.
+        DataError: The file is missing, not UTF-8, or has a zero byte, a line without an id,
+            an id with control characters or an id twice; the message names the line.
     """
     table: dict[str, str] = {}
     for number, line in enumerate(read_lines(path), 1):
         uid, _, value = line.partition(" ")
-        if not value or "\t" in uid or not uid:
+        if "\0" in line:
+            raise DataError(f"{path}:{number}: a zero byte is in it: not a text file, or damaged")
+        # As ESPnet splits it: at whatever Unicode takes for a space.
+        if not value or uid.split() != [uid]:
             parts = line.split(maxsplit=1)
             if not parts:
                 raise DataError(f"{path}:{number}: empty line; every line is '<id> <value>'")
             uid, value = parts if len(parts) == 2 else (parts[0], "")
+        if any(unicodedata.category(character) == "Cc" for character in uid):
+            raise DataError(f"{path}:{number}: the id {uid!r} has a control character in it")
         table[uid] = value.strip()
         if len(table) != number:
             raise DataError(f"{path}:{number}: '{uid}' stands twice; keep one of its lines")
@@ -36,13 +42,13 @@ def read_table(path: str | Path) -> dict[str, str]:
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
-    """The lines of a text, with their ends.
+    """The lines of a text, with their ends; without the byte order mark of some editors.
 
     Raises:
         DataError: It cannot be read, or is not UTF-8.
     """
     try:
-        with Path(path).open(encoding="utf-8") as f:
+        with Path(path).open(encoding="utf-8-sig") as f:
             yield from f
     except OSError as e:
         raise DataError(f"{path}: cannot be read ({e.strerror})") from e
@@ -139,8 +145,8 @@ def subset_data_dir(
     for name in ("feats_type", "audio_format", "feats_dim", "frame_shift"):
         if (source / name).exists():
             write_lines(target / name, [(source / name).read_text(encoding="utf-8").strip()])
-    if not (target / "utt2spk").exists():
-        write_table(target / "utt2spk", {uid: uid for uid in wanted})
+    known_speakers = read_table(target / "utt2spk") if (target / "utt2spk").exists() else {}
+    write_table(target / "utt2spk", {uid: known_speakers.get(uid) or uid for uid in wanted})
     write_spk2utt(target)
     write_table(target / "utt2dur", {uid: f"{durations[uid]:.3f}" for uid in wanted})
 
@@ -160,11 +166,7 @@ def read_ids(path: str | Path) -> list[str]:
     Raises:
         DataError: It cannot be read.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise DataError(f"{path}: cannot be read ({e})") from e
-    return [line.split()[0] for line in text.splitlines() if line.strip()]
+    return [line.split()[0] for line in read_lines(path) if line.strip()]
 
 
 def _utterance_file(directory: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_egl.data.audio import read_audio
+from espnet_egl import compat
+from espnet_egl.data.audio import PIPE_TIMEOUT, read_audio
 from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.errors import ConfigError, DataError, StorageError, UtteranceError
 from espnet_egl.types import Skipped, Utterance
@@ -30,6 +32,8 @@ class Pool(torch.utils.data.Dataset):
         utt2dur: Utterance id -> seconds, used for types that do not tell.
         preprocess: ESPnet's preprocessing for inference.
         allow_pipes: Whether commands in wav.scp are run.
+        pipe_timeout: How long such a command may take, in seconds; of the type ``sound``.
+        max_seconds: Longer clips are left out: memory grows with the square of the duration.
 
     Raises:
         ConfigError: ``data`` does not name ``speech`` once.
@@ -45,6 +49,8 @@ class Pool(torch.utils.data.Dataset):
         utt2dur: dict[str, float] | None = None,
         preprocess: Preprocess | None = None,
         allow_pipes: bool = True,
+        pipe_timeout: float = PIPE_TIMEOUT,
+        max_seconds: float = math.inf,
     ):
         if [name for _, name, _ in data] != ["speech"]:
             raise ConfigError(
@@ -57,6 +63,8 @@ class Pool(torch.utils.data.Dataset):
         self.utt2dur = utt2dur or {}
         self.preprocess = preprocess
         self.allow_pipes = allow_pipes
+        self.pipe_timeout = pipe_timeout
+        self.max_seconds = max_seconds
         self.segments = segments
         self._recordings = read_table(self.path)
         self._cuts = {} if segments is None else read_segments(segments)
@@ -79,13 +87,24 @@ class Pool(torch.utils.data.Dataset):
             raise UtteranceError(
                 "missing_recording", f"{self.segments}: '{recording}' is not in {self.path}"
             )
-        return read_audio(self._recordings[recording], self.rate, start, end, self.allow_pipes)
+        return read_audio(
+            self._recordings[recording],
+            self.rate,
+            start,
+            end,
+            self.allow_pipes,
+            self.pipe_timeout,
+            self.max_seconds,
+        )
 
     def _read_by_espnet(self, uid: str) -> tuple[np.ndarray, float]:
         assert self._dataset is not None
         source = self._recordings[uid]
         if not self.allow_pipes and "|" in source:
             raise UtteranceError("pipe_not_allowed", f"'{source}' was not run")
+        if source == "-":
+            raise UtteranceError("unreadable_audio", f"{self.path}: '-' is not a file")
+        compat.refuse_pickles()
         try:
             speech = self._dataset[uid][1]["speech"]
         except Exception as e:  # whatever ESPnet's many readers raise for one bad entry
@@ -99,7 +118,12 @@ class Pool(torch.utils.data.Dataset):
         # Features are taken to come every 10 ms where nothing tells the duration.
         is_sound = speech.ndim == 1 or self.type == "multi_columns_sound"
         guess = len(speech) / (self.rate if is_sound else 100)
-        return speech, self.utt2dur.get(uid, guess)
+        seconds = self.utt2dur.get(uid, guess)
+        if seconds > self.max_seconds:
+            raise UtteranceError(
+                "too_long", f"{seconds:.1f} s, more than --max_seconds {self.max_seconds:g}"
+            )
+        return speech, seconds
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -9,7 +9,7 @@ from pathlib import Path
 from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task
-from espnet_egl.tables import read_rows
+from espnet_egl.tables import number_in, read_rows
 
 
 def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> list[Task]:
@@ -23,15 +23,18 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
         DataError: A file is missing or lacks a selected utterance.
     """
     select_dir = Path(select_dir)
-    rows = read_rows(select_dir / "selection.tsv")
+    selection = select_dir / "selection.tsv"
+    rows = read_rows(selection, ("utterance", "seconds", "best_hypothesis"))
     drafts = defaultdict(list, {row["utterance"]: [row["best_hypothesis"]] for row in rows})
     probabilities = defaultdict(list)
     if nbest_file is not None:
         selected, drafts = set(drafts), defaultdict(list)
-        for row in read_rows(nbest_file):
+        for row in read_rows(nbest_file, ("utterance", "text", "log_prob")):
             if row["utterance"] in selected:
                 drafts[row["utterance"]].append(row["text"])
-                probabilities[row["utterance"]].append(math.exp(float(row["log_prob"])))
+                probabilities[row["utterance"]].append(
+                    math.exp(number_in(row, "log_prob", nbest_file))
+                )
     scp = next((p for n in ("wav.scp", "feats.scp") if (p := select_dir / n).exists()), None)
     if scp is None:
         raise DataError(f"{select_dir} has neither wav.scp nor feats.scp; run stage 21 again")
@@ -53,10 +56,10 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
                 audio=audio,
                 start=start,
                 end=end,
-                seconds=float(row["seconds"]),
+                seconds=number_in(row, "seconds", selection),
                 drafts=tuple(drafts[uid]),
                 probabilities=tuple(probabilities[uid]),
-                confidence=float(row["confidence"]) if "confidence" in row else None,
+                confidence=number_in(row, "confidence", selection) if "confidence" in row else None,
             )
         )
     return tasks

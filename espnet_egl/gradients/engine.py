@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from espnet_egl.errors import ConfigError, UnsupportedModelError
+from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.gradients.losses import (
     Combined,
     Cotangents,
@@ -266,6 +266,9 @@ class GradientEngine:
 
         Args:
             speech: One utterance or more, the longest first.
+
+        Raises:
+            UtteranceError: One has gradients that are not finite, and tells nothing.
         """
         tapped = self.above and isinstance(self.above_norms, TappedNorms)
         if tapped and not self._decoder_agrees(speech[0]):
@@ -291,6 +294,7 @@ class GradientEngine:
             for b, alone in enumerate(speech):
                 with self.encode([alone]) as batch:
                     norm, _ = batch.norms_of_noise([w[b : b + 1] for w in wanted])
+                _check_finite(norm)
                 if not torch.allclose(norm, together[b : b + 1], rtol=1e-3, atol=0.0):
                     return False
         finally:
@@ -305,6 +309,7 @@ class GradientEngine:
                 HiddenCotangents(self.recognizer, norms, alone, [first[:1], first[:2]]).own
                 for norms in (self.above_norms, AutogradNorms(self.above))
             )
+        _check_finite(plain)
         return torch.allclose(fast, plain, rtol=1e-3, atol=0.0)
 
     def count(self, energies: torch.Tensor) -> int:
@@ -498,6 +503,11 @@ class EncodedBatch:
         )
         lengths[list(left)], projected[list(left)] = found
         return lengths, projected
+
+
+def _check_finite(norms: torch.Tensor) -> None:
+    if not bool(norms.isfinite().all()):
+        raise UtteranceError("not_finite_score", "a gradient is not finite")
 
 
 def _enough(energies: torch.Tensor) -> int:

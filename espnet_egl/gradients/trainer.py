@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from espnet2.tasks.asr import ASRTask
 from espnet2.torch_utils.device_funcs import to_device
 from espnet2.train.trainer import Trainer
@@ -24,6 +23,7 @@ from espnet2.utils.types import str2bool
 
 from espnet_egl import compat
 from espnet_egl.errors import ConfigError
+from espnet_egl.files import read_yaml
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import squared_norm
 from espnet_egl.hypotheses.rescoring import has_ctc_alignment
@@ -210,15 +210,12 @@ class GradientLengthTask(ASRTask):
 
     @staticmethod
     def _read_config(path: str, parser: argparse.ArgumentParser) -> dict[str, Any]:
-        try:
-            found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-            raise ConfigError(f"--config {path}: {e}") from e
+        found = read_yaml(path)
         if not isinstance(found, dict):
             raise ConfigError(f"--config {path}: must hold 'option: value' lines")
         options = {key: value for key, value in found.items() if key not in NOT_OPTIONS}
         if unknown := options.keys() - {action.dest for action in parser._actions}:
-            raise ConfigError(f"--config {path}: unknown option '{min(unknown)}'")
+            raise ConfigError(f"--config {path}: unknown option '{min(map(str, unknown))}'")
         return options
 
     @classmethod

@@ -206,7 +206,8 @@ def read_curve(path: str | Path) -> list[Point]:
     path = Path(path)
     if not path.exists():
         return []
-    return [Point(**row) for row in read_rows(path, CURVE_COLUMNS)]
+    rows = read_rows(path, CURVE_COLUMNS)
+    return [Point(**{name: row[name] for name in CURVE_COLUMNS}) for row in rows]
 
 
 def add_points(path: str | Path, points: list[Point]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from espnet_egl.data.kaldi import read_durations, read_table, subset_data_dir, write_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Answer
-from espnet_egl.tables import duration, one_line, read_rows, write_rows
+from espnet_egl.tables import duration, number_in, one_line, read_rows, write_rows
 
 RETURNED_COLUMNS = ("utterance", "state", "seconds", "reason", "annotator_seconds", "detail")
 # Of a round's clips: all, those that a method chose, those that were drawn at random.
@@ -133,6 +133,8 @@ def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | P
         row["utterance"]: row["reason"]
         for row in read_rows(select_dir / "selection.tsv", ("utterance", "reason"))
     }
+    if missing := [uid for uid in durations if uid not in reasons]:
+        raise DataError(f"{select_dir / 'selection.tsv'} lacks '{missing[0]}'; run stage 21 again")
     rows = _rows(returns, durations, reasons)
     write_rows(output_dir / "returned.tsv", RETURNED_COLUMNS, rows)
     # Written last: a directory without it is not labelled yet.
@@ -173,7 +175,10 @@ def read_handled(directory: str | Path, part: str = "all") -> dict[str, float]:
         DataError: ``returned.tsv`` is missing or damaged.
     """
     rows = _rows_of(directory, part, RETURNED_COLUMNS[:4])
-    return {row["utterance"]: float(row["seconds"]) for row in rows if row["state"] != "out"}
+    path = Path(directory) / "returned.tsv"
+    return {
+        row["utterance"]: number_in(row, "seconds", path) for row in rows if row["state"] != "out"
+    }
 
 
 def read_worked(directory: str | Path, part: str = "all") -> float:
@@ -192,7 +197,10 @@ def read_worked(directory: str | Path, part: str = "all") -> float:
             f"{Path(directory) / 'returned.tsv'} does not tell how long annotators worked on "
             f"'{unknown[0]['utterance']}': leave out --price_per_annotator_hour"
         )
-    return sum(float(row["annotator_seconds"] or 0) for row in rows)
+    path = Path(directory) / "returned.tsv"
+    return sum(
+        number_in(row, "annotator_seconds", path) for row in rows if row["annotator_seconds"]
+    )
 
 
 def _rows_of(directory: str | Path, part: str, columns: Sequence[str]) -> list[dict[str, str]]:

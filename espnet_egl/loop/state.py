@@ -12,7 +12,7 @@ from typing import Any
 
 from espnet_egl.files import read_manifest
 from espnet_egl.loop.curve import read_curve
-from espnet_egl.tables import duration, read_rows
+from espnet_egl.tables import duration, number_in, read_rows
 
 NEXT = {
     "nothing": "stage 20: score the pool",
@@ -70,12 +70,13 @@ def describe_round(path: Path, curve: Path, number: int) -> dict[str, Any]:
 
 def _selection(path: Path, tag: str) -> dict[str, Any]:
     made_with = read_manifest(path / f"select{tag}")
-    rows = read_rows(path / f"select{tag}" / "selection.tsv")
+    selection = path / f"select{tag}" / "selection.tsv"
+    rows = read_rows(selection, ("utterance", "seconds"))
     found: dict[str, Any] = {
-        "method": made_with["method"],
-        "budget": made_with["budget"],
+        "method": made_with.get("method"),
+        "budget": made_with.get("budget"),
         "clips": len(rows),
-        "audio": duration(sum(float(row["seconds"]) for row in rows)),
+        "audio": duration(sum(number_in(row, "seconds", selection) for row in rows)),
     }
     if (path / f"labelled{tag}" / "text").exists():
         back = read_rows(path / f"labelled{tag}" / "returned.tsv")

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import soundfile
 
-from espnet_egl.data.audio import change_speed, read_audio, write_wave
+from espnet_egl.data.audio import (
+    PIPE_TIMEOUT,
+    change_speed,
+    check_is_file,
+    is_cut_off,
+    read_audio,
+    write_wave,
+)
 from espnet_egl.data.kaldi import read_segments, read_table, write_spk2utt, write_table
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.files import safe_name, write_lines
@@ -26,6 +33,7 @@ def join_sets(
     allow_pipes: bool = True,
     part: str = "all",
     speed_factors: Sequence[float] = (1.0,),
+    pipe_timeout: float = PIPE_TIMEOUT,
 ) -> tuple[int, int, int]:
     """Write a training set as ESPnet's stage 4 leaves one.
 
@@ -43,13 +51,14 @@ def join_sets(
         part: Of what is labelled: one of :data:`.returns.PARTS`.
         speed_factors: Of speed perturbation, as the seed set has it: every labelled clip is added
             once for each, at another speed than 1 as ``sp<factor>-<utterance>``, Kaldi's manner.
+        pipe_timeout: How long such a command may take, in seconds.
 
     Returns:
         How many utterances are of the seed set, how many labelled ones were added, and how
         many of these were left out, listed in ``skipped.tsv``.
 
     Raises:
-        DataError: A set is no such directory, or two share an utterance.
+        DataError: A set is no such directory, a table of it lacks an utterance, or two share one.
     """
     output_dir = Path(output_dir)
     names = ("wav.scp", "text", "utt2spk")
@@ -60,6 +69,9 @@ def join_sets(
         texts = {u: text for u, text in read_table(directory / "text").items() if u in wanted}
         speakers = read_table(directory / "utt2spk")
         clips = _clips(directory)
+        for name, table in (("wav.scp", clips), ("utt2spk", speakers)):
+            if missing := texts.keys() - table.keys():
+                raise DataError(f"{directory / name} lacks '{min(missing)}' of text: add it")
         wanted_speeds = [(uid, factor) for uid in sorted(texts) for factor in speed_factors]
         for original, factor in progress(wanted_speeds, len(wanted_speeds)):
             prefix = "" if factor == 1 else f"sp{factor:g}-"
@@ -71,7 +83,7 @@ def join_sets(
             try:
                 name = safe_name(uid, (uid, clip, rate))
                 path = output_dir / "audio" / f"{name}.flac"
-                audio = _audio(clip, path, rate, allow_pipes, factor)
+                audio = _audio(clip, path, rate, allow_pipes, factor, pipe_timeout)
                 _check_duration(audio[1], min_seconds, max_seconds)
             except UtteranceError as e:
                 skipped.append((uid, e.reason, e.detail))
@@ -162,19 +174,24 @@ def _clips(directory: Path) -> dict[str, Clip]:
     recordings = read_table(directory / "wav.scp")
     if not (directory / "segments").exists():
         return {uid: (source, 0.0, None) for uid, source in recordings.items()}
+    segments = read_segments(directory / "segments")
+    if missing := {recording for recording, _, _ in segments.values()} - recordings.keys():
+        raise DataError(f"{directory / 'wav.scp'} lacks '{min(missing)}' of segments: add it")
     return {
         uid: (recordings[recording], start, end)
-        for uid, (recording, start, end) in read_segments(directory / "segments").items()
+        for uid, (recording, start, end) in segments.items()
     }
 
 
-def _audio(clip: Clip, path: Path, rate: int, allow_pipes: bool, speed: float) -> tuple[str, float]:
+def _audio(
+    clip: Clip, path: Path, rate: int, allow_pipes: bool, speed: float, pipe_timeout: float
+) -> tuple[str, float]:
     """A file of the model's sampling rate with the clip alone, and its seconds."""
     source, start, end = clip
     as_it_is = speed == 1 and end is None and not source.endswith("|")
     if as_it_is and (seconds := _ready(source, rate)):
         return source, seconds
-    speech, seconds = read_audio(source, rate, start, end, allow_pipes)
+    speech, seconds = read_audio(source, rate, start, end, allow_pipes, pipe_timeout)
     if speed != 1:
         speech, seconds = change_speed(speech, rate, speed), seconds / speed
     write_wave(path, speech, rate)
@@ -184,10 +201,12 @@ def _audio(clip: Clip, path: Path, rate: int, allow_pipes: bool, speed: float) -
 def _ready(source: str, rate: int) -> float | None:
     """The seconds of a file that ESPnet can read as it is; None for others."""
     try:
-        info = soundfile.info(source)
-    except soundfile.LibsndfileError:
+        check_is_file(source)
+        with soundfile.SoundFile(source) as f:
+            as_wanted = (f.samplerate, f.channels) == (rate, 1) and not is_cut_off(f)
+            return f.frames / rate if as_wanted else None
+    except (soundfile.LibsndfileError, TypeError, UtteranceError):
         return None
-    return info.frames / rate if (info.samplerate, info.channels) == (rate, 1) else None
 
 
 def _check_duration(seconds: float, shortest: float, longest: float) -> None:

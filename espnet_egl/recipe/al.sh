@@ -28,7 +28,8 @@ al_config=          # Config for all al_* commands, e.g. conf/al.yaml.
 al_nbest=           # Hypotheses an utterance at most.
 al_hyp_source=      # Where hypotheses come from.
 al_posterior=       # Whose P(transcript | audio) weighs them: auto, ctc, attention, ...
-al_score_args=      # Other arguments for al_score, e.g., "--allow_pipes false".
+al_allow_pipes=     # Whether commands in the pool's wav.scp are run.
+al_score_args=      # Other arguments for al_score, e.g., "--vad true".
 al_select_args=     # Other arguments for al_select.
 al_oracle_text=     # Transcripts of the pool, for the oracles true_gl and true_wer.
 al_format=          # What the annotators get: tsv, csv, label_studio, ...
@@ -101,6 +102,8 @@ Options:
     --al_hyp_source    # Where hypotheses come from: beam, or ctc_sample, which needs no search
                        # (default: al_score's, beam).
     --al_posterior     # Whose P(transcript | audio) weighs them (default: al_score's, auto).
+    --al_allow_pipes   # false: no command in a wav.scp of the pool, or of what is selected from it, is run
+                       # by any stage from 20 on: for lists from others (default: the commands', true).
     --al_score_args    # Other arguments for al_score (default="${al_score_args}").
     --al_select_args   # Other arguments for al_select (default="${al_select_args}").
     --al_oracle_text   # Transcripts of the pool, for the methods true_gl and true_wer: to see what could
@@ -229,6 +232,8 @@ fi
     echo "$0: expected \"true\" or \"false\": --al_calibrate ${al_calibrate}" 1>&2; exit 2; }
 [[ "${al_train_from}" =~ ^(scratch|last)$ ]] || {
     echo "$0: expected \"scratch\" or \"last\": --al_train_from ${al_train_from}" 1>&2; exit 2; }
+[[ "${al_allow_pipes:-true}" =~ ^(true|false)$ ]] || {
+    echo "$0: expected \"true\" or \"false\": --al_allow_pipes ${al_allow_pipes}" 1>&2; exit 2; }
 [[ "${al_gpu}" =~ ^(true|false)$ ]] || {
     echo "$0: expected \"true\" or \"false\": --al_gpu ${al_gpu}" 1>&2; exit 2; }
 
@@ -420,6 +425,7 @@ al_score_data() {
         --asr_train_config "${asr_exp}/config.yaml" \
         --asr_model_file "${asr_exp}/${inference_asr_model}" \
         --inference_args="${al_inference_args}" \
+        ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} \
         ${_opts[@]+"${_opts[@]}"} "$@" > "${_logdir}/al_score.args"
     # shellcheck disable=SC2086
     ${_cmd} --gpu "${_ngpu}" JOB=1:"${_nj}" "${_logdir}"/al_score.JOB.log \
@@ -440,6 +446,11 @@ al_score_data() {
 al_state() {
     ${python} -m espnet_egl.bin.al_state --al_dir "${al_dir}" --output_file "${al_dir}/state.yaml" > /dev/null
 }
+
+
+# Whether commands in wav.scp are run, for every command that reads audio.
+al_pipe_opts=()
+[ -n "${al_allow_pipes}" ] && al_pipe_opts=(--allow_pipes "${al_allow_pipes}")
 
 
 # The model of a part of what is labelled.
@@ -470,7 +481,7 @@ al_train() {
         --model_dir "${_exp}" --train_options "${al_train_from} ${asr_args} ${_train_args}" \
         --speed_perturb_factors "${speed_perturb_factors:-}" \
         --fs "${fs}" --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
-        ${al_config_opts[@]+"${al_config_opts[@]}"}
+        ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_config_opts[@]+"${al_config_opts[@]}"}
     if [ -e "${_exp}/train_seconds" ]; then
         # Entered once more, ESPnet may train on.
         log "${_exp} is trained already"

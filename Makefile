@@ -55,7 +55,7 @@ integration: $(VENV)/.installed
 # that has it already.
 label-studio: $(VENV)/.installed
 	python3 -m pip install --quiet -e '.[label_studio]'
-	EGL_LABEL_STUDIO=$(LABEL_STUDIO) python3 -m pytest -m integration tests/integration/test_label_studio.py
+	EGL_LABEL_STUDIO=$(LABEL_STUDIO) python3 -m pytest -m integration tests/integration/test_real_label_studio.py
 
 check: $(VENV)/.installed
 	ruff check .

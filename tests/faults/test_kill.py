@@ -157,10 +157,17 @@ def batches(home: Path, job: int) -> list[str]:
     return [line.split("DEBUG: Scoring ")[1] for line in lines if "DEBUG: Scoring " in line]
 
 
-def moments(
-    home: Path, draw: random.Random
-) -> Iterator[tuple[int, Callable[[], bool], float, str]]:
-    """Where KILLS kills fall: stage, what to wait for, for how many seconds more, a name."""
+Moment = tuple[int, Callable[[], bool], float, str]
+
+
+def moments(home: Path, draw: random.Random, seconds: dict[int, float]) -> Iterator[Moment]:
+    """Where kills fall: stage, what to wait for, for how many seconds more, a name.
+
+    Args:
+        home: The directory of active learning.
+        draw: Random numbers.
+        seconds: Stage -> how long it takes undisturbed.
+    """
     logdir, at_once = home / "r1" / "score" / "logdir", lambda: True
     scoring = KILLS // 3
     yield 20, at_once, 6.0, "preparing"

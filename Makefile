@@ -3,7 +3,8 @@
 # make fsdd   the same as the demo on real speech: FSDD=DIR make fsdd
 # make bench  the gradient engine against the definition and against training: FSDD=DIR make bench
 # make integration  stages 1-26 in a genuine recipe: ESPNET_ROOT=DIR make integration
-# make check  ruff, mypy and shellcheck
+# make fuzz   parsers against made-up and damaged files, FUZZ_SECONDS (30) for each
+# make check  ruff, mypy, bandit, shellcheck, and pip-audit where it can be reached
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard tests/integration/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test integration fsdd bench check clean
+.PHONY: demo test integration fsdd bench fuzz check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -20,8 +21,8 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd bench test integration check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd bench test integration check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench fuzz test integration check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench fuzz test integration check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -43,10 +44,15 @@ integration: $(VENV)/.installed
 	python3 -m pip install --quiet kaldiio
 	ESPNET_ROOT=$(abspath $(ESPNET_ROOT)) python3 -m pytest -m integration tests/integration tests/espnet3
 
+fuzz: $(VENV)/.installed
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),30) python3 -m pytest -q tests/fuzz
+
 check: $(VENV)/.installed
 	ruff check .
 	ruff format --check .
 	mypy
+	bandit --quiet --configfile pyproject.toml --recursive espnet_egl
+	.ci/audit.py
 	shellcheck -x --source-path=recipes/TEMPLATE/asr1 $(SHELL_SCRIPTS)
 
 clean:

@@ -5,7 +5,8 @@
 # make integration  stages 1-26 in a genuine recipe: ESPNET_ROOT=DIR make integration; and Label Studio
 # make label-studio  stages 22 and 23 with a real Label Studio, installed for it
 # make faults  kill stages 20-26 at random moments and see that nothing is lost
-# make check  ruff, mypy and shellcheck
+# make fuzz   parsers against made-up and damaged files, FUZZ_SECONDS (30) for each
+# make check  ruff, mypy, bandit, shellcheck, and pip-audit where it can be reached
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run bench/example_report.sh $(wildcard tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test faults integration label-studio fsdd bench check clean
+.PHONY: demo test faults fuzz integration label-studio fsdd bench check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -25,8 +26,8 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd bench test faults integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd bench test faults integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench test faults fuzz integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench test faults fuzz integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -57,10 +58,15 @@ label-studio: $(VENV)/.installed
 	python3 -m pip install --quiet -e '.[label_studio]'
 	EGL_LABEL_STUDIO=$(LABEL_STUDIO) python3 -m pytest -m integration tests/integration/test_real_label_studio.py
 
+fuzz: $(VENV)/.installed
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),30) python3 -m pytest -q tests/fuzz
+
 check: $(VENV)/.installed
 	ruff check .
 	ruff format --check .
 	mypy
+	bandit --quiet --configfile pyproject.toml --recursive espnet_egl
+	.ci/audit.py
 	shellcheck -x --source-path=recipes/TEMPLATE/asr1 $(SHELL_SCRIPTS)
 
 clean:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def test_help_tells_both_kinds_of_options(recipe: Path) -> None:
         (("--asr_konfig", "x"), "invalid option --asr_konfig"),
         (("--stage", "twenty"), "are numbers, not 'twenty'"),
         (("--al_gpu", "maybe", "--stage", "20"), 'expected "true" or "false": --al_gpu'),
+        (("--al_allow_pipes", "no", "--stage", "20"), 'expected "true" or "false": --al_allow'),
         (("--al_budget",), "--al_budget needs a value"),
         (("--al_budget=2utt", "--stage", "20"), "write '--al_budget 2utt' for --al_budget=2utt"),
         (("--stage", "20"), "no pool: neither dump/raw/pool nor data/pool"),
@@ -206,6 +208,31 @@ def test_what_a_shell_would_read_stays_out_of_its_sight(pool_recipe: Path) -> No
     assert done.returncode != 0
     assert "egl_params: " in done.stdout
     assert "Choose another --al_tag or --al_round" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("stage", "command", "allowed"),
+    [("20", "al_score", "false"), ("24", "al_train_data", "false"), ("20", "al_score", "")],
+)
+def test_one_option_keeps_commands_from_every_reader_of_audio(
+    pool_recipe: Path, stage: str, command: str, allowed: str
+) -> None:
+    """What reads audio is told; here it ends before it reads any."""
+    python = pool_recipe / "python.sh"
+    python.write_text(
+        '#!/bin/bash\n[[ "$2" = *.al_score || "$2" = *.al_train_data ]] || exec python3 "$@"\n'
+        'for word in "$@"; do\n'
+        '    if [ "${word}" != "${word#@}" ]; then cat "${word#@}"; else echo "${word}"; fi\n'
+        "done > words\nexit 3\n"
+    )
+    python.chmod(0o755)
+    options = [*OPTIONS, "--python", "./python.sh", "--stage", stage, "--al_nj", "1"]
+    options += ["--al_allow_pipes", allowed] if allowed else []
+    assert run(pool_recipe, "./run.sh", *options).returncode != 0
+    words = (pool_recipe / "words").read_text().splitlines()
+    assert f"espnet_egl.bin.{command}" in words
+    told = [b for a, b in pairwise(words) if a == "--allow_pipes"]
+    assert told == ([allowed] if allowed else [])
 
 
 @pytest.mark.slow

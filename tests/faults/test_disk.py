@@ -27,7 +27,8 @@ def command(files: Any, pool_dir: Path, score_dir: Path) -> list[str]:
         *(sys.executable, "-m", "espnet_egl.bin.al_score", "--num_workers", "0"),
         *("--data_path_and_name_and_type", f"{pool_dir}/wav.scp,speech,sound"),
         *("--asr_train_config", str(files.config), "--asr_model_file", str(files.checkpoint)),
-        *("--hyp_source", "ctc_sample", "--nbest", "20", "--egl_batch_bins", "1"),
+        *("--hyp_source", "ctc_sample", "--nbest", "50", "--egl_batch_bins", "1"),
+        *("--write_nbest", "50"),
         *("--key_file", f"{logdir}/keys.1.scp", "--output_dir", f"{logdir}/output.1"),
     ]
 
@@ -80,10 +81,10 @@ def test_a_limit_on_file_sizes(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 16 kB, in memory."""
+    """A file system of 20 kB, in memory."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20k", "tmpfs", str(disk)]
     if run(mount).returncode != 0:
         pytest.skip("mounting is not permitted")
     yield disk
@@ -95,7 +96,7 @@ def test_a_full_disk_then_a_read_only_one(
     model_files: Any, pool_dir: Path, small_disk: Path, undisturbed: dict[str, bytes]
 ) -> None:
     words = command(model_files("ctc_conformer"), pool_dir, small_disk)
-    # Keys and manifest take 4 kB each, the journal what is left.
+    # The split's three files and the manifest take 4 kB each, the journal what is left.
     refused(run(words), str(small_disk), "No space left on device", "make room")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     refused(run(words), str(small_disk), "Read-only file system", "mount it for writing")

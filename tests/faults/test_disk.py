@@ -16,6 +16,8 @@ import pytest
 
 from espnet_egl.bin import al_merge, al_prepare
 
+pytestmark = pytest.mark.faults
+
 TABLES = ("journal.jsonl", "scores.tsv", "skipped.tsv", "nbest.tsv", "words.ctm", "verified.tsv")
 
 
@@ -61,7 +63,6 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in last
 
 
-@pytest.mark.slow
 def test_a_limit_on_file_sizes(
     model_files: Any, pool_dir: Path, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
@@ -91,7 +92,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-@pytest.mark.slow
 def test_a_full_disk_then_a_read_only_one(
     model_files: Any, pool_dir: Path, small_disk: Path, undisturbed: dict[str, bytes]
 ) -> None:
@@ -105,7 +105,6 @@ def test_a_full_disk_then_a_read_only_one(
     assert result(small_disk) == undisturbed
 
 
-@pytest.mark.slow
 def test_sigterm(
     model_files: Any, pool_dir: Path, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:

@@ -16,6 +16,8 @@ import pytest
 
 from espnet_egl.bin import al_merge, al_prepare
 
+pytestmark = pytest.mark.faults
+
 TABLES = ("journal.jsonl", "scores.tsv", "skipped.tsv", "nbest.tsv", "words.ctm", "verified.tsv")
 
 
@@ -27,7 +29,8 @@ def command(files: Any, pool_dir: Path, score_dir: Path) -> list[str]:
         *(sys.executable, "-m", "espnet_egl.bin.al_score", "--num_workers", "0"),
         *("--data_path_and_name_and_type", f"{pool_dir}/wav.scp,speech,sound"),
         *("--asr_train_config", str(files.config), "--asr_model_file", str(files.checkpoint)),
-        *("--hyp_source", "ctc_sample", "--nbest", "20", "--egl_batch_bins", "1"),
+        *("--hyp_source", "ctc_sample", "--nbest", "50", "--egl_batch_bins", "1"),
+        *("--write_nbest", "50"),
         *("--key_file", f"{logdir}/keys.1.scp", "--output_dir", f"{logdir}/output.1"),
     ]
 
@@ -60,7 +63,6 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in last
 
 
-@pytest.mark.slow
 def test_a_limit_on_file_sizes(
     model_files: Any, pool_dir: Path, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
@@ -80,22 +82,21 @@ def test_a_limit_on_file_sizes(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 16 kB, in memory."""
+    """A file system of 20 kB, in memory."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20k", "tmpfs", str(disk)]
     if run(mount).returncode != 0:
         pytest.skip("mounting is not permitted")
     yield disk
     subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-@pytest.mark.slow
 def test_a_full_disk_then_a_read_only_one(
     model_files: Any, pool_dir: Path, small_disk: Path, undisturbed: dict[str, bytes]
 ) -> None:
     words = command(model_files("ctc_conformer"), pool_dir, small_disk)
-    # Keys and manifest take 4 kB each, the journal what is left.
+    # The split's three files and the manifest take 4 kB each, the journal what is left.
     refused(run(words), str(small_disk), "No space left on device", "make room")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     refused(run(words), str(small_disk), "Read-only file system", "mount it for writing")
@@ -104,7 +105,6 @@ def test_a_full_disk_then_a_read_only_one(
     assert result(small_disk) == undisturbed
 
 
-@pytest.mark.slow
 def test_sigterm(
     model_files: Any, pool_dir: Path, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:

@@ -46,5 +46,5 @@ def read(path: str | Path) -> np.ndarray:
     """
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as e:
+    except Exception as e:  # NumPy reads a header as Python's words, and raises as Python does
         raise DataError(f"{path}: not an array of numbers ({e}); score the pool again") from e

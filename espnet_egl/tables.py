@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -174,14 +175,21 @@ def _read_tsv(path: str | Path, types: Mapping[str, type]) -> pd.DataFrame:
     """A table that was written by :func:`write_rows`: no quotes, no missing values."""
     import pandas as pd
 
-    return pd.read_csv(
-        path,
-        sep="\t",
-        quoting=csv.QUOTE_NONE,
-        keep_default_na=False,
-        dtype=dict(types),
-        encoding="utf-8",
-    )
+    with warnings.catch_warnings():
+        # Of rows with more cells than the header pandas would make other columns, or drop some.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(
+                path,
+                sep="\t",
+                quoting=csv.QUOTE_NONE,
+                keep_default_na=False,
+                index_col=False,
+                dtype=dict(types),
+                encoding="utf-8",
+            )
+        except pd.errors.ParserWarning as e:
+            raise ValueError(e) from e
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from defusedxml import DefusedXmlException, ElementTree
 
 from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.exchange import Task, needs
@@ -58,8 +59,8 @@ class Project:
         self.title: str = found.title
         self.address = f"{self.url}/projects/{self.number}"
         try:
-            names = {element.get("name") for element in ET.fromstring(found.label_config)}  # noqa: S314
-        except ET.ParseError:
+            names = {element.get("name") for element in ElementTree.fromstring(found.label_config)}
+        except (ElementTree.ParseError, DefusedXmlException):
             names = set()
         if missing := CONTROLS - names:
             raise DataError(

@@ -109,9 +109,12 @@ def parse_rate(text: str) -> int:
     import humanfriendly
 
     try:
-        return humanfriendly.parse_size(text)
-    except humanfriendly.InvalidSize as e:
-        raise ConfigError(f"--fs {text}: write it as 16k or 16000") from e
+        rate = humanfriendly.parse_size(text)
+    except (humanfriendly.InvalidSize, ValueError, OverflowError):
+        rate = 0
+    if rate <= 0:
+        raise ConfigError(f"--fs {text}: write it as 16k or 16000")
+    return rate
 
 
 def parse_factors(text: str) -> tuple[float, ...]:

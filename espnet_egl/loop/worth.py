@@ -121,7 +121,7 @@ def read_points(path: str | Path, test_set: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=str)
+        table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=str, index_col=False)
         table = table[table["test_set"] == test_set].copy()
         for name in ("seed", "round", "utterances", "hours", "cost", "wer"):
             table[name] = pd.to_numeric(table[name])

@@ -139,6 +139,13 @@ CASES = [
         DataError,
         ":3: hypotheses of 'b' is",
     ),
+    Case(
+        "scores_wide",
+        f"{SCORES}\na\t1\t2\t3\t0.5\t0.5\tx\t0.5\t7\n",
+        read_scores,
+        DataError,
+        "not a score table",
+    ),
     Case("scores_binary", bytes(range(256)), read_scores, DataError, "not a score table"),
     Case("nbest_empty", "", read_nbest, DataError, "not a table of hypotheses"),
     Case("nbest_words", "utterance\trank\tlog_prob\ttext\na\tx\ty\tz\n", read_nbest, DataError),

@@ -102,7 +102,7 @@ def test_what_is_no_better_than_egl_is_refused(tmp_path: Path) -> None:
     [
         ("true_wer: {}", "holds no true_gl"),
         ("[1, 2]", "holds no true_gl"),
-        ("{", "fitted.yaml: while parsing"),
+        ("{", "fitted.yaml: not yaml: while parsing"),
         ("true_gl: {weights: 1}", "fitted.yaml: true_gl"),
     ],
 )

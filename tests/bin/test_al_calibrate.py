@@ -79,6 +79,7 @@ def test_the_confidence_follows_its_options(
     # Whether or not the method is asked for.
     assert found[1] == found[2]
     command = score_command(files, pool_dir, tmp_path / "plain" / "logdir")
+    command += ["--output_dir", str(tmp_path / "other")]
     with pytest.raises(SystemExit):
         al_score.main([*command, "--confidence_measure", "gibbs", "--confidence_alpha", "5"])
     assert "Gibbs' entropy takes exponents" in capsys.readouterr().err

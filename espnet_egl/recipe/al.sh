@@ -573,7 +573,7 @@ al_report() {
     # shellcheck disable=SC2086
     ${python} -m espnet_egl.bin.al_report ${_opts[@]+"${_opts[@]}"} "$@" --output_dir "${_dir}/report" \
         --data_dir "${al_data}" --fs "${fs}" ${al_seed_opts[@]+"${al_seed_opts[@]}"} \
-        --command="${_command% }" ${al_report_lang:+--report_lang "${al_report_lang}"} \
+        --command="${_command% }" ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_report_lang:+--report_lang "${al_report_lang}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_report_args}
 }
 
@@ -743,7 +743,7 @@ if [ "${al_stage}" -le 22 ] && [ "${al_stop_stage}" -ge 22 ]; then
         --select_dir "${al_select_dir}" \
         --nbest_file "${al_score_dir}/nbest.tsv" \
         --output_dir "${al_annotate_dir}" \
-        ${al_format:+--format "${al_format}"} \
+        ${al_format:+--format "${al_format}"} ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_export_args}
 fi
 

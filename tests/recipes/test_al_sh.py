@@ -212,7 +212,12 @@ def test_what_a_shell_would_read_stays_out_of_its_sight(pool_recipe: Path) -> No
 
 @pytest.mark.parametrize(
     ("stage", "command", "allowed"),
-    [("20", "al_score", "false"), ("24", "al_train_data", "false"), ("20", "al_score", "")],
+    [
+        ("20", "al_score", "false"),
+        ("22", "al_export", "false"),
+        ("24", "al_train_data", "false"),
+        ("20", "al_score", ""),
+    ],
 )
 def test_one_option_keeps_commands_from_every_reader_of_audio(
     pool_recipe: Path, stage: str, command: str, allowed: str
@@ -220,7 +225,7 @@ def test_one_option_keeps_commands_from_every_reader_of_audio(
     """What reads audio is told; here it ends before it reads any."""
     python = pool_recipe / "python.sh"
     python.write_text(
-        '#!/bin/bash\n[[ "$2" = *.al_score || "$2" = *.al_train_data ]] || exec python3 "$@"\n'
+        '#!/bin/bash\n[[ "$2" =~ al_(score|export|train_data)$ ]] || exec python3 "$@"\n'
         'for word in "$@"; do\n'
         '    if [ "${word}" != "${word#@}" ]; then cat "${word#@}"; else echo "${word}"; fi\n'
         "done > words\nexit 3\n"

@@ -96,7 +96,7 @@ def test_a_dry_run_says_what_would_be_used(recipe: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     said = {line[:16].rstrip(): line[16:] for line in done.stdout.splitlines()}
-    assert said["model"] == "exp/asr_small/valid.acc.ave.pth (not there yet)"
+    assert said["model"] == "exp/asr_small/valid.loss.best.pth (not there yet)"
     assert said["seed set"] == "dump/raw/train (not there yet)"
     assert said["pool"] == "data/pool (not there yet)"
     assert said["jobs"] == "3 by run.pl"

@@ -77,8 +77,8 @@ def test_unreadable_audio_is_left_out_and_transcripts_are_compared(tmp_path: Pat
     states = ["labelled", "not_speech", "out", "out", "out"]
     write_rows(
         labelled / "returned.tsv",
-        ("utterance", "state", "seconds", "reason", "detail"),
-        [[uid, state, "1", "", ""] for uid, state in zip(uids, states, strict=True)],
+        ("utterance", "state", "seconds", "reason", "annotator_seconds", "detail"),
+        [[uid, state, "1", "", "", ""] for uid, state in zip(uids, states, strict=True)],
     )
     suspects = made.home / "gradient_length.tsv"
     write_rows(

@@ -213,7 +213,7 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
         Calibration.fit(scores, tmp_path / "text")
     for content in ("", "[1]", "word: {slope: a}", "a: ["):
         (tmp_path / "c.yaml").write_text(content)
-        with pytest.raises(ConfigError, match="not a calibration|not yaml"):
+        with pytest.raises(ConfigError, match=r"not a calibration|not yaml"):
             Calibration.load(tmp_path / "c.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
         Calibration.load(tmp_path / "none.yaml")

@@ -54,7 +54,7 @@ setup(
         "elan": ["pympi-ling>=1.70"],
         "espnet3": ["espnet[train]>=202611"],  # what ESPnet3 trains with: Lightning, Dask
         # Not in dev: it wants an OpenCV that wants NumPy below 2.3.
-        "label_studio": ["label-studio-sdk>=2.1.2,<3"],
+        "label-studio": ["label-studio-sdk>=2.1.2,<3"],
         "lhotse": ["lhotse>=1.30"],
         "textgrid": ["praatio>=6.2"],
         "dev": [

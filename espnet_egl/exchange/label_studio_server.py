@@ -45,7 +45,7 @@ class Project:
     """
 
     def __init__(self, url: str, name: str, make_with: str | None = None):
-        with needs("label_studio"):
+        with needs("label-studio"):
             from label_studio_sdk import LabelStudio
         if not os.environ.get(KEY):
             raise ConfigError(f"{KEY} is not set: {HOW_TO_GET_ONE}")

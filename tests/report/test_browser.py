@@ -67,6 +67,8 @@ def ranks(page: Any) -> list[int]:
 
 
 def test_rows_are_sorted_filtered_and_searched(open_page: Any, index: Path) -> None:
+    from playwright.sync_api import expect
+
     page = open_page(index)
     assert ranks(page) == list(range(1, 26))
     head = page.locator("#table-clips thead th").first
@@ -74,21 +76,24 @@ def test_rows_are_sorted_filtered_and_searched(open_page: Any, index: Path) -> N
     button.focus()
     for direction in ("ascending", "descending"):
         page.keyboard.press("Enter")
-        assert head.get_attribute("aria-sort") == direction
+        # The page may sort a moment later.
+        expect(head).to_have_attribute("aria-sort", direction, timeout=30000)
     assert ranks(page)[:3] == [30, 29, 28]
     speaker = page.locator(".filters label", has_text="speaker").first.locator("select")
     speaker.select_option(label="spk1")
+    expect(page.locator(ROWS)).not_to_have_count(25, timeout=30000)
     shown = page.locator(ROWS).all_inner_texts()
     assert 0 < len(shown) < 25
     assert all("spk1" in text for text in shown)
     speaker.select_option(label="all")
     search = page.locator(".records[data-source=clips] .dt-search input")
     search.fill("東京")
+    expect(page.locator(f"{ROWS} .texts").first).to_contain_text("東京", timeout=30000)
     found = page.locator(f"{ROWS} .texts").all_inner_texts()
     assert found
     assert all("東京" in text for text in found)
     search.fill("onerror=alert(1)> &")
-    assert page.locator(ROWS).count() == 5
+    expect(page.locator(ROWS)).to_have_count(5, timeout=30000)
     page.locator(".records[data-source=clips] .filters select").last.select_option("0 asc")
     assert ranks(page) == sorted(ranks(page))
 

@@ -256,7 +256,9 @@ def fit_power_law(hours: np.ndarray, wer: np.ndarray, seed_hours: float) -> Powe
     Raises:
         DataError: Fewer than three sizes: nothing can be told from them.
     """
-    from scipy.optimize import curve_fit
+    import warnings
+
+    from scipy.optimize import OptimizeWarning, curve_fit
 
     if len(np.unique(hours)) < LEAST_SIZES:
         raise DataError("a learning curve needs three sizes at least to be continued")
@@ -267,7 +269,12 @@ def fit_power_law(hours: np.ndarray, wer: np.ndarray, seed_hours: float) -> Powe
     start = (0.5 * wer.min(), wer.max() - 0.5 * wer.min(), 0.5)
     bounds = ([0, 0, 0.01], [wer.max(), 100 + wer.max() * 2, 10])
     try:
-        (floor, scale, exponent), _ = curve_fit(law, hours, wer, start, bounds=bounds, maxfev=10000)
+        with warnings.catch_warnings():
+            # Of the covariance, which few points do not tell and nobody reads here.
+            warnings.simplefilter("ignore", OptimizeWarning)
+            (floor, scale, exponent), _ = curve_fit(
+                law, hours, wer, start, bounds=bounds, maxfev=10000
+            )
     except (ValueError, RuntimeError) as e:
         raise DataError(f"no power law fits the learning curve: {e}") from e
     return PowerLaw(seed_hours, floor, scale * seed_hours**exponent, exponent)

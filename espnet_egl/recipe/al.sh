@@ -352,7 +352,11 @@ if "${al_dry_run}"; then
     _cmd="${decode_cmd}"
     "${al_gpu}" && _cmd="${cuda_cmd}"
     al_line "jobs" "${al_nj:-${inference_nj}} by ${_cmd}"
-    al_line "method, budget" "${al_method:-egl}, ${al_budget:-20%} (of ${al_config:-no config} where it says otherwise)"
+    _note=
+    if [ -n "${al_config}" ] && { [ -z "${al_method}" ] || [ -z "${al_budget}" ]; }; then
+        _note=" (what is not given: as ${al_config} has it)"
+    fi
+    al_line "method, budget" "${al_method:-egl}, ${al_budget:-20%}${_note}"
     al_line "scores" "${al_score_dir}"
     al_line "selection" "${al_select_dir}"
     al_line "annotators get" "${al_annotate_dir}"

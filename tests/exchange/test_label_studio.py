@@ -211,7 +211,7 @@ def test_a_server_needs_its_project_its_library_and_a_key(monkeypatch: pytest.Mo
     with pytest.raises(ConfigError, match="give both --ls_url and --ls_project"):
         LabelStudio(url="http://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "label_studio_sdk", None)
-    with pytest.raises(ConfigError, match=r"pip install 'espnet_egl\[label_studio\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'espnet_egl\[label-studio\]'"):
         Project("http://127.0.0.1:9", "x")
 
 

@@ -22,6 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, default=1, help="In which a budget is spent")
     parser.add_argument("--seeds", type=int, default=5, help="How often with other random numbers")
+    parser.add_argument("--first_seed", type=int, default=0, help="The first of them")
     parser.add_argument("--nj", type=int, default=1, help="Cells at a time")
     parser.add_argument("--tag", default="", help="Stands after the methods' names in curve.tsv")
     parser.add_argument(
@@ -43,7 +44,7 @@ def simulate(args: argparse.Namespace) -> None:
 
     if args.rounds < 1 or args.nj < 1:
         raise ConfigError("--rounds and --nj must be at least 1")
-    cells = plan(args.methods, args.budgets, args.seeds)
+    cells = plan(args.methods, args.budgets, args.seeds, args.first_seed)
     output_dir = Path(args.output_dir)
     settings = {
         "truth_sha256": file_hash(args.truth),
@@ -75,7 +76,8 @@ def simulate(args: argparse.Namespace) -> None:
 def _determining(command: Sequence[str]) -> list[str]:
     """A command without what may change between two runs of a simulation."""
     free = {"--stage", "--stop_stage", "--nj", "--inference_nj", "--al_nj", "--al_simulate"}
-    free |= {"--al_methods", "--al_budgets", "--al_seeds", "--al_simulate_nj", "--al_worth_args"}
+    free |= {"--al_methods", "--al_budgets", "--al_simulate_nj", "--al_worth_args"}
+    free |= {"--al_seeds", "--al_first_seed"}
     values = {i + 1 for i, word in enumerate(command) if word in free}
     return [w for i, w in enumerate(command) if w not in free and i not in values]
 

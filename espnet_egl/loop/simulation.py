@@ -137,7 +137,9 @@ class Simulation:
             raise DataError(f"stages {first}-{last} failed, log: {log}\n{end}")
 
 
-def plan(methods: Sequence[str], budgets: Sequence[str], seeds: int) -> list[Cell]:
+def plan(
+    methods: Sequence[str], budgets: Sequence[str], seeds: int, first_seed: int = 0
+) -> list[Cell]:
     """Every cell, seed by seed: cut short, a simulation has whole comparisons.
 
     Raises:
@@ -146,9 +148,10 @@ def plan(methods: Sequence[str], budgets: Sequence[str], seeds: int) -> list[Cel
     for kind, values in (("method", methods), ("budget", budgets)):
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"give every {kind} once, and at least one")
-    if seeds < 1:
-        raise ConfigError("--seeds must be at least 1")
-    return [Cell(m, b, s) for s, b, m in itertools.product(range(seeds), budgets, methods)]
+    if seeds < 1 or first_seed < 0:
+        raise ConfigError("--seeds must be at least 1, and --first_seed at least 0")
+    numbers = range(first_seed, first_seed + seeds)
+    return [Cell(m, b, s) for s, b, m in itertools.product(numbers, budgets, methods)]
 
 
 def run_all(simulation: Simulation, cells: Sequence[Cell], nj: int) -> list[tuple[Cell, str]]:
@@ -183,8 +186,9 @@ def write_curve(simulation: Simulation, cells: Sequence[Cell]) -> None:
 
 def _points(simulation: Simulation, cells: Sequence[Cell]) -> set[Point]:
     found: set[Point] = set()
+    first = str(min(cell.seed for cell in cells))
     for cell in cells:
         path = simulation.directory / "cells" / cell.path / "curve.tsv"
         # The seed model is one point, whatever cell it was decoded for.
-        found.update(p for p in read_curve(path) if p.round != "0" or p.seed == "0")
+        found.update(p for p in read_curve(path) if p.round != "0" or p.seed == first)
     return found

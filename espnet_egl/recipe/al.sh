@@ -53,6 +53,7 @@ al_methods="random egl confidence"  # What is compared.
 al_budgets="5% 10% 20% 40%"         # At which sizes.
 al_rounds=1         # In how many rounds a budget is spent.
 al_seeds=5          # How often, with other random numbers.
+al_first_seed=0     # The first of them.
 al_simulate_nj=1    # Simulated trainings at a time.
 al_simulate_tag=    # Stands after the methods' names in the learning curve.
 al_nj=              # The number of scoring jobs (default: inference_nj).
@@ -143,6 +144,7 @@ Options:
     --al_budgets       # At which sizes (default="${al_budgets}").
     --al_rounds        # In how many rounds a budget is spent (default="${al_rounds}").
     --al_seeds         # How often, with other random numbers (default="${al_seeds}").
+    --al_first_seed    # The first of them: more of a simulation elsewhere (default="${al_first_seed}").
     --al_simulate_nj   # Simulated trainings at a time (default="${al_simulate_nj}").
     --al_simulate_tag  # Stands after the methods' names in curve.tsv (default="${al_simulate_tag}").
     --al_nj            # The number of scoring jobs (default: inference_nj).
@@ -599,7 +601,8 @@ if "${al_simulate}"; then
     done
     # shellcheck disable=SC2086
     ${python} -m espnet_egl.bin.al_simulate "${_opts[@]}" \
-        --methods ${al_methods} --budgets ${al_budgets} --seeds "${al_seeds}" --rounds "${al_rounds}" \
+        --methods ${al_methods} --budgets ${al_budgets} --seeds "${al_seeds}" --first_seed "${al_first_seed}" \
+        --rounds "${al_rounds}" \
         --nj "${al_simulate_nj}" --truth "${al_truth}" --score_dir "${al_sim_dir}/scored/r1/score" \
         --output_dir "${al_sim_dir}" ${al_simulate_tag:+--tag "_${al_simulate_tag}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
@@ -611,7 +614,7 @@ if "${al_simulate}"; then
     done
     read -r _budget _ <<< "${al_budgets//\%/pct}"
     al_report "${al_sim_dir}" "${al_sim_dir}/scored/r1/score" \
-        "${al_sim_dir}/cells/${_method}/${_budget}/seed0/r1/select" --simulated true
+        "${al_sim_dir}/cells/${_method}/${_budget}/seed${al_first_seed}/r1/select" --simulated true
     exit 0
 fi
 

@@ -27,7 +27,14 @@ from conftest import make_speech
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 
-from test_loop import SIMULATION, TEMPLATE, command, environment, recipe  # noqa: F401
+from test_loop import (  # noqa: F401 - fixtures
+    SIMULATION,
+    TEMPLATE,
+    command,
+    environment,
+    recipe,
+    untrained,
+)
 
 pytestmark = pytest.mark.faults
 

@@ -38,3 +38,9 @@ def test_a_plan_goes_seed_by_seed() -> None:
     assert [cell.seed for cell in cells] == [0] * 4 + [1] * 4
     with pytest.raises(ConfigError, match="once"):
         plan(["egl", "egl"], ["5%"], 1)
+
+
+def test_seeds_are_numbered_from_the_first() -> None:
+    assert [cell.seed for cell in plan(["egl"], ["5%"], 2, first_seed=3)] == [3, 4]
+    with pytest.raises(ConfigError, match="--first_seed at least 0"):
+        plan(["egl"], ["5%"], 1, first_seed=-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,10 @@ def hand_over(
     tmp_path: Path,
     title: str,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> Iterator[Callable[..., Team]]:
-    """Stage 22; nothing it writes holds the key."""
+    """Stage 22; nothing that is written or logged from here on holds the key."""
+    caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", server.key)
 
     def run(*options: str) -> Team:
@@ -106,6 +109,9 @@ def hand_over(
     yield run
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or server.key.encode() not in path.read_bytes(), path
+    said = "".join(r.getMessage() for w in ("setup", "call") for r in caplog.get_records(w))
+    assert "HTTP Request" in said
+    assert server.key not in said
 
 
 @pytest.fixture

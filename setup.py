@@ -52,7 +52,8 @@ setup(
     extras_require={
         "demo": ["espeakng-loader>=0.2"],
         "elan": ["pympi-ling>=1.70"],
-        "espnet3": ["espnet[train]>=202611"],  # what ESPnet3 trains with: Lightning, Dask
+        # What ESPnet3 trains with: Lightning, Dask. It wants Python 3.12.
+        "espnet3": ["espnet[train]>=202611; python_version >= '3.12'"],
         # Not in dev: it wants an OpenCV that wants NumPy below 2.3.
         "label-studio": ["label-studio-sdk>=2.1.2,<3"],
         "lhotse": ["lhotse>=1.30"],

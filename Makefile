@@ -50,7 +50,7 @@ faults: $(VENV)/.installed
 
 # In a checkout of ESPnet, or a git repository of it: make integration ESPNET_ROOT=DIR
 integration: $(VENV)/.installed
-	python3 -m pip install --quiet kaldiio -e '.[espnet3,label-studio]'
+	python3 -m pip install --quiet kaldiio resampy -e '.[espnet3,label-studio]'
 	EGL_LABEL_STUDIO=$(LABEL_STUDIO) ESPNET_ROOT=$(abspath $(ESPNET_ROOT)) python3 -m pytest -m integration tests/integration tests/espnet3
 
 # LABEL_STUDIO_PYTHON names the Python that runs it (default: python3), LABEL_STUDIO_VENV an environment

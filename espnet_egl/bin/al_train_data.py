@@ -29,6 +29,11 @@ def get_parser() -> argparse.ArgumentParser:
         help="Of what is labelled: all, what a method chose, or what was drawn at random",
     )
     parser.add_argument("--fs", default="16k", help="The model's sampling rate")
+    parser.add_argument(
+        "--audio_format",
+        default="flac",
+        help="How asr.sh dumped the seed set: as files (wav, flac) or in arks (wav.ark, flac.ark)",
+    )
     parser.add_argument("--min_seconds", type=float, default=0.1, help="Shortest clip")
     parser.add_argument("--max_seconds", type=float, default=20.0, help="Longest clip")
     parser.add_argument(
@@ -83,6 +88,7 @@ def join(args: argparse.Namespace) -> None:
         args.part,
         parse_factors(args.speed_perturb_factors),
         args.pipe_timeout,
+        args.audio_format,
     )
     left_out = f", {skipped} left out, see skipped.tsv" if skipped else ""
     print(f"Training set {args.output_dir}: {seed} of the seed set, {added} labelled{left_out}")

@@ -1,4 +1,4 @@
-"""Audio of one utterance: plain files, Kaldi's pipes and segments, at the model's rate."""
+"""Audio of one utterance: files, arks of them, Kaldi's pipes and segments, at the model's rate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -23,6 +23,9 @@ from espnet_egl.files import atomic_open
 # Commands get so many seconds, as --pipe_timeout has it, and may write so many bytes.
 PIPE_TIMEOUT = 300.0
 PIPE_BYTES = 1 << 30
+
+_ARK_ENTRY = re.compile(r"(.+\.ark):([0-9]+)", re.S)
+_ARK_SOUND = b"AUDIO"
 
 # Where a file says how much audio it holds, libsndfile notes how much there is.
 _CLAIM = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.M)
@@ -43,8 +46,9 @@ def read_audio(
     """Read a waveform as ESPnet's recogniser expects it.
 
     Args:
-        rxfilename: What wav.scp says: the path of a file that libsndfile reads, or a
-            command that ends in ``|`` and writes such a file to its standard output.
+        rxfilename: What wav.scp says: the path of a file that libsndfile reads, an entry
+            ``<path>.ark:<offset>`` that holds one, or a command that ends in ``|`` and writes
+            one to its standard output.
         rate: The sampling rate the model wants; other rates are resampled.
         start: Where to begin, in seconds.
         end: Where to stop, in seconds; None for the end of the recording.
@@ -114,11 +118,11 @@ def _read(
     pipe_timeout: float,
     max_seconds: float = math.inf,
 ) -> tuple[np.ndarray, int]:
-    source: Any = rxfilename
+    source: Any
     if rxfilename.endswith("|"):
         source = _run_pipe(rxfilename[:-1], allow_pipes, pipe_timeout)
     else:
-        check_is_file(rxfilename)
+        source = find_sound(rxfilename)
     try:
         wave, file_rate = _read_samples(source, rxfilename, start, end, max_seconds)
     except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as e:
@@ -128,6 +132,44 @@ def _read(
     if not np.isfinite(wave).all():
         raise UtteranceError("not_finite_audio", f"{rxfilename}: holds NaN or infinite samples")
     return wave, file_rate
+
+
+def is_ark_entry(rxfilename: str) -> bool:
+    """Whether it is ``<path>.ark:<offset>``, as asr.sh writes it with --audio_format flac.ark."""
+    return _ARK_ENTRY.fullmatch(rxfilename) is not None
+
+
+def find_sound(rxfilename: str) -> str | io.BytesIO:
+    """What libsndfile opens for an entry of wav.scp that is no command.
+
+    Returns:
+        The path of a file as it is, or the sound that an entry of an ark holds.
+
+    Raises:
+        UtteranceError: There is no such file, or the entry is no sound of ESPnet's.
+    """
+    found = _ARK_ENTRY.fullmatch(rxfilename)
+    path = rxfilename if found is None else found[1]
+    check_is_file(path)
+    if found is None:
+        return path
+    try:
+        with Path(path).open("rb") as f:
+            return io.BytesIO(_read_ark_sound(f, int(found[2])))
+    except (OSError, ValueError, OverflowError) as e:
+        raise UtteranceError("unreadable_audio", f"{rxfilename}: {e}") from e
+
+
+def _read_ark_sound(f: BinaryIO, offset: int) -> bytes:
+    """AUDIO, how many bytes the length has, the length, a sound file: kaldiio's framing."""
+    rest = f.seek(0, os.SEEK_END) - offset
+    f.seek(offset)
+    if f.read(len(_ARK_SOUND)) != _ARK_SOUND:
+        raise ValueError("no sound as ESPnet's format_wav_scp.py writes it into an ark")
+    length = int.from_bytes(f.read(int.from_bytes(f.read(1), "little")), "little")
+    if length > rest:
+        raise ValueError("the ark ends before the entry does; copy it again")
+    return f.read(length)
 
 
 def check_is_file(path: str) -> None:

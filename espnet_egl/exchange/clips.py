@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import soundfile
 
-from espnet_egl.data.audio import write_clip
+from espnet_egl.data.audio import is_ark_entry, write_clip
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.exchange import (
     AbsExporter,
@@ -25,8 +25,8 @@ from espnet_egl.files import safe_name
 from espnet_egl.progress import progress
 from espnet_egl.tables import read_rows, write_rows
 
-# none: the recordings are only named. link, copy: whole files as they are; segments and pipes are
-# written anew. cut: every clip is written anew.
+# none: the recordings are only named. link, copy: whole files as they are; segments, pipes and
+# entries of arks are written anew. cut: every clip is written anew.
 AUDIO = ("none", "link", "copy", "cut")
 AUDIO_DIR = "audio"
 TABLE = "clips.tsv"
@@ -65,7 +65,8 @@ def place_audio(
 def _place(
     task: Task, stem: Path, how: str, audio_format: str, allow_pipes: bool
 ) -> tuple[Path, float]:
-    if how == "cut" or task.end is not None or task.audio.endswith("|"):
+    whole = task.end is None and not task.audio.endswith("|") and not is_ark_entry(task.audio)
+    if how == "cut" or not whole:
         path = stem.with_suffix(f".{audio_format}")
         return path, write_clip(path, task.audio, task.start, task.end, allow_pipes)
     source = Path(task.audio)

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from espnet_egl.data.audio import (
     PIPE_TIMEOUT,
     change_speed,
-    check_is_file,
+    find_sound,
+    is_ark_entry,
     is_cut_off,
     read_audio,
     write_wave,
 )
 from espnet_egl.data.kaldi import read_segments, read_table, write_spk2utt, write_table
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
-from espnet_egl.files import safe_name, write_lines
+from espnet_egl.files import atomic_open, safe_name, write_lines
 from espnet_egl.loop.returns import read_handled
 from espnet_egl.progress import progress
 from espnet_egl.tables import SKIPPED_COLUMNS, write_rows
+
+# asr.sh's --audio_format where it dumps audio into arks, and what they hold.
+ARKS = {"wav.ark": "WAV", "flac.ark": "FLAC"}
 
 
 def join_sets(
@@ -34,11 +40,13 @@ def join_sets(
     part: str = "all",
     speed_factors: Sequence[float] = (1.0,),
     pipe_timeout: float = PIPE_TIMEOUT,
+    audio_format: str = "flac",
 ) -> tuple[int, int, int]:
     """Write a training set as ESPnet's stage 4 leaves one.
 
     Segments, pipes and other sampling rates of the labelled clips are written out as audio
-    files; what is such a file already is referred to.
+    files, or as an ark where the seed set is in arks; what is such a file, or entry, already
+    is referred to.
 
     Args:
         seed_dir: The formatted training set, with wav.scp and text; None: none, an empty one.
@@ -52,50 +60,57 @@ def join_sets(
         speed_factors: Of speed perturbation, as the seed set has it: every labelled clip is added
             once for each, at another speed than 1 as ``sp<factor>-<utterance>``, Kaldi's manner.
         pipe_timeout: How long such a command may take, in seconds.
+        audio_format: How the seed set was dumped, as asr.sh has it: ESPnet reads a set either
+            as files or as arks.
 
     Returns:
         How many utterances are of the seed set, how many labelled ones were added, and how
         many of these were left out, listed in ``skipped.tsv``.
 
     Raises:
-        DataError: A set is no such directory, a table of it lacks an utterance, or two share one.
+        ConfigError: ``audio_format`` is of arks that are not supported.
+        DataError: A set is no such directory, a table of it lacks an utterance, or two share one;
+            or the seed set is not of ``audio_format``.
     """
+    if "ark" in audio_format and audio_format not in ARKS:
+        raise ConfigError(
+            f"--audio_format {audio_format}: training on it is not supported; dump as "
+            f"wav, flac, {' or '.join(ARKS)}"
+        )
     output_dir = Path(output_dir)
     names = ("wav.scp", "text", "utt2spk")
     tables = {n: {} if seed_dir is None else read_table(Path(seed_dir) / n) for n in names}
+    _check_format(f"{seed_dir}/wav.scp", tables["wav.scp"], audio_format)
     count, skipped, added = len(tables["text"]), [], 0
-    for directory in map(Path, labelled_dirs):
-        wanted = read_handled(directory, part)
-        texts = {u: text for u, text in read_table(directory / "text").items() if u in wanted}
-        speakers = read_table(directory / "utt2spk")
-        clips = _clips(directory)
-        for name, table in (("wav.scp", clips), ("utt2spk", speakers)):
-            if missing := texts.keys() - table.keys():
-                raise DataError(f"{directory / name} lacks '{min(missing)}' of text: add it")
-        wanted_speeds = [(uid, factor) for uid in sorted(texts) for factor in speed_factors]
-        for original, factor in progress(wanted_speeds, len(wanted_speeds)):
-            prefix = "" if factor == 1 else f"sp{factor:g}-"
-            uid, clip = prefix + original, clips[original]
-            if uid in tables["text"]:
-                raise DataError(
-                    f"{directory / 'text'}: '{uid}' is in the training set already; rename it"
-                )
-            try:
-                name = safe_name(uid, (uid, clip, rate))
-                path = output_dir / "audio" / f"{name}.flac"
-                audio = _audio(clip, path, rate, allow_pipes, factor, pipe_timeout)
-                _check_duration(audio[1], min_seconds, max_seconds)
-            except UtteranceError as e:
-                skipped.append((uid, e.reason, e.detail))
-                continue
-            tables["wav.scp"][uid], tables["text"][uid] = audio[0], texts[original]
-            tables["utt2spk"][uid] = prefix + speakers[original]
-            # Copies at other speeds are no further clips.
-            added += factor == speed_factors[0]
+    with _writer(output_dir, rate, audio_format) as write:
+        for directory in map(Path, labelled_dirs):
+            texts, speakers, clips = _read_labelled(directory, part)
+            wanted_speeds = [(uid, factor) for uid in sorted(texts) for factor in speed_factors]
+            for original, factor in progress(wanted_speeds, len(wanted_speeds)):
+                prefix = "" if factor == 1 else f"sp{factor:g}-"
+                uid, clip = prefix + original, clips[original]
+                if uid in tables["text"]:
+                    raise DataError(
+                        f"{directory / 'text'}: '{uid}' is in the training set already; rename it"
+                    )
+                try:
+                    speech, seconds = _speech(
+                        clip, rate, allow_pipes, factor, pipe_timeout, audio_format in ARKS
+                    )
+                    _check_duration(seconds, min_seconds, max_seconds)
+                except UtteranceError as e:
+                    skipped.append((uid, e.reason, e.detail))
+                    continue
+                tables["wav.scp"][uid] = clip[0] if speech is None else write(uid, clip, speech)
+                tables["text"][uid] = texts[original]
+                tables["utt2spk"][uid] = prefix + speakers[original]
+                # Copies at other speeds are no further clips.
+                added += factor == speed_factors[0]
     for name, table in tables.items():
         write_table(output_dir / name, table)
     write_spk2utt(output_dir)
     write_lines(output_dir / "feats_type", ["raw"])
+    write_lines(output_dir / "audio_format", [audio_format])
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, sorted(skipped))
     return count, added, len(skipped)
 
@@ -186,26 +201,88 @@ def _clips(directory: Path) -> dict[str, Clip]:
     }
 
 
-def _audio(
-    clip: Clip, path: Path, rate: int, allow_pipes: bool, speed: float, pipe_timeout: float
-) -> tuple[str, float]:
-    """A file of the model's sampling rate with the clip alone, and its seconds."""
+def _read_labelled(
+    directory: Path, part: str
+) -> tuple[dict[str, str], dict[str, str], dict[str, Clip]]:
+    """Texts, speakers and clips of what stage 23 left."""
+    wanted = read_handled(directory, part)
+    texts = {u: text for u, text in read_table(directory / "text").items() if u in wanted}
+    speakers = read_table(directory / "utt2spk")
+    clips = _clips(directory)
+    for name, table in (("wav.scp", clips), ("utt2spk", speakers)):
+        if missing := texts.keys() - table.keys():
+            raise DataError(f"{directory / name} lacks '{min(missing)}' of text: add it")
+    return texts, speakers, clips
+
+
+def _check_format(scp: str, entries: Mapping[str, str], audio_format: str) -> None:
+    """Refuse a seed set that ESPnet would not read, or not at the scale of what is added to it.
+
+    Its reader of arks gives files, and Kaldi's own arks, as integers instead of [-1, 1].
+    """
+    in_arks, seen = audio_format in ARKS, set()
+    for uid, entry in entries.items():
+        if is_ark_entry(entry) != in_arks:
+            what = "no entry of an ark" if in_arks else "an entry of an ark"
+            raise DataError(
+                f"{scp}: '{uid}' is {what}, but --audio_format is {audio_format}: give the one "
+                "that stage 3 ran with, or run stages 3 and 4 again"
+            )
+        ark = entry.rpartition(":")[0]
+        if in_arks and ark not in seen:
+            seen.add(ark)
+            try:
+                find_sound(entry)
+            except UtteranceError as e:
+                raise DataError(f"{scp}: '{uid}': {e.detail}; run stages 3 and 4 again") from e
+
+
+Write = Callable[[str, Clip, np.ndarray], str]
+
+
+@contextmanager
+def _writer(output_dir: Path, rate: int, audio_format: str) -> Iterator[Write]:
+    """What writes a waveform (samples,) and returns its entry in wav.scp."""
+    if audio_format not in ARKS:
+
+        def write_file(uid: str, clip: Clip, speech: np.ndarray) -> str:
+            path = output_dir / "audio" / f"{safe_name(uid, (uid, clip, rate))}.flac"
+            write_wave(path, speech, rate)
+            return str(path)
+
+        yield write_file
+        return
+    # Imports torch, which others of this module's users do without.
+    from espnet_egl.compat import write_ark_entry
+
+    path = output_dir / "labelled.ark"
+    with atomic_open(path, "wb") as f:
+        # The file has another name until it is whole.
+        yield (
+            lambda uid, _, speech: (
+                f"{path}:{write_ark_entry(f, uid, speech, rate, ARKS[audio_format])}"
+            )
+        )
+
+
+def _speech(
+    clip: Clip, rate: int, allow_pipes: bool, speed: float, pipe_timeout: float, in_arks: bool
+) -> tuple[np.ndarray | None, float]:
+    """The clip at the model's rate, None where its entry can stay as it is; and its seconds."""
     source, start, end = clip
     as_it_is = speed == 1 and end is None and not source.endswith("|")
-    if as_it_is and (seconds := _ready(source, rate)):
-        return source, seconds
+    if as_it_is and is_ark_entry(source) == in_arks and (seconds := _ready(source, rate)):
+        return None, seconds
     speech, seconds = read_audio(source, rate, start, end, allow_pipes, pipe_timeout)
     if speed != 1:
         speech, seconds = change_speed(speech, rate, speed), seconds / speed
-    write_wave(path, speech, rate)
-    return str(path), seconds
+    return speech, seconds
 
 
 def _ready(source: str, rate: int) -> float | None:
-    """The seconds of a file that ESPnet can read as it is; None for others."""
+    """The seconds of a sound that ESPnet can read as it is; None for others."""
     try:
-        check_is_file(source)
-        with soundfile.SoundFile(source) as f:
+        with soundfile.SoundFile(find_sound(source)) as f:
             as_wanted = (f.samplerate, f.channels) == (rate, 1) and not is_cut_off(f)
             return f.frames / rate if as_wanted else None
     except (soundfile.LibsndfileError, TypeError, UtteranceError):

@@ -483,6 +483,7 @@ al_train() {
     done
     ${python} -m espnet_egl.bin.al_train_data "${_opts[@]}" --part "$1" \
         --seed_dir "${data_feats}/${train_set}" \
+        --audio_format "$(cat "${data_feats}/${train_set}/audio_format" 2>/dev/null || echo "${audio_format}")" \
         --output_dir "${data_feats}/${_train_set}" \
         --model_dir "${_exp}" --train_options "${al_train_from} ${asr_args} ${_train_args}" \
         --speed_perturb_factors "${speed_perturb_factors:-}" \
@@ -788,9 +789,8 @@ al_new_exp="$(al_model_dir "${al_round}")"
 
 if [ "${al_stage}" -le 24 ] && [ "${al_stop_stage}" -ge 24 ]; then
     log "Stage 24: Train on ${train_set} and ${#al_labelled_dirs[@]} round(s) of labels: ${al_new_exp}"
-    if [[ "${audio_format}" == *ark* ]] || [ "${feats_type}" != raw ]; then
-        log "Error: training on ${feats_type} in ${audio_format} is not supported: use --feats_type raw" \
-            "and --audio_format wav or flac"
+    if [ "${feats_type}" != raw ]; then
+        log "Error: training on ${feats_type} is not supported: use --feats_type raw"
         exit 1
     fi
     for _part in "${al_parts[@]}"; do

@@ -6,6 +6,7 @@ scored like the plain clip; ``scored``: scored; anything else: the reason in ski
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,6 +63,21 @@ def write(
             )
         os.truncate(path, int(path.stat().st_size * keep))
         return str(path)
+
+    return make
+
+
+def in_ark(mark: bytes = b"AUDIO", keep: float = 1.0, offset: int = 2) -> Callable[[Path], str]:
+    """The plain clip as an entry of an ark, of which ``keep`` of the bytes are kept."""
+
+    def make(folder: Path) -> str:
+        sound = io.BytesIO()
+        soundfile.write(sound, PLAIN, 8000, format="FLAC")
+        length = len(sound.getvalue()).to_bytes(2, "little")
+        content = b"a " + mark + (b"\2" + length if mark else b"") + sound.getvalue()
+        path = folder / f"{len(mark)}_{keep}_{offset}.ark"
+        path.write_bytes(content[: int(keep * len(content))])
+        return f"{path}:{offset}"
 
     return make
 
@@ -225,6 +241,10 @@ CASES = [
     Case("endless_path", entry("/" + "x" * 5000), "unreadable_audio"),
     Case("address", entry("https://example.com/a.wav"), "unreadable_audio", "no such file"),
     Case("archive_entry", entry("{}/wav.ark:1234"), "unreadable_audio", "no such file"),
+    Case("sound_in_an_archive", in_ark(), "same"),
+    Case("archive_of_kaldi", in_ark(mark=b""), "unreadable_audio", "no sound as ESPnet's"),
+    Case("cut_archive", in_ark(keep=0.5), "unreadable_audio", "the ark ends before the entry"),
+    Case("beyond_the_archive", in_ark(offset=10**30), "unreadable_audio"),
     Case("ten_hours", ten_hours, "too_long", "36000.0 s, more than --max_seconds 120"),
     # ---- commands ----
     Case("pipe_fails", entry("echo 'no such tape' >&2; exit 3 |"), "failed_pipe", "no such tape"),

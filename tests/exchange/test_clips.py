@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from three_clips import export, select_dir  # noqa: F401
 
+from espnet_egl.compat import write_ark_entry
 from espnet_egl.exchange import Task
 from espnet_egl.exchange.clips import path_inside, place_audio
 from espnet_egl.tables import read_rows
@@ -26,25 +27,28 @@ def wave(path: Path, seconds: float = 1.0, rate: int = 8000) -> np.ndarray:
 def test_whole_files_are_linked_or_copied_and_the_rest_is_cut(tmp_path: Path) -> None:
     source = tmp_path / "Long.WAV"
     samples = wave(source)
+    with (tmp_path / "all.ark").open("wb") as f:
+        offset = write_ark_entry(f, "entry", samples, 8000, "FLAC")
     tasks = [
         Task("whole", str(source), 0.0, None, 1.0, ()),
         Task("part", str(source), 0.25, 0.5, 0.25, ()),
         Task("pipe", f"cat {source} |", 0.0, None, 1.0, ()),
+        Task("entry", f"{tmp_path / 'all.ark'}:{offset}", 0.0, None, 1.0, ()),
     ]
     for how in ("link", "copy", "cut"):
         placed, skipped = place_audio(tasks, tmp_path / how, how, "flac")
         assert not skipped
-        whole, part, pipe = (Path(task.audio) for task in placed)
+        whole, part, pipe, entry = (Path(task.audio) for task in placed)
         assert (whole.is_symlink(), whole.suffix) == (
             how == "link",
             ".flac" if how == "cut" else ".wav",
         )
         assert not part.is_symlink()
-        assert part.suffix == pipe.suffix == ".flac"
+        assert part.suffix == pipe.suffix == entry.suffix == ".flac"
         read, rate = soundfile.read(part, dtype="float32")
         assert rate == 8000
         np.testing.assert_allclose(read, samples[2000:4000], atol=1e-4)
-        assert [task.seconds for task in placed] == [1.0, 0.25, 1.0]
+        assert [task.seconds for task in placed] == [1.0, 0.25, 1.0, 1.0]
         assert all((task.start, task.end) == (0.0, None) for task in placed)
         assert place_audio(tasks, tmp_path / how, how, "flac") == (placed, [])
 

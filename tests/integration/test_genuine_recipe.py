@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from genuine import BY_FILES, CHAR, checkout, recipe, run, train  # noqa: F401 - fixtures
 
+from espnet_egl.data.kaldi import read_table
 from espnet_egl.tables import read_rows, read_scores
 
 pytestmark = pytest.mark.integration
 MODELS = {
     "rnn": CHAR,
+    "rnn_in_arks": (*CHAR, "--audio_format", "flac.ark", "--asr_tag", "in_arks"),
     "transformer_bpe_lm": (
         *("--asr_config", "conf/train_asr_transformer_debug.yaml"),
         *("--token_type", "bpe", "--nbpe", "30", "--use_lm", "true"),
@@ -40,6 +42,9 @@ def test_from_data_to_the_learning_curve(
     assert "Transcribed: 2 clips" in printed
     rows = read_rows(home / "curve.tsv")
     assert [(row["method"], row["utterances"]) for row in rows] == [("", "0"), ("egl", "2")]
+    # Seed set and labelled clips are read alike.
+    entries = read_table(recipe / "dump" / "raw" / f"train_nodev_al_{name}_r1_asr" / "wav.scp")
+    assert {".ark:" in entry for entry in entries.values()} == {"flac.ark" in MODELS[name]}
     # ESPnet's own scoring of the same decoding, by sclite, agrees with the curve.
     results = sorted((home / "r1" / "asr").glob("*/test/score_wer/result.txt"))
     if results:

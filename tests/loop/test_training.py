@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from espnet2.train.dataset import ESPnetDataset
 
 from espnet_egl.bin import al_train_data
+from espnet_egl.data.audio import change_speed
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.loop.training import join_sets, parse_factors
@@ -184,3 +188,108 @@ def test_speeds_are_numbers_above_zero(text: str) -> None:
 
 def test_no_speeds_are_one() -> None:
     assert parse_factors("") == (1.0,)
+
+
+def seed_in_ark(directory: Path, container: str) -> Path:
+    """As ESPnet's format_wav_scp.py dumps it: ramp.wav, which is left beside it, for 's'."""
+    io = importlib.import_module("omniio.kaldi" if find_spec("omniio") else "kaldiio")
+    wave, _ = soundfile.read(wav(directory.parent / "ramp.wav", 1.0))
+    scp = directory.parent / "all.scp"
+    with (directory.parent / "data_wav.ark").open("wb") as f, scp.open("w") as f_scp:
+        for uid in ("s0", "s"):
+            io.save_ark(
+                *(f, {uid: (wave, RATE)}, f_scp),
+                append=True,
+                write_function="soundfile",
+                write_kwargs={"format": container, "subtype": None},
+            )
+    entry = read_table(scp)["s"]
+    return data_dir(directory, wav_scp=f"s {entry}\n", text="s one\n", utt2spk="s sp\n")
+
+
+@pytest.mark.parametrize(("audio_format", "container"), [("flac.ark", "FLAC"), ("wav.ark", "WAV")])
+def test_espnet_reads_labelled_clips_as_it_reads_a_seed_set_in_arks(
+    tmp_path: Path, audio_format: str, container: str
+) -> None:
+    seed = seed_in_ark(tmp_path / "seed", container)
+    ramp, pooled = tmp_path / "ramp.wav", read_table(seed / "wav.scp")["s"]
+    new = data_dir(
+        tmp_path / "n",
+        wav_scp=f"\u3042 {ramp}\nb cat {ramp} |\nc {pooled}\nd {wav(tmp_path / 'd.wav', 0.05)}\n",
+        text="\u3042 one\nb two\nc three\nd four\n",
+        utt2spk="\u3042 x\nb x\nc x\nd x\n",
+    )
+    out = tmp_path / "out"
+    sizes = join_sets(
+        *(seed, [new], out, RATE, 0.1), speed_factors=(0.9, 1.0), audio_format=audio_format
+    )
+    assert sizes == (1, 3, 2)
+    assert (out / "audio_format").read_text() == f"{audio_format}\n"
+    entries = read_table(out / "wav.scp")
+    # Of a dumped pool, nothing is written once more.
+    assert entries["c"] == pooled
+    assert entries["b"].startswith(f"{out / 'labelled.ark'}:")
+    assert not (out / "audio").exists()
+    dataset = ESPnetDataset([(str(out / "wav.scp"), "speech", "kaldi_ark")])
+    expected, _ = soundfile.read(ramp, dtype="float32")
+    slower = change_speed(expected, RATE, 0.9)
+    for uid in entries:
+        assert uid.removeprefix("sp0.9-") in ("s", "\u3042", "b", "c")
+        speech = dataset[uid][1]["speech"]
+        whole = slower if uid.startswith("sp0.9-") else expected
+        np.testing.assert_allclose(speech, whole, atol=2**-15, err_msg=uid)
+
+
+def test_an_ark_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = seed_in_ark(tmp_path / "seed", "FLAC")
+    ramp = tmp_path / "ramp.wav"
+    new = data_dir(
+        tmp_path / "n", wav_scp=f"a {ramp}\nb {ramp}\n", text="a x\nb y\n", utt2spk="a x\nb x\n"
+    )
+    out = tmp_path / "out"
+    join_sets(seed, [new], out, RATE, audio_format="flac.ark")
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    (new / "text").write_text("b x\ns y\n")
+    (new / "utt2spk").write_text("b x\ns x\n")
+    (new / "wav.scp").write_text(f"b {ramp}\ns {ramp}\n")
+    (new / "returned.tsv").write_text((new / "returned.tsv").read_text().replace("\na", "\ns"))
+    with pytest.raises(DataError, match="'s' is in the training set already"):
+        join_sets(seed, [new], out, RATE, audio_format="flac.ark")
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("entry", "audio_format", "message"),
+    [
+        ("{}/a.flac", "flac.ark", "'s' is no entry of an ark, but --audio_format is flac.ark"),
+        ("{}/data_wav.ark:3", "flac", "'s' is an entry of an ark, but --audio_format is flac"),
+        ("{}/data_wav.ark:2", "flac.ark", "no sound as ESPnet's format_wav_scp.py writes it"),
+        ("{}/none.ark:3", "flac.ark", "none.ark: no such file; run stages 3 and 4 again"),
+        ("{}/data_wav.ark:3", "mp3.ark", "--audio_format mp3.ark: training on it is not supported"),
+    ],
+)
+def test_a_seed_set_of_another_format_is_refused(
+    tmp_path: Path, entry: str, audio_format: str, message: str
+) -> None:
+    seed = seed_in_ark(tmp_path / "seed", "FLAC")
+    (seed / "wav.scp").write_text(f"s {entry.format(tmp_path)}\n")
+    with pytest.raises((ConfigError, DataError), match=message):
+        join_sets(seed, [], tmp_path / "out", RATE, audio_format=audio_format)
+
+
+def test_entries_of_arks_become_files_where_the_seed_set_is_of_files(
+    tmp_path: Path, seed: Path
+) -> None:
+    pooled = read_table(seed_in_ark(tmp_path / "pool", "FLAC") / "wav.scp")["s"]
+    new = data_dir(
+        tmp_path / "n",
+        wav_scp=f"a {pooled}\nb {pooled}9\n",
+        text="a x\nb y\n",
+        utt2spk="a x\nb x\n",
+    )
+    assert join_sets(seed, [new], tmp_path / "out", RATE) == (1, 1, 1)
+    wave, _ = soundfile.read(read_table(tmp_path / "out" / "wav.scp")["a"])
+    np.testing.assert_allclose(wave, soundfile.read(tmp_path / "ramp.wav")[0], atol=2**-15)
+    assert "b\tunreadable_audio" in (tmp_path / "out" / "skipped.tsv").read_text()

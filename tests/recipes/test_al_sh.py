@@ -210,6 +210,33 @@ def test_what_a_shell_would_read_stays_out_of_its_sight(pool_recipe: Path) -> No
     assert "Choose another --al_tag or --al_round" in done.stdout
 
 
+def words_told(recipe: Path, *options: str) -> list[str]:
+    """What al.sh says to the first command that reads audio, which ends before it reads any."""
+    python = recipe / "python.sh"
+    python.write_text(
+        '#!/bin/bash\n[[ "$2" =~ al_(score|export|train_data)$ ]] || exec python3 "$@"\n'
+        'for word in "$@"; do\n'
+        '    if [ "${word}" != "${word#@}" ]; then cat "${word#@}"; else echo "${word}"; fi\n'
+        "done > words\nexit 3\n"
+    )
+    python.chmod(0o755)
+    words = ("--python", "./python.sh", "--al_nj", "1", *options)
+    assert run(recipe, "./run.sh", *OPTIONS, *words).returncode != 0
+    return (recipe / "words").read_text().splitlines()
+
+
+def test_training_follows_how_the_seed_set_was_dumped(pool_recipe: Path) -> None:
+    def told() -> str:
+        words = words_told(pool_recipe, "--stage", "24", "--audio_format", "flac.ark")
+        return words[words.index("--audio_format") + 1]
+
+    assert told() == "flac.ark"
+    # As asr.sh has it, what stands with the set comes first.
+    (pool_recipe / "dump" / "raw" / "train").mkdir(parents=True)
+    (pool_recipe / "dump" / "raw" / "train" / "audio_format").write_text("wav\n")
+    assert told() == "wav"
+
+
 @pytest.mark.parametrize(
     ("stage", "command", "allowed"),
     [
@@ -222,19 +249,9 @@ def test_what_a_shell_would_read_stays_out_of_its_sight(pool_recipe: Path) -> No
 def test_one_option_keeps_commands_from_every_reader_of_audio(
     pool_recipe: Path, stage: str, command: str, allowed: str
 ) -> None:
-    """What reads audio is told; here it ends before it reads any."""
-    python = pool_recipe / "python.sh"
-    python.write_text(
-        '#!/bin/bash\n[[ "$2" =~ al_(score|export|train_data)$ ]] || exec python3 "$@"\n'
-        'for word in "$@"; do\n'
-        '    if [ "${word}" != "${word#@}" ]; then cat "${word#@}"; else echo "${word}"; fi\n'
-        "done > words\nexit 3\n"
-    )
-    python.chmod(0o755)
-    options = [*OPTIONS, "--python", "./python.sh", "--stage", stage, "--al_nj", "1"]
-    options += ["--al_allow_pipes", allowed] if allowed else []
-    assert run(pool_recipe, "./run.sh", *options).returncode != 0
-    words = (pool_recipe / "words").read_text().splitlines()
+    """What reads audio is told."""
+    options = ["--al_allow_pipes", allowed] if allowed else []
+    words = words_told(pool_recipe, "--stage", stage, *options)
     assert f"espnet_egl.bin.{command}" in words
     told = [b for a, b in pairwise(words) if a == "--allow_pipes"]
     assert told == ([allowed] if allowed else [])

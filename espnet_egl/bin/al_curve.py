@@ -50,17 +50,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--budget", help="If another than the selection's, as of several rounds")
     group.add_argument("--train_seconds", type=float, default=0.0, help="That training took")
 
-    group = parser.add_argument_group("Cost related")
-    group.add_argument(
-        "--price_per_hour", type=float, help="Of transcribing, if other than the selection's"
-    )
-    group.add_argument("--price_per_clip", type=float, help="Beside it, likewise")
-    group.add_argument(
-        "--price_per_annotator_hour",
-        type=float,
-        help="Of annotators' time, where their tool measured it, in place of the selection's "
-        "prices, which only estimate it",
-    )
+    options.add_measured_price_arguments(parser.add_argument_group("Cost related"))
     return parser
 
 

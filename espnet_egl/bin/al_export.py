@@ -32,12 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
         choices=("flac", "wav"),
         help="Of what is written anew (default: the format's)",
     )
-    group.add_argument(
-        "--allow_pipes",
-        type=options.str2bool,
-        default=True,
-        help="Whether commands in wav.scp are run",
-    )
+    options.add_pipe_arguments(group)
     options.add_label_studio_arguments(parser)
     return parser
 
@@ -58,7 +53,9 @@ def export(args: argparse.Namespace) -> None:
     if audio != "none":
         audio_format = args.audio_format or exporter.audio_format
         directory = output_dir / AUDIO_DIR
-        tasks, skipped = place_audio(tasks, directory, audio, audio_format, args.allow_pipes)
+        tasks, skipped = place_audio(
+            tasks, directory, audio, audio_format, args.allow_pipes, args.pipe_timeout
+        )
         write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, skipped)
         if skipped:
             print(f"Not handed over, see {output_dir / 'skipped.tsv'}: {len(skipped)} clips.")

@@ -42,9 +42,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--max_clips", type=int, default=2000, help="Rows of a table at most")
     group.add_argument("--max_audio", type=int, default=300, help="Of these, how many are heard")
     group.add_argument("--nbest", type=int, default=5, help="Hypotheses that are shown")
-    group.add_argument(
-        "--allow_pipes", type=options.str2bool, default=True, help="Run commands in wav.scp"
-    )
+    options.add_pipe_arguments(group)
     group.add_argument(
         "--text_lang", default="", help="Language of transcripts, as in HTML: ja, zh-TW, ..."
     )
@@ -74,6 +72,7 @@ def report(args: argparse.Namespace) -> None:
         folder=output_dir / audio.FOLDER,
         rate=parse_rate(args.fs),
         allow_pipes=args.allow_pipes,
+        pipe_timeout=args.pipe_timeout,
     )
     inputs = Inputs(
         score_dir=args.score_dir,

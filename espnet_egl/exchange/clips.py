@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import soundfile
 
-from espnet_egl.data.audio import write_clip
+from espnet_egl.data.audio import PIPE_TIMEOUT, write_clip
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.exchange import (
     AbsExporter,
@@ -34,7 +34,12 @@ COLUMNS = ("utterance", "file", "seconds", "draft")
 
 
 def place_audio(
-    tasks: Sequence[Task], directory: Path, how: str, audio_format: str, allow_pipes: bool = True
+    tasks: Sequence[Task],
+    directory: Path,
+    how: str,
+    audio_format: str,
+    allow_pipes: bool = True,
+    pipe_timeout: float = PIPE_TIMEOUT,
 ) -> tuple[list[Task], list[tuple[str, str, str]]]:
     """Every clip as a file of its own, with a name for every file system.
 
@@ -44,6 +49,7 @@ def place_audio(
         how: ``link``, ``copy`` or ``cut``, see AUDIO.
         audio_format: Of what is written anew, ``flac`` or ``wav``.
         allow_pipes: Whether commands in wav.scp are run.
+        pipe_timeout: How long such a command may take, in seconds.
 
     Returns:
         The tasks with their files and durations in seconds, and rows (utterance, reason, detail)
@@ -53,7 +59,9 @@ def place_audio(
     for task in progress(tasks, len(tasks)):
         name = safe_name(task.uid, (task.uid, task.audio, task.start, task.end))
         try:
-            path, seconds = _place(task, directory / name, how, audio_format, allow_pipes)
+            path, seconds = _place(
+                task, directory / name, how, audio_format, allow_pipes, pipe_timeout
+            )
         except UtteranceError as e:
             skipped.append((task.uid, e.reason, e.detail))
             continue
@@ -63,11 +71,11 @@ def place_audio(
 
 
 def _place(
-    task: Task, stem: Path, how: str, audio_format: str, allow_pipes: bool
+    task: Task, stem: Path, how: str, audio_format: str, allow_pipes: bool, pipe_timeout: float
 ) -> tuple[Path, float]:
     if how == "cut" or task.end is not None or task.audio.endswith("|"):
         path = stem.with_suffix(f".{audio_format}")
-        return path, write_clip(path, task.audio, task.start, task.end, allow_pipes)
+        return path, write_clip(path, task.audio, task.start, task.end, allow_pipes, pipe_timeout)
     source = Path(task.audio)
     path = stem.with_suffix(source.suffix.lower() if source.suffix[1:].isalnum() else ".wav")
     try:

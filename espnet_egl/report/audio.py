@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from espnet_egl.data.audio import PIPE_TIMEOUT
 from espnet_egl.data.pool import Pool
 from espnet_egl.files import atomic_open
 from espnet_egl.progress import progress
@@ -23,7 +24,12 @@ NAME = re.compile(r"[0-9a-f]{16}\.flac")
 
 
 def cut(
-    data_dir: str | Path, uids: Sequence[str], folder: Path, rate: int, allow_pipes: bool = True
+    data_dir: str | Path,
+    uids: Sequence[str],
+    folder: Path,
+    rate: int,
+    allow_pipes: bool = True,
+    pipe_timeout: float = PIPE_TIMEOUT,
 ) -> dict[str, str]:
     """Write clips as FLAC of 16 bits.
 
@@ -33,6 +39,7 @@ def cut(
         folder: Where the clips go.
         rate: Their sampling rate.
         allow_pipes: Whether commands in wav.scp are run.
+        pipe_timeout: How long such a command may take, in seconds.
 
     Returns:
         Utterance -> name of its file; without those whose audio cannot be read, and empty where
@@ -52,6 +59,7 @@ def cut(
         rate,
         segments=segments if segments.exists() else None,
         allow_pipes=allow_pipes,
+        pipe_timeout=pipe_timeout,
     )
     names = {}
     for clip in progress((pool[i] for i in range(len(pool))), len(pool), unit="clip"):

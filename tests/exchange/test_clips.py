@@ -75,6 +75,15 @@ def test_a_clip_that_cannot_be_read_is_listed(
     assert "no clip can be read, e.g. a: unreadable_audio" in capsys.readouterr().err
 
 
+def test_a_command_that_hangs_is_ended(export: Export, select_dir: Path) -> None:
+    scp = select_dir / "wav.scp"
+    scp.write_text(scp.read_text().replace("c cat", "c sleep 600; cat"))
+    directory = export("tsv", "--audio", "copy", "--pipe_timeout", "0.5")
+    (row,) = read_rows(directory / "skipped.tsv")
+    assert (row["utterance"], row["reason"]) == ("c", "pipe_timeout")
+    assert "--pipe_timeout 0.5 s" in row["detail"]
+
+
 def test_paths_are_told_from_the_folder_that_is_sent(tmp_path: Path) -> None:
     assert path_inside(str(tmp_path / "audio" / "x.flac"), tmp_path) == "audio/x.flac"
     assert path_inside("/elsewhere/x.flac", tmp_path) == "/elsewhere/x.flac"

@@ -40,7 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("Clips")
     group.add_argument("--max_clips", type=int, default=2000, help="Rows of a table at most")
-    group.add_argument("--max_audio", type=int, default=300, help="Of these, how many are heard")
+    group.add_argument("--max_audio", type=int, default=300, help="Of these, how many can be heard")
     group.add_argument("--nbest", type=int, default=5, help="Hypotheses that are shown")
     options.add_pipe_arguments(group)
     group.add_argument(

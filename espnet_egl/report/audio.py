@@ -19,6 +19,9 @@ from espnet_egl.progress import progress
 from espnet_egl.types import Skipped
 
 FOLDER = "audio"
+# Why clips were not scored that cannot be heard either: they are not read, and waited for, again.
+UNHEARD = {"unreadable_audio", "missing_recording", "empty_audio", "not_finite_audio", "too_long"}
+UNHEARD |= {"truncated_audio", "bad_segment", "pipe_not_allowed", "pipe_timeout", "failed_pipe"}
 # What clips are called, and nothing else in the folder is ours.
 NAME = re.compile(r"[0-9a-f]{16}\.flac")
 

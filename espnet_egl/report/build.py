@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_egl.data.kaldi import read_table
+from espnet_egl.data.kaldi import read_table, read_utterances
 from espnet_egl.errors import BudgetError, DataError
 from espnet_egl.files import read_manifest
 from espnet_egl.loop import worth
 from espnet_egl.loop.returns import RETURNED_COLUMNS
 from espnet_egl.loop.tables import Table, comparison
 from espnet_egl.report import clips, findings, makeup, plots, provenance, rankings
+from espnet_egl.report.audio import UNHEARD
 from espnet_egl.report.blocks import Block, Grid, Listing, Paragraphs, Report, Section
 from espnet_egl.report.language import Language
 from espnet_egl.selection.budget import FREE, Prices
@@ -51,7 +52,7 @@ class Inputs:
         simulated: Whether the curve is a simulation's.
         nbest: Hypotheses of a clip that are shown.
         max_clips: Rows of a table of clips.
-        max_audio: Clips that can be heard.
+        max_audio: Clips of a table that can be heard.
         speech_lang: Of the audio, as in HTML's ``lang``.
         say: The report's language.
     """
@@ -366,10 +367,22 @@ class Builder:
             paths[inputs.say("not scored")] = inputs.score_dir / "skipped.tsv"
         if inputs.select_dir is not None and (inputs.select_dir / "filtered.tsv").exists():
             paths[inputs.say("filtered")] = inputs.select_dir / "filtered.tsv"
-        counts, records = clips.left_out(paths, inputs.max_clips, inputs.say)
-        if counts is None or records is None:
+        found = clips.read_left_out(paths)
+        if not found:
             return []
+        audio = self._audio_of(found[: inputs.max_clips])
+        counts, records = clips.left_out(found, audio, inputs.max_clips, inputs.say)
         return [Grid(counts), records]
+
+    def _audio_of(self, found: Sequence[clips.LeftOut]) -> dict[str, str]:
+        """Of what was left out though it can be heard; nothing where the pool is gone."""
+        directory = self.inputs.data_dir
+        if directory is None or not (directory / "wav.scp").exists():
+            return {}
+        known = set(read_utterances(directory))
+        uids = [clip.uid for clip in found if clip.reason not in UNHEARD and clip.uid in known]
+        # A clip may have been left out twice, by its id in two files.
+        return self.cut(directory, list(dict.fromkeys(uids))[: self.inputs.max_audio])
 
     def _suspects(self) -> list[Block]:
         inputs = self.inputs

@@ -176,6 +176,12 @@ def add_measured_price_arguments(group: Arguments) -> None:
     )
 
 
+def prices_conf(args: argparse.Namespace) -> dict[str, float]:
+    """What of these was given."""
+    given = {name: value for name, value in vars(args).items() if name.startswith("price_per_")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def add_label_studio_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Where a server of Label Studio is, and what on it."""
     group = parser.add_argument_group("Label Studio related")

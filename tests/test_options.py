@@ -157,4 +157,5 @@ def test_prices_are_called_alike_and_told_by_the_selection() -> None:
         "al_worth": {0.0},
         "al_report": {0.0},
         "al_curve": {None},
+        "al_pilot": {None},
     }

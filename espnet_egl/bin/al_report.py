@@ -26,7 +26,9 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--data_dir", type=Path, help="The pool's Kaldi data directory")
     group.add_argument("--curve_file", type=Path, help="curve.tsv of rounds or of a simulation")
     group.add_argument("--test_set", action="append", default=[], help="Of it (default: all)")
-    group.add_argument("--pilot_file", type=Path, action="append", default=[], help="Of al_pilot")
+    group.add_argument(
+        "--pilot_file", type=Path, action="append", default=[], help="The figures of al_pilot"
+    )
     group.add_argument(
         "--gradient_length_file", type=Path, help="Of asr_gradient_length: wrong transcripts"
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from espnet_egl.data.kaldi import read_durations, read_table, subset_data_dir, write_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Answer
+from espnet_egl.selection.budget import Prices
 from espnet_egl.tables import duration, number_in, one_line, read_rows, write_rows
 
 RETURNED_COLUMNS = ("utterance", "state", "seconds", "reason", "annotator_seconds", "detail")
@@ -201,6 +203,39 @@ def read_worked(directory: str | Path, part: str = "all") -> float:
     return sum(
         number_in(row, "annotator_seconds", path) for row in rows if row["annotator_seconds"]
     )
+
+
+def read_cost(
+    directories: Sequence[str | Path],
+    part: str,
+    made_with: Mapping[str, Any],
+    given: Mapping[str, float],
+) -> float:
+    """What annotators' work cost.
+
+    Args:
+        directories: What :func:`write_labelled` left, of every round.
+        part: One of PARTS.
+        made_with: The selection's manifest, with its prices; empty: there are none.
+        given: ``price_per_hour``, ``price_per_clip`` in place of these, and
+            ``price_per_annotator_hour``: time that was measured, which the selection's prices
+            only estimate.
+
+    Raises:
+        DataError: See :func:`read_handled`, and with the last :func:`read_worked`.
+    """
+    names = ("price_per_hour", "price_per_clip")
+    measured = "price_per_annotator_hour" in given
+    prices = {} if measured else {name: made_with.get(name, 0.0) for name in names}
+    per_hour, per_clip = ((prices | dict(given)).get(name, 0.0) for name in names)
+    seconds: dict[str, float] = {}
+    for directory in directories:
+        seconds |= read_handled(directory, part)
+    cost = Prices(per_hour, per_clip).total(len(seconds), sum(seconds.values()) / 3600)
+    if measured:
+        worked = sum(read_worked(directory, part) for directory in directories)
+        cost += Prices(given["price_per_annotator_hour"]).total(0, worked / 3600)
+    return cost
 
 
 def _rows_of(directory: str | Path, part: str, columns: Sequence[str]) -> list[dict[str, str]]:

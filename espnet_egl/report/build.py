@@ -12,8 +12,9 @@ from espnet_egl.data.kaldi import read_table, read_utterances
 from espnet_egl.errors import BudgetError, DataError
 from espnet_egl.files import read_manifest
 from espnet_egl.loop import worth
+from espnet_egl.loop.pilot import Figures, tell
 from espnet_egl.loop.returns import RETURNED_COLUMNS
-from espnet_egl.loop.tables import Table, comparison
+from espnet_egl.loop.tables import Table, amount, comparison
 from espnet_egl.report import clips, findings, makeup, plots, provenance, rankings
 from espnet_egl.report.audio import UNHEARD
 from espnet_egl.report.blocks import Block, Grid, Listing, Paragraphs, Report, Section
@@ -41,7 +42,7 @@ class Inputs:
         data_dir: The pool's Kaldi data directory.
         curve_file: ``curve.tsv``.
         test_sets: Of it; empty: all.
-        pilot_files: A pilot's answers.
+        pilot_files: A pilot's figures, of every test set.
         gradient_length_file: Of asr_gradient_length.
         gradient_length_data: The Kaldi data directory it is of.
         config: The options' yaml.
@@ -162,14 +163,15 @@ class Builder:
     def _answer(self) -> list[tuple[str, list[str]]]:
         say, found = self.inputs.say, []
         for test_set in self.test_sets:
+            points = self._points(test_set)
             found.append(
                 findings.measured(
-                    self._points(test_set),
+                    points,
                     test_set,
                     self.rules.get("method", ""),
                     self.inputs.against,
                     self.inputs.seed_hours,
-                    self.prices,
+                    self._prices_beside(points),
                     say,
                 )
             )
@@ -204,7 +206,7 @@ class Builder:
         say, rules = self.inputs.say, self.rules
         words = {
             "clips": len(self.selection),
-            "audio": findings.amount(self._seconds, say),
+            "audio": amount(self._seconds, say),
             "method": rules["method"],
             "budget": rules["budget"],
         }
@@ -215,7 +217,7 @@ class Builder:
                 say(
                     "{clips} of {pool} clips, {audio} of {total}, by {method} (budget {budget}).",
                     pool=len(self.scores),
-                    total=findings.amount(float(self.scores["seconds"].sum()), say),
+                    total=amount(float(self.scores["seconds"].sum()), say),
                     **words,
                 )
             ]
@@ -246,7 +248,7 @@ class Builder:
                 say(
                     "{audio} of listening and typing. No prices were given: with --price_per_hour "
                     "and --price_per_clip the report counts money.",
-                    audio=findings.amount(self._seconds, say),
+                    audio=amount(self._seconds, say),
                 )
             ]
         total = prices.total(len(self.selection), self._seconds / 3600)
@@ -275,11 +277,17 @@ class Builder:
         assert self.inputs.curve_file is not None
         return worth.read_points(self.inputs.curve_file, test_set)
 
+    def _prices_beside(self, points: pd.DataFrame) -> Prices:
+        """Those that were asked for; of the selection only where the curve has no costs, which
+        may be of time that was measured."""
+        told = (points["cost"] > 0).any()
+        return self.inputs.prices if told else self.prices
+
     def _worth(self) -> list[Block]:
         say = self.inputs.say
         blocks: list[Block] = []
         for path in self.inputs.pilot_files:
-            blocks.append(Paragraphs(_pilot_lines(path), "en"))
+            blocks.append(Paragraphs(tell(Figures.read(path), say)))
         for test_set in self.test_sets:
             points = self._points(test_set)
             axes = ["hours", "utterances"] + ["cost"] * bool((points["cost"] > 0).any())
@@ -289,17 +297,17 @@ class Builder:
                 blocks.append(
                     plots.learning_curves(points, axis, test_set, self.inputs.against, say)
                 )
-            blocks += map(Grid, self._comparison(test_set))
+            blocks += map(Grid, self._comparison(test_set, self._prices_beside(points)))
         return blocks
 
-    def _comparison(self, test_set: str) -> list[Table]:
+    def _comparison(self, test_set: str, prices: Prices) -> list[Table]:
         assert self.inputs.curve_file is not None
         return comparison(
             self.inputs.curve_file,
             test_set,
             self.inputs.against,
             self.inputs.seed_hours,
-            self.prices,
+            prices,
             self.inputs.say,
         )
 
@@ -429,12 +437,6 @@ class Builder:
         ):
             candidates += [] if directory is None else [directory / name for name in names]
         return [path for path in candidates if path is not None and path.exists()]
-
-
-def _pilot_lines(path: Path) -> list[str]:
-    """A pilot's answer without its heading."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
 def _band_note(seeds: int, say: Language) -> str:

@@ -23,6 +23,10 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--score_dir", type=Path, help="What stage 20 left")
     group.add_argument("--select_dir", type=Path, help="What stage 21 left")
     group.add_argument("--labelled_dir", type=Path, help="What stage 23 left")
+    group.add_argument(
+        "--train_dir", type=Path, action="append", default=[], help="Of a model of stage 24"
+    )
+    group.add_argument("--simulation_dir", type=Path, help="What al_simulate left")
     group.add_argument("--data_dir", type=Path, help="The pool's Kaldi data directory")
     group.add_argument("--curve_file", type=Path, help="curve.tsv of rounds or of a simulation")
     group.add_argument("--test_set", action="append", default=[], help="Of it (default: all)")
@@ -80,6 +84,8 @@ def report(args: argparse.Namespace) -> None:
         score_dir=args.score_dir,
         select_dir=args.select_dir,
         labelled_dir=args.labelled_dir,
+        train_dirs=tuple(args.train_dir),
+        simulation_dir=args.simulation_dir,
         data_dir=args.data_dir,
         curve_file=args.curve_file,
         test_sets=tuple(args.test_set),

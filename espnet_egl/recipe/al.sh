@@ -615,8 +615,9 @@ if "${al_simulate}"; then
         [ "${_name}" = random ] || { _method="${_name}"; break; }
     done
     read -r _budget _ <<< "${al_budgets//\%/pct}"
-    al_report "${al_sim_dir}" "${al_sim_dir}/scored/r1/score" \
-        "${al_sim_dir}/cells/${_method}/${_budget}/seed${al_first_seed}/r1/select" --simulated true
+    _cell="${al_sim_dir}/cells/${_method}/${_budget}/seed${al_first_seed}/r1"
+    al_report "${al_sim_dir}" "${al_sim_dir}/scored/r1/score" "${_cell}/select" --simulated true \
+        --simulation_dir "${al_sim_dir}" --train_dir "${_cell}/asr"
     exit 0
 fi
 
@@ -833,6 +834,10 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
         log "Nothing is measured yet (stages 23 to 25): the report shows what was scored and selected"
     fi
     [ -e "${al_labelled_dir}/text" ] && _report_opts+=(--labelled_dir "${al_labelled_dir}")
+    for _part in "${al_parts[@]}"; do
+        _dir="$(al_part_dir "${_part}")"
+        [ -e "${_dir}/manifest.json" ] && _report_opts+=(--train_dir "${_dir}")
+    done
     if "${al_pilot}" && [ -e "${al_curve_file}" ]; then
         for dset in ${al_test_sets}; do
             _opts=(--before "${al_seed_exp}/${al_seed_tag}/${dset}/text")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,8 @@ class Inputs:
         score_dir: Of stage 20.
         select_dir: Of stage 21.
         labelled_dir: Of stage 23.
+        train_dirs: Of the models that stage 24 trained.
+        simulation_dir: Of a simulation, with its curve.
         data_dir: The pool's Kaldi data directory.
         curve_file: ``curve.tsv``.
         test_sets: Of it; empty: all.
@@ -61,6 +63,8 @@ class Inputs:
     score_dir: Path | None = None
     select_dir: Path | None = None
     labelled_dir: Path | None = None
+    train_dirs: tuple[Path, ...] = ()
+    simulation_dir: Path | None = None
     data_dir: Path | None = None
     curve_file: Path | None = None
     test_sets: tuple[str, ...] = ()
@@ -417,15 +421,26 @@ class Builder:
             blocks.append(Listing(say("Configuration"), text))
         blocks.append(Grid(provenance.versions_table(say), folded=True))
         blocks.append(Grid(provenance.files_table(self._files(), say), folded=True))
-        if inputs.score_dir is not None:
-            settings = provenance.scoring_manifest(inputs.score_dir)
-            if settings:
-                title = say("What the scores were made with")
-                blocks.append(Grid(provenance.manifest_table(title, settings, say), folded=True))
-        if self.rules:
-            title = say("What the selection was made with")
-            blocks.append(Grid(provenance.manifest_table(title, self.rules, say), folded=True))
+        tables = {title: settings for title, settings in self._settings() if settings}
+        for title, settings in tables.items():
+            blocks.append(Grid(provenance.manifest_table(title, settings, say), folded=True))
         return blocks
+
+    def _settings(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Of every stage: what it is called, and what its results were made with."""
+        inputs, say = self.inputs, self.inputs.say
+        if inputs.score_dir is not None:
+            found = provenance.scoring_manifest(inputs.score_dir)
+            yield say("What the scores were made with"), found
+            yield say("What scoring came to"), provenance.run_record(inputs.score_dir)
+        yield say("What the selection was made with"), self.rules
+        for directory in inputs.train_dirs:
+            title = say("What a model was trained with: {directory}", directory=directory)
+            yield title, provenance.training_manifest(directory)
+        if inputs.simulation_dir is not None:
+            found = read_manifest(inputs.simulation_dir)
+            found |= provenance.run_record(inputs.simulation_dir)
+            yield say("What the simulation was made with"), found
 
     def _files(self) -> list[Path]:
         inputs = self.inputs

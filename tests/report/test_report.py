@@ -97,6 +97,42 @@ def test_unreadable_audio_is_left_out_and_transcripts_are_compared(tmp_path: Pat
     assert not list((made.home / "report" / "audio").glob("*"))
 
 
+def test_it_says_how_models_and_simulations_were_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--output_dir", str(tmp_path / "report"), "--curve_file", str(CURVE)]
+    files = {
+        "asr/manifest.json": '{"part": "all", "train_options": "scratch --lr <1>"}',
+        "asr/train_seconds": "75\n",
+        "asr_chosen/manifest.json": '{"part": "chosen"}',
+        "sim/manifest.json": '{"rounds": 2, "truth_sha256": "abc"}',
+        "sim/run.json": '{"methods": ["egl", "random"], "seeds": 5}',
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    for name in ("asr", "asr_chosen"):
+        options += ["--train_dir", str(tmp_path / name)]
+    options += ["--simulation_dir", str(tmp_path / "sim")]
+    al_report.main(options)
+    text = (tmp_path / "report" / "report.md").read_text()
+    for line in (
+        f"**What a model was trained with: {tmp_path}/asr**",
+        "| train_options | scratch --lr &lt;1> |",
+        "| train_seconds | 75 |",
+        f"**What a model was trained with: {tmp_path}/asr_chosen**",
+        "| part | chosen |",
+        "**What the simulation was made with**",
+        '| methods | ["egl", "random"] |',
+        "| rounds | 2 |",
+    ):
+        assert line in text.splitlines(), line
+    (tmp_path / "sim" / "run.json").write_text("{")
+    with pytest.raises(SystemExit):
+        al_report.main(options)
+    assert "sim/run.json: cannot be read" in capsys.readouterr().err
+
+
 def test_what_was_left_out_is_heard_where_it_can_be(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,20 +22,27 @@ from espnet_egl.exchange import AbsExporter, AbsImporter, Answer, Task, answer, 
 from espnet_egl.exchange.clips import path_inside, require_files
 from espnet_egl.exchange.label_studio_server import Project
 from espnet_egl.files import write_lines
+from espnet_egl.tables import one_line
 
 TASKS = "tasks.json"
 CONFIG = "config.xml"
 PROJECT = "project.yaml"
 PULLED = "pulled.json"
 LATEST = "latest"
+ALTERNATIVES = "What the recogniser heard, too:"
 # The model_version of the draft that annotators start from.
 BEST = "best hypothesis"
 
+# A Header, not a Text: with a second object that has a name, Label Studio takes no audio that is
+# uploaded by itself.
 LABELLING_CONFIG = """\
 <View>
   <Audio name="audio" value="$audio"/>
-  <Header value="What is said?"/>
+  <Header value="What is said? The pencil beside the draft changes it."/>
   <TextArea name="transcript" toName="audio" rows="3" editable="true" maxSubmissions="1"/>
+  <View style="white-space: pre-line">
+    <Header value="$alternatives" size="5"/>
+  </View>
   <Header value="Or, without a transcript:"/>
   <Choices name="mark" toName="audio" choice="single" showInline="true">
     <Choice value="not speech"/>
@@ -106,6 +113,9 @@ def _entry(task: Task, audio: str) -> dict[str, Any]:
     """A task; every draft is a prediction, of which the best comes first."""
     data: dict[str, Any] = {"audio": audio, "utterance": task.uid}
     data["seconds"] = round(task.seconds, 3)
+    # Other predictions than the best are not shown to who goes from task to task.
+    others = [one_line(text) for text in task.drafts[1:]]
+    data["alternatives"] = "\n".join([ALTERNATIVES, *others]) if others else ""
     if task.confidence is not None:
         data["confidence"] = task.confidence
     predictions = []

@@ -74,9 +74,14 @@ def test_tasks_have_drafts_audio_and_a_labelling_interface(export: Export) -> No
     assert (best["model_version"], round(best["score"], 4)) == ("best hypothesis", 0.6065)
     assert (other["model_version"], round(other["score"], 4)) == ("alternative 1", 0.2231)
     assert tasks[2]["predictions"] == []
+    shown = [entry["data"]["alternatives"] for entry in tasks]
+    assert shown == ["What the recogniser heard, too:\nzwei", "", ""]
     config = ET.parse(directory / "config.xml").getroot()
     controls = {element.get("name"): element.tag for element in config.iter()}
     assert controls["transcript"] == "TextArea"
+    # With two that have a name, the server takes no audio by itself.
+    assert [e.get("value") for e in config.iter() if e.get("name") and e.get("value")] == ["$audio"]
+    assert "$alternatives" in [e.get("value") for e in config.iter("Header")]
     assert [c.get("value") for c in config.iter("Choice")] == ["not speech", "cannot understand"]
 
 

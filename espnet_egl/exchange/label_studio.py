@@ -69,7 +69,9 @@ class LabelStudio(AbsExporter):
     def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
         require_files(tasks, output_dir)
         path = output_dir / TASKS
-        if not is_handed_over(path, ReturnedLabelStudio(), tasks):
+        there = is_handed_over(path, ReturnedLabelStudio(), tasks)
+        # What is on a server is not imported from the file too: it may grow as the project does.
+        if not there or self.url is not None:
             write_lines(output_dir / CONFIG, [LABELLING_CONFIG])
             entries = [
                 _entry(task, self.audio_url + path_inside(task.audio, output_dir)) for task in tasks
@@ -78,6 +80,10 @@ class LabelStudio(AbsExporter):
         if self.url is not None and self.project is not None:
             self._push(tasks, output_dir)
         return path
+
+    def lacking(self, tasks: Sequence[Task], path: Path) -> list[Task]:
+        there = {found.uid for found in ReturnedLabelStudio().read(path)}
+        return [task for task in tasks if task.uid not in there]
 
     def _push(self, tasks: Sequence[Task], output_dir: Path) -> None:
         note = output_dir / PROJECT
@@ -89,14 +95,15 @@ class LabelStudio(AbsExporter):
                     "where people may be at work; give the same, or move the note away"
                 )
         project = Project(str(self.url), str(self.project), make_with=LABELLING_CONFIG)
-        where = {"url": self.url, "project": str(project.number), "title": project.title}
-        write_lines(note, [yaml.safe_dump(where).strip()])
         there = project.utterances()
         if other := there - {task.uid for task in tasks}:
             raise DataError(
                 f"{project.address} has tasks of another selection, e.g. '{min(other)}': give "
                 "every selection a project of its own"
             )
+        # Only now: stage 23 asks the project that is noted.
+        where = {"url": self.url, "project": str(project.number), "title": project.title}
+        write_lines(note, [yaml.safe_dump(where).strip()])
         new = [task for task in tasks if task.uid not in there]
         project.add(new, _entry, BEST)
         print(f"{project.address}: {len(new)} tasks added, {len(there)} were there.")

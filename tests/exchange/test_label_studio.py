@@ -7,6 +7,7 @@ import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import soundfile
 from three_clips import ANSWERS, DRAFTS, back, export, select_dir  # noqa: F401
 
 from espnet_egl.errors import ConfigError, DataError
-from espnet_egl.exchange import Answer
+from espnet_egl.exchange import Answer, Task
 from espnet_egl.exchange.label_studio import LabelStudio, ReturnedLabelStudio
 from espnet_egl.exchange.label_studio_server import Project
 
@@ -221,3 +222,73 @@ def test_options_of_label_studio_are_no_others(
     with pytest.raises(SystemExit):
         export("tsv", "--ls_url", "http://127.0.0.1:9")
     assert "exporter 'tsv' does not take {'url': 'http://127.0.0.1:9'}" in capsys.readouterr().err
+
+
+class FakeServer:
+    """In the place of the client library: what it is asked fails as a request would."""
+
+    def __init__(self, base_url: str, api_key: str):
+        self.api_key = api_key
+        self.projects = self
+
+    def list(self, title: str) -> None:
+        raise InvalidURL(f"Illegal header value b'Token {self.api_key}'")
+
+
+class InvalidURL(Exception):
+    """httpx's."""
+
+
+@pytest.fixture
+def fake_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    none = type("None_", (Exception,), {})
+    for name, holds in (
+        ("httpx", {"HTTPError": none, "InvalidURL": InvalidURL}),
+        ("label_studio_sdk", {"LabelStudio": FakeServer}),
+        ("label_studio_sdk.core.api_error", {"ApiError": none}),
+    ):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**holds))
+
+
+@pytest.mark.usefixtures("fake_server")
+def test_no_message_holds_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "SECRET\r\n")
+    with pytest.raises(DataError, match=r"cannot be reached: .*Token <key>'") as refused:
+        Project("http://127.0.0.1:9", "x")
+    assert "SECRET" not in str(refused.value)
+    for key, message in (("SECRETé", "holds a"), ("SECR\0ET", "holds a"), ("\r", "not set")):
+        monkeypatch.setattr("os.environ", {"LABEL_STUDIO_API_KEY": key})
+        with pytest.raises(ConfigError, match=message) as refused_key:
+            Project("http://127.0.0.1:9", "x")
+        assert "SECR" not in str(refused_key.value)
+
+
+@pytest.mark.usefixtures("fake_server")
+@pytest.mark.parametrize("url", ["http://me:SECRET@host", "http://[me:SECRET@host"])
+def test_an_address_with_a_password_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "key")
+    with pytest.raises(ConfigError, match="give the address without") as refused:
+        Project(url, "x")
+    assert "SECRET" not in str(refused.value)
+
+
+def test_a_project_of_another_selection_is_not_noted(
+    export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other:
+        number, title, address = 3, "calls", "http://host/projects/3"
+
+        def __init__(self, *_: Any, **__: Any):
+            pass
+
+        def utterances(self) -> set[str]:
+            return {"z"}
+
+    monkeypatch.setattr("espnet_egl.exchange.label_studio.Project", Other)
+    directory = export("label_studio")
+    exporter = LabelStudio(url="http://host", project="calls")
+    tasks = [Task("a", str(directory / "audio" / "a.flac"), 0.0, None, 1.0, ())]
+    (directory / "tasks.json").unlink()
+    with pytest.raises(DataError, match=r"has tasks of another selection, e\.g\. 'z'"):
+        exporter.export(tasks, directory)
+    assert not (directory / "project.yaml").exists()

@@ -185,11 +185,54 @@ def test_what_is_no_export_is_refused_by_name_and_place(
         read(tmp_path, items)
 
 
-def test_a_transcript_beside_a_mark_is_refused(tmp_path: Path) -> None:
-    both = annotation("one")
+def marked_beside(text: str, **more: Any) -> dict:
+    both = annotation(text, **more)
     both["result"] += annotation("[not speech]")["result"]
-    with pytest.raises(DataError, match=r"\(task 7\): 'a' has a transcript and a mark"):
+    return both
+
+
+def test_a_typed_transcript_beside_a_mark_is_refused_where_it_counts(tmp_path: Path) -> None:
+    message = r"\(task 7\): 'a' has a transcript and a mark"
+    both = marked_beside("one", time=5)
+    with pytest.raises(DataError, match=message):
         one(tmp_path, both)
+    minimal = {"id": 7, "utterance": "a", "annotator": 1, "updated_at": "2026-11-24T20:28:00Z"}
+    minimal |= {"transcript": "one", "mark": "not speech"}
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, [minimal])
+    assert one(tmp_path, both, annotation("one", time=6))[:2] == ("one", "")
+    assert one(tmp_path, {**both, "was_cancelled": True})[:2] == ("", "")
+    other = annotation("two", by=2)
+    assert one(tmp_path, both, other, winner="2")[:2] == ("two", "")
+    with pytest.raises(DataError, match=message):
+        one(tmp_path, both, other, winner="1")
+
+
+def test_a_mark_beside_the_draft_it_was_left_with_counts(tmp_path: Path) -> None:
+    prediction = annotation("a  draft")
+    with_objects = {**task(marked_beside("a draft")), "predictions": [prediction]}
+    seen = {**task(marked_beside("a draft", prediction=prediction)), "predictions": [11]}
+    numbers = {**task(marked_beside("a draft", prediction={})), "predictions": [11]}
+    numbers["data"]["draft"] = "a draft"
+    minimal = {"id": 7, "utterance": "a", "annotator": 1, "updated_at": "2026-11-24T20:28:00Z"}
+    minimal |= {"draft": "a draft", "transcript": "a draft", "mark": "not speech"}
+    for item in (with_objects, seen, numbers, minimal):
+        (found,) = read(tmp_path, [item])
+        assert (found.transcript, found.mark) == ("", "not_speech")
+
+
+def test_a_folder_of_exports_is_not_taken_for_that_of_stage_22(tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text(json.dumps([task(annotation("one"))]))
+    with pytest.raises(DataError, match=r"neither project\.yaml nor tasks\.json of stage 22"):
+        ReturnedLabelStudio().read(tmp_path)
+    with pytest.raises(ConfigError, match="give both --ls_url and --ls_project"):
+        ReturnedLabelStudio(url="http://127.0.0.1:9").read(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([task(annotation("one"))]), encoding="utf-8-sig")
+    assert [a.transcript for a in ReturnedLabelStudio().read(path)] == ["one"]
 
 
 @pytest.mark.parametrize("content", [b'[{"id": 1, ', b"\xff[]", None])

@@ -1,5 +1,5 @@
 # make demo   install into .venv and run the demo, from data to the finished selection
-# make test   install into .venv and run the tests
+# make test   install into .venv and run the tests, TEST_JOBS (2) at a time
 # make fsdd   the same as the demo on real speech: FSDD=DIR make fsdd
 # make bench  the gradient engine against the definition and against training: FSDD=DIR make bench
 # make integration  stages 1-26 in a genuine recipe: ESPNET_ROOT=DIR make integration; and Label Studio
@@ -12,6 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # E.g. "-c tests/lowest.txt".
 PIP_ARGS ?=
+TEST_JOBS ?= 2
 LABEL_STUDIO ?= 1.23.2
 BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run bench/example_report.sh $(wildcard tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
@@ -42,7 +43,7 @@ bench: $(VENV)/.installed
 	python3 bench/gradient_engine.py
 
 test: $(VENV)/.installed
-	python3 -m pytest
+	OMP_NUM_THREADS=1 python3 -m pytest -n $(TEST_JOBS) --dist worksteal
 
 faults: $(VENV)/.installed
 	python3 -m pytest -s -m faults tests/faults

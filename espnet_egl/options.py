@@ -125,6 +125,63 @@ def add_cleaning_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--non_linguistic_symbols", help="A file, one a line: they do not count")
 
 
+# An argparse parser, or a group of one.
+Arguments = argparse._ActionsContainer
+
+
+def add_pipe_arguments(group: Arguments) -> None:
+    """Whether, and for how long, the commands in wav.scp are run; for all that read audio."""
+    group.add_argument(
+        "--allow_pipes",
+        type=str2bool,
+        default=True,
+        help="Run commands in wav.scp; false for lists from others",
+    )
+    group.add_argument(
+        "--pipe_timeout",
+        type=positive,
+        default=300.0,
+        help="Seconds that such a command may take",
+    )
+
+
+def add_price_arguments(group: Arguments, known: str = "") -> None:
+    """What transcribing costs.
+
+    Args:
+        group: Gets the options.
+        known: Where the prices are told already: what these are in place of.
+    """
+    default = None if known else 0.0
+    instead = f", if other than {known}" if known else ""
+    group.add_argument(
+        "--price_per_hour",
+        type=float,
+        default=default,
+        help=f"Of transcribing an hour of audio{instead}",
+    )
+    group.add_argument(
+        "--price_per_clip", type=float, default=default, help=f"Beside it, of every clip{instead}"
+    )
+
+
+def add_measured_price_arguments(group: Arguments) -> None:
+    """Of what was labelled: the selection's prices, others, or those of time that was measured."""
+    add_price_arguments(group, "the selection's")
+    group.add_argument(
+        "--price_per_annotator_hour",
+        type=float,
+        help="Of annotators' time, where their tool measured it, in place of the selection's "
+        "prices, which only estimate it",
+    )
+
+
+def prices_conf(args: argparse.Namespace) -> dict[str, float]:
+    """What of these was given."""
+    given = {name: value for name, value in vars(args).items() if name.startswith("price_per_")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def add_label_studio_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Where a server of Label Studio is, and what on it."""
     group = parser.add_argument_group("Label Studio related")
@@ -160,10 +217,7 @@ def add_worth_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="Of the seed set's copies, which are no hours of speech",
     )
-    group.add_argument(
-        "--price_per_hour", type=float, default=0.0, help="Of transcribing, if not as in the curve"
-    )
-    group.add_argument("--price_per_clip", type=float, default=0.0, help="Beside it, likewise")
+    add_price_arguments(group)
 
 
 def yaml_dict(text: str) -> dict[str, Any]:

@@ -126,3 +126,36 @@ def test_an_error_of_the_user_is_a_message_without_a_traceback(
         options.run(options.make_parser("al_select", ""), fail, [])
     assert e.value.code == 1
     assert capsys.readouterr().err.splitlines()[-1] == "al_select: error: wav.scp:3: no such thing"
+
+
+def parsers() -> dict[str, options.ArgumentParser]:
+    modules = {name: importlib.import_module(f"espnet_egl.bin.{name}") for name in COMMANDS}
+    return {name: module.get_parser() for name, module in modules.items()}
+
+
+def test_whoever_reads_audio_may_be_kept_from_running_commands_and_from_waiting() -> None:
+    from espnet_egl.data.audio import PIPE_TIMEOUT
+
+    found = {n: p for n, p in parsers().items() if "allow_pipes" in {a.dest for a in p._actions}}
+    assert set(found) == {"al_score", "al_export", "al_train_data", "al_report"}
+    config = yaml.safe_load((Path(__file__).parent.parent / "conf" / "al.yaml").read_text())
+    for name, parser in found.items():
+        assert parser.get_default("allow_pipes") is True
+        assert parser.get_default("pipe_timeout") == PIPE_TIMEOUT
+        assert {"allow_pipes", "pipe_timeout"} <= config[name].keys()
+
+
+def test_prices_are_called_alike_and_told_by_the_selection() -> None:
+    """None stands for the selection's."""
+    defaults = {
+        name: {parser.get_default(key) for key in ("price_per_hour", "price_per_clip")}
+        for name, parser in parsers().items()
+        if "price_per_hour" in {a.dest for a in parser._actions}
+    }
+    assert defaults == {
+        "al_select": {0.0},
+        "al_worth": {0.0},
+        "al_report": {0.0},
+        "al_curve": {None},
+        "al_pilot": {None},
+    }

@@ -50,17 +50,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--budget", help="If another than the selection's, as of several rounds")
     group.add_argument("--train_seconds", type=float, default=0.0, help="That training took")
 
-    group = parser.add_argument_group("Cost related")
-    group.add_argument(
-        "--price_per_hour", type=float, help="Of transcribing, if other than the selection's"
-    )
-    group.add_argument("--price_per_clip", type=float, help="Beside it, likewise")
-    group.add_argument(
-        "--price_per_annotator_hour",
-        type=float,
-        help="Of annotators' time, where their tool measured it, in place of the selection's "
-        "prices, which only estimate it",
-    )
+    options.add_measured_price_arguments(parser.add_argument_group("Cost related"))
     return parser
 
 
@@ -68,26 +58,14 @@ def curve(args: argparse.Namespace) -> None:
     """Run the command; prints the points."""
     from espnet_egl.files import read_manifest
     from espnet_egl.loop.curve import Cleaning, Point, add_points, read_results
-    from espnet_egl.loop.returns import read_handled, read_worked
-    from espnet_egl.selection.budget import Prices
+    from espnet_egl.loop.returns import read_cost, read_handled
 
     seconds: dict[str, float] = {}
     for directory in args.labelled_dir:
         seconds |= read_handled(directory, args.part)
     hours = sum(seconds.values()) / 3600
     made_with = {} if args.select_dir is None else read_manifest(args.select_dir)
-    measured = args.price_per_annotator_hour is not None
-    estimates = {} if measured else made_with
-    prices = Prices(
-        *(
-            estimates.get(name, 0.0) if getattr(args, name) is None else getattr(args, name)
-            for name in ("price_per_hour", "price_per_clip")
-        )
-    )
-    cost = prices.total(len(seconds), hours)
-    if measured:
-        worked = sum(read_worked(directory, args.part) for directory in args.labelled_dir)
-        cost += Prices(args.price_per_annotator_hour).total(0, worked / 3600)
+    cost = read_cost(args.labelled_dir, args.part, made_with, options.prices_conf(args))
     method = budget = ""
     if args.select_dir is not None:
         # The seed model's point has no name: it is every method's.

@@ -32,12 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
         choices=("flac", "wav"),
         help="Of what is written anew (default: the format's)",
     )
-    group.add_argument(
-        "--allow_pipes",
-        type=options.str2bool,
-        default=True,
-        help="Whether commands in wav.scp are run",
-    )
+    options.add_pipe_arguments(group)
     options.add_label_studio_arguments(parser)
     return parser
 
@@ -55,16 +50,27 @@ def export(args: argparse.Namespace) -> None:
     output_dir = Path(args.output_dir)
     tasks = read_tasks(args.select_dir, args.nbest_file)
     audio = args.audio or exporter.audio
+    skipped: list[tuple[str, str, str]] = []
     if audio != "none":
         audio_format = args.audio_format or exporter.audio_format
         directory = output_dir / AUDIO_DIR
-        tasks, skipped = place_audio(tasks, directory, audio, audio_format, args.allow_pipes)
+        tasks, skipped = place_audio(
+            tasks, directory, audio, audio_format, args.allow_pipes, args.pipe_timeout
+        )
         write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, skipped)
         if skipped:
             print(f"Not handed over, see {output_dir / 'skipped.tsv'}: {len(skipped)} clips.")
         if not tasks:
             raise DataError(f"no clip can be read, e.g. {': '.join(skipped[0])}")
     path = exporter.export(tasks, output_dir)
+    if lacking := [task.uid for task in exporter.lacking(tasks, path)]:
+        print(
+            f"{len(lacking)} clips are not in {path}, which was there before, e.g. {lacking[0]}: "
+            "move it away to have one with all of them; stage 23 takes both."
+        )
+        skipped += [(uid, "not_in_file", f"{path} was there before") for uid in lacking]
+        write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, skipped)
+        tasks = [task for task in tasks if task.uid not in lacking]
     total = duration(sum(task.seconds for task in tasks))
     print(f"To transcribe, most valuable first ({len(tasks)} clips, {total}): {path.absolute()}")
 

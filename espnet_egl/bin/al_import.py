@@ -80,12 +80,15 @@ def import_(args: argparse.Namespace) -> None:
             files = [Path(args.annotate_dir) / importer.file_name]
         answers = [answer for path in files for answer in importer.read(path)]
     found = returns.check(answers, list(durations), unknown_tokens(args))
-    if args.wait and not found.labelled:
+    if args.wait and not found.labelled and found.out:
         names = " ".join(map(str, files))
         print(f"Nothing is transcribed yet. Fill in {names} and run the same command again.")
         return
     returns.write_labelled(found, args.select_dir, args.output_dir)
     print(returns.describe(found, durations))
+    if not found.labelled:
+        print("Everything came back without speech: nothing to train on, select other clips.")
+        return
     print(f"The labelled clips are a Kaldi data directory: {Path(args.output_dir).absolute()}")
 
 

@@ -18,8 +18,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", required=True, help="As the model trained on all of it did")
     parser.add_argument("--chosen", required=True, help="... on what was chosen")
     parser.add_argument("--random", required=True, help="... on what was drawn at random")
+    parser.add_argument("--test_set", default="test", help="What it is called")
     options.add_cleaning_arguments(parser)
-    parser.add_argument("--output_file", help="The answer in Markdown; also printed")
+    options.add_measured_price_arguments(parser.add_argument_group("Cost related"))
+    parser.add_argument(
+        "--output_file", help="The answer in Markdown, also printed; its figures beside it, .json"
+    )
     return parser
 
 
@@ -30,9 +34,8 @@ def pilot(args: argparse.Namespace) -> None:
     from espnet_egl.errors import DataError
     from espnet_egl.files import read_manifest, write_lines
     from espnet_egl.loop.curve import Cleaning
-    from espnet_egl.loop.pilot import Part, Pilot, answer
-    from espnet_egl.loop.returns import PARTS, read_handled
-    from espnet_egl.selection.budget import Prices
+    from espnet_egl.loop.pilot import Part, Pilot, measure, tell
+    from espnet_egl.loop.returns import PARTS, read_cost, read_handled
     from espnet_egl.tables import read_rows
 
     handled = {part: read_handled(args.labelled_dir, part) for part in PARTS}
@@ -45,8 +48,7 @@ def pilot(args: argparse.Namespace) -> None:
         for row in read_rows(Path(args.select_dir) / "selection.tsv")
     }
     made_with = read_manifest(args.select_dir)
-    prices = Prices(made_with["price_per_hour"], made_with["price_per_clip"])
-    lines = answer(
+    figures = measure(
         Pilot(
             references=cleaning.read(args.reference),
             before=cleaning.read(args.before, recognised=True),
@@ -61,12 +63,27 @@ def pilot(args: argparse.Namespace) -> None:
             method=made_with["method"],
             drawn={uid: texts.get(uid, "") for uid in handled["random"]},
             drawn_before=cleaning.of(drafts, recognised=True),
-            cost=prices.total(len(handled["all"]), sum(handled["all"].values()) / 3600),
+            cost=read_cost([args.labelled_dir], "all", made_with, options.prices_conf(args)),
+            worked=_worked(args.labelled_dir),
+            test_set=args.test_set,
         )
     )
+    lines = tell(figures)
     print("\n" + "\n".join(lines) + "\n")
     if args.output_file is not None:
+        figures.write(Path(args.output_file).with_suffix(".json"))
         write_lines(args.output_file, "\n\n".join(["# The pilot", *lines]).split("\n"))
+
+
+def _worked(labelled_dir: str) -> float:
+    """Seconds of annotators' work; 0 where their tool does not tell it of every clip."""
+    from espnet_egl.errors import DataError
+    from espnet_egl.loop.returns import read_worked
+
+    try:
+        return read_worked(labelled_dir)
+    except DataError:
+        return 0.0
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

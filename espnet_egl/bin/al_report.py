@@ -23,10 +23,16 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--score_dir", type=Path, help="What stage 20 left")
     group.add_argument("--select_dir", type=Path, help="What stage 21 left")
     group.add_argument("--labelled_dir", type=Path, help="What stage 23 left")
+    group.add_argument(
+        "--train_dir", type=Path, action="append", default=[], help="Of a model of stage 24"
+    )
+    group.add_argument("--simulation_dir", type=Path, help="What al_simulate left")
     group.add_argument("--data_dir", type=Path, help="The pool's Kaldi data directory")
     group.add_argument("--curve_file", type=Path, help="curve.tsv of rounds or of a simulation")
     group.add_argument("--test_set", action="append", default=[], help="Of it (default: all)")
-    group.add_argument("--pilot_file", type=Path, action="append", default=[], help="Of al_pilot")
+    group.add_argument(
+        "--pilot_file", type=Path, action="append", default=[], help="The figures of al_pilot"
+    )
     group.add_argument(
         "--gradient_length_file", type=Path, help="Of asr_gradient_length: wrong transcripts"
     )
@@ -40,11 +46,9 @@ def get_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("Clips")
     group.add_argument("--max_clips", type=int, default=2000, help="Rows of a table at most")
-    group.add_argument("--max_audio", type=int, default=300, help="Of these, how many are heard")
+    group.add_argument("--max_audio", type=int, default=300, help="Of these, how many can be heard")
     group.add_argument("--nbest", type=int, default=5, help="Hypotheses that are shown")
-    group.add_argument(
-        "--allow_pipes", type=options.str2bool, default=True, help="Run commands in wav.scp"
-    )
+    options.add_pipe_arguments(group)
     group.add_argument(
         "--text_lang", default="", help="Language of transcripts, as in HTML: ja, zh-TW, ..."
     )
@@ -74,11 +78,14 @@ def report(args: argparse.Namespace) -> None:
         folder=output_dir / audio.FOLDER,
         rate=parse_rate(args.fs),
         allow_pipes=args.allow_pipes,
+        pipe_timeout=args.pipe_timeout,
     )
     inputs = Inputs(
         score_dir=args.score_dir,
         select_dir=args.select_dir,
         labelled_dir=args.labelled_dir,
+        train_dirs=tuple(args.train_dir),
+        simulation_dir=args.simulation_dir,
         data_dir=args.data_dir,
         curve_file=args.curve_file,
         test_sets=tuple(args.test_set),

@@ -50,18 +50,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--key_file", required=True, help="The utterances to score")
     group.add_argument("--segments", help="Kaldi's segments, if the pool has them")
     group.add_argument("--utt2dur", help="Durations for types that do not tell, in seconds")
-    group.add_argument(
-        "--allow_pipes",
-        type=options.str2bool,
-        default=True,
-        help="Run commands in wav.scp; false for lists from others",
-    )
-    group.add_argument(
-        "--pipe_timeout",
-        type=options.positive,
-        default=300.0,
-        help="Seconds that such a command may take",
-    )
+    options.add_pipe_arguments(group)
     group.add_argument(
         "--max_seconds",
         type=options.positive,

@@ -28,10 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
         default="20%",
         help="500utt, 2.5h, 20%% (of the pool's hours), or 1500EUR with the prices below",
     )
-    group.add_argument(
-        "--price_per_hour", type=float, default=0.0, help="Of transcribing, an hour of audio"
-    )
-    group.add_argument("--price_per_clip", type=float, default=0.0, help="Beside it, every clip")
+    options.add_price_arguments(group)
 
     group = parser.add_argument_group("Ranking related")
     group.add_argument(

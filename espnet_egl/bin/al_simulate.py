@@ -36,11 +36,13 @@ def get_parser() -> argparse.ArgumentParser:
 
 def simulate(args: argparse.Namespace) -> None:
     """Run the command; prints where the learning curve is."""
+    import json
     from pathlib import Path
 
     from espnet_egl.errors import ConfigError, DataError
-    from espnet_egl.files import claim_directory, file_hash, lock
+    from espnet_egl.files import claim_directory, file_hash, lock, write_lines
     from espnet_egl.loop.simulation import Simulation, plan, run_all
+    from espnet_egl.records import RUN
 
     if args.rounds < 1 or args.nj < 1:
         raise ConfigError("--rounds and --nj must be at least 1")
@@ -54,7 +56,10 @@ def simulate(args: argparse.Namespace) -> None:
         "command": _determining(args.command),
     }
     claim_directory(output_dir, settings, "Choose another --al_tag, or remove the directory.")
+    asked = ("methods", "budgets", "seeds", "first_seed", "nj")
     with lock(output_dir / "lock") as held:
+        record = {name: getattr(args, name) for name in asked}
+        write_lines(output_dir / RUN, [json.dumps(record, indent=2, ensure_ascii=False)])
         simulation = Simulation(
             directory=output_dir,
             score_dir=Path(args.score_dir),

@@ -41,15 +41,7 @@ def get_parser() -> argparse.ArgumentParser:
         default="",
         help='As the seed set was perturbed, e.g. "0.9 1.0 1.1": what is labelled is, too',
     )
-    parser.add_argument(
-        "--allow_pipes", type=options.str2bool, default=True, help="Run commands in wav.scp"
-    )
-    parser.add_argument(
-        "--pipe_timeout",
-        type=options.positive,
-        default=300.0,
-        help="Seconds that such a command may take",
-    )
+    options.add_pipe_arguments(parser)
     parser.add_argument(
         "--model_dir", help="Where it is trained; one that holds a model of other data is refused"
     )

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from espnet_egl.errors import UtteranceError
+from espnet_egl.errors import DataError, UtteranceError
 from espnet_egl.files import atomic_open
 
 # Commands get so many seconds, as --pipe_timeout has it, and may write so many bytes.
@@ -89,7 +89,7 @@ def write_clip(
     allow_pipes: bool = True,
     pipe_timeout: float = PIPE_TIMEOUT,
 ) -> float:
-    """Write one clip alone, its first channel at its own rate, as :func:`write_wave` does.
+    """Write one clip alone, its first channel at its own rate; one that is there must be the same.
 
     Args:
         path: The file.
@@ -104,10 +104,32 @@ def write_clip(
 
     Raises:
         UtteranceError: As :func:`read_audio`.
+        DataError: The clip is there, of another recording.
     """
     wave, rate = _read(rxfilename, start, end, allow_pipes, pipe_timeout)
+    if path.exists() and not _is_same(wave, rate, path):
+        raise source_changed(path, rxfilename)
     write_wave(path, wave, rate)
     return len(wave) / rate
+
+
+def source_changed(path: Path, rxfilename: str) -> DataError:
+    """People may have heard something else than what is trained on."""
+    return DataError(
+        f"{rxfilename} is not what it was when {path} was made of it: put it back as it was; or "
+        "move that file away, have the clip transcribed again, and run this again"
+    )
+
+
+def _is_same(wave: np.ndarray, rate: int, path: Path) -> bool:
+    try:
+        other, other_rate = soundfile.read(path, dtype="float32")
+    except soundfile.LibsndfileError:
+        return False
+    # Files hold 16 bits a sample, and commands that dither never write the same twice.
+    return (rate, wave.shape) == (other_rate, other.shape) and np.allclose(
+        wave.clip(-1, 1), other, rtol=0, atol=1e-3
+    )
 
 
 def _read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -64,6 +65,16 @@ class Answer:
     worked: float | None = None
 
 
+def printable(text: str) -> str:
+    """``text`` with a space for what no tool shows and XML cannot hold: control characters, halves
+    of surrogate pairs."""
+    return one_line("".join(" " if _is_control(c) else c for c in text))
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") or character in "\ufffe\uffff"
+
+
 MARKS = ("not_speech", "cannot_understand")
 
 
@@ -71,7 +82,8 @@ def answer(uid: str, transcript: str, mark: str, where: str, worked: float | Non
     """An answer from what a tool's fields say.
 
     Raises:
-        DataError: The mark is none of MARKS, or there is a transcript beside it.
+        DataError: The mark is none of MARKS, or there is a transcript beside it; or the transcript
+            holds what is not :func:`printable`.
     """
     uid, transcript, mark = one_line(uid), one_line(transcript), one_line(mark)
     mark = mark.lower().replace(" ", "_")
@@ -79,6 +91,10 @@ def answer(uid: str, transcript: str, mark: str, where: str, worked: float | Non
         raise DataError(f"{where}: mark '{mark}' is none of {', '.join(MARKS)}")
     if mark and transcript:
         raise DataError(f"{where}: '{uid}' has a transcript and a mark; keep one of them")
+    if hidden := next(filter(_is_control, transcript), None):
+        raise DataError(
+            f"{where}: '{uid}' holds the control character U+{ord(hidden):04X}: take it out"
+        )
     return Answer(uid, transcript, mark, where, worked)
 
 
@@ -114,10 +130,13 @@ class AbsExporter(ABC):
         audio: What happens to audio unless the user says otherwise, one of
             :data:`.clips.AUDIO`.
         audio_format: Of audio that is written, ``flac`` or ``wav``.
+        importer: Reads what it writes; None: a clip that can be handed over only later is not
+            noticed where a file is there already.
     """
 
     audio: ClassVar[str] = "none"
     audio_format: ClassVar[str] = "flac"
+    importer: ClassVar[type[AbsImporter] | None] = None
 
     @abstractmethod
     def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
@@ -125,6 +144,18 @@ class AbsExporter(ABC):
 
         What people filled in, where a file is there already, is left as it is.
         """
+
+    def lacking(self, tasks: Sequence[Task], path: Path) -> list[Task]:
+        """Those that a file lacks which was there before.
+
+        Args:
+            tasks: What was to be handed over.
+            path: What :meth:`export` returned.
+        """
+        if self.importer is None:
+            return []
+        there = {found.uid for found in self.importer().read(path)}
+        return [task for task in tasks if task.uid not in there]
 
 
 def is_handed_over(path: Path, importer: AbsImporter, tasks: Sequence[Task]) -> bool:

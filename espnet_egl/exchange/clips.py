@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import ClassVar
 
 import soundfile
 
-from espnet_egl.data.audio import is_ark_entry, write_clip
+from espnet_egl.data.audio import PIPE_TIMEOUT, is_ark_entry, source_changed, write_clip
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.exchange import (
     AbsExporter,
@@ -23,7 +24,7 @@ from espnet_egl.exchange import (
 )
 from espnet_egl.files import safe_name
 from espnet_egl.progress import progress
-from espnet_egl.tables import read_rows, write_rows
+from espnet_egl.tables import one_line, read_rows, write_rows
 
 # none: the recordings are only named. link, copy: whole files as they are; segments, pipes and
 # entries of arks are written anew. cut: every clip is written anew.
@@ -34,7 +35,12 @@ COLUMNS = ("utterance", "file", "seconds", "draft")
 
 
 def place_audio(
-    tasks: Sequence[Task], directory: Path, how: str, audio_format: str, allow_pipes: bool = True
+    tasks: Sequence[Task],
+    directory: Path,
+    how: str,
+    audio_format: str,
+    allow_pipes: bool = True,
+    pipe_timeout: float = PIPE_TIMEOUT,
 ) -> tuple[list[Task], list[tuple[str, str, str]]]:
     """Every clip as a file of its own, with a name for every file system.
 
@@ -44,16 +50,22 @@ def place_audio(
         how: ``link``, ``copy`` or ``cut``, see AUDIO.
         audio_format: Of what is written anew, ``flac`` or ``wav``.
         allow_pipes: Whether commands in wav.scp are run.
+        pipe_timeout: How long such a command may take, in seconds.
 
     Returns:
         The tasks with their files and durations in seconds, and rows (utterance, reason, detail)
         of those whose audio cannot be read.
+
+    Raises:
+        DataError: A recording is not what it was when its clip was handed over.
     """
     placed, skipped = [], []
     for task in progress(tasks, len(tasks)):
         name = safe_name(task.uid, (task.uid, task.audio, task.start, task.end))
         try:
-            path, seconds = _place(task, directory / name, how, audio_format, allow_pipes)
+            path, seconds = _place(
+                task, directory / name, how, audio_format, allow_pipes, pipe_timeout
+            )
         except UtteranceError as e:
             skipped.append((task.uid, e.reason, e.detail))
             continue
@@ -63,12 +75,12 @@ def place_audio(
 
 
 def _place(
-    task: Task, stem: Path, how: str, audio_format: str, allow_pipes: bool
+    task: Task, stem: Path, how: str, audio_format: str, allow_pipes: bool, pipe_timeout: float
 ) -> tuple[Path, float]:
     whole = task.end is None and not task.audio.endswith("|") and not is_ark_entry(task.audio)
     if how == "cut" or not whole:
         path = stem.with_suffix(f".{audio_format}")
-        return path, write_clip(path, task.audio, task.start, task.end, allow_pipes)
+        return path, write_clip(path, task.audio, task.start, task.end, allow_pipes, pipe_timeout)
     source = Path(task.audio)
     path = stem.with_suffix(source.suffix.lower() if source.suffix[1:].isalnum() else ".wav")
     try:
@@ -76,6 +88,8 @@ def _place(
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             _link_or_copy(source, path, how)
+        elif not filecmp.cmp(source, path):
+            raise source_changed(path, task.audio)
     except (soundfile.LibsndfileError, OSError) as e:
         raise UtteranceError("unreadable_audio", f"{source}: {e}") from e
     return path, seconds
@@ -113,8 +127,9 @@ def require_files(tasks: Sequence[Task], output_dir: Path) -> None:
 class ClipImporter(AbsImporter):
     """Reads a folder with one file a clip, and TABLE, which says whose they are.
 
-    The files may lie beside the audio or beside the table; one that is missing is still out.
-    ``<not_speech>`` and ``<cannot_understand>`` as the whole text are marks.
+    The files may lie beside the audio or beside the table; of both, the one with text counts. One
+    that is missing is still out. ``<not_speech>`` and ``<cannot_understand>`` as the whole text are
+    marks.
     """
 
     file_name = TABLE
@@ -129,11 +144,21 @@ class ClipImporter(AbsImporter):
                 raise DataError(f"{table}:{number}: '{name}' is no name of a file")
             file_name = Path(name).with_suffix(self.suffix).name
             places = (table.parent / AUDIO_DIR / file_name, table.parent / file_name)
-            found = next((place for place in places if place.exists()), None)
-            text = "" if found is None else " ".join(self.read_texts(found))
+            text, found = self._read_places(row["utterance"], places)
             where = f"{table}:{number}" if found is None else str(found)
             answers.append(answer_in_words(row["utterance"], text, where))
         return answers
+
+    def _read_places(self, uid: str, places: Sequence[Path]) -> tuple[str, Path | None]:
+        """The text of a clip and its file, of several that may hold it."""
+        found = [(one_line(" ".join(self.read_texts(p))), p) for p in places if p.exists()]
+        filled_in = [(text, place) for text, place in found if text]
+        if len({text for text, _ in filled_in}) > 1:
+            raise DataError(
+                f"{' and '.join(str(place) for _, place in filled_in)} hold different transcripts "
+                f"of '{uid}': keep one of them"
+            )
+        return next(iter(filled_in or found), ("", None))
 
     @abstractmethod
     def read_texts(self, path: Path) -> list[str]:
@@ -153,17 +178,17 @@ class ClipExporter(AbsExporter):
     def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
         require_files(tasks, output_dir)
         table = output_dir / TABLE
-        if not is_handed_over(table, self.importer(), tasks):
-            for task in tasks:
-                path = Path(task.audio).with_suffix(self.importer.suffix)
-                if not path.exists():
-                    self.write(task, path)
-            rows = [
-                [task.uid, Path(task.audio).name, f"{task.seconds:.3f}", task.draft]
-                for task in tasks
-            ]
-            # Written last: a folder without it is not whole.
-            write_rows(table, COLUMNS, rows)
+        is_handed_over(table, self.importer(), tasks)
+        for task in tasks:
+            path = Path(task.audio).with_suffix(self.importer.suffix)
+            beside = output_dir / path.name
+            if not path.exists() and not beside.exists():
+                self.write(task, path)
+        rows = [
+            [task.uid, Path(task.audio).name, f"{task.seconds:.3f}", task.draft] for task in tasks
+        ]
+        # Written last: a folder without it is not whole. Nobody fills it in, so it may grow.
+        write_rows(table, COLUMNS, rows)
         return output_dir
 
     @abstractmethod

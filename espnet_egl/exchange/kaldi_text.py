@@ -36,6 +36,8 @@ class Text(AbsExporter):
     Clips of longer recordings also get ``segments``.
     """
 
+    importer = KaldiText
+
     def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
         path = output_dir / "text"
         if is_handed_over(path, KaldiText(), tasks):

@@ -22,21 +22,28 @@ from espnet_egl.exchange import AbsExporter, AbsImporter, Answer, Task, answer, 
 from espnet_egl.exchange.clips import path_inside, require_files
 from espnet_egl.exchange.label_studio_server import Project
 from espnet_egl.files import write_lines
+from espnet_egl.tables import one_line
 
 TASKS = "tasks.json"
 CONFIG = "config.xml"
 PROJECT = "project.yaml"
 PULLED = "pulled.json"
 LATEST = "latest"
+ALTERNATIVES = "What the recogniser heard, too:"
 # The model_version of the draft that annotators start from.
 BEST = "best hypothesis"
 
+# A Header, not a Text: with a second object that has a name, Label Studio takes no audio that is
+# uploaded by itself.
 LABELLING_CONFIG = """\
 <View>
   <Audio name="audio" value="$audio"/>
-  <Header value="What is said?"/>
+  <Header value="What is said? The pencil beside the draft changes it."/>
   <TextArea name="transcript" toName="audio" rows="3" editable="true" maxSubmissions="1"/>
-  <Header value="Or, without a transcript:"/>
+  <View style="white-space: pre-line">
+    <Header value="$alternatives" size="5"/>
+  </View>
+  <Header value="Or, instead of a transcript (leave the draft as it is):"/>
   <Choices name="mark" toName="audio" choice="single" showInline="true">
     <Choice value="not speech"/>
     <Choice value="cannot understand"/>
@@ -69,7 +76,9 @@ class LabelStudio(AbsExporter):
     def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
         require_files(tasks, output_dir)
         path = output_dir / TASKS
-        if not is_handed_over(path, ReturnedLabelStudio(), tasks):
+        there = is_handed_over(path, ReturnedLabelStudio(), tasks)
+        # What is on a server is not imported from the file too: it may grow as the project does.
+        if not there or self.url is not None:
             write_lines(output_dir / CONFIG, [LABELLING_CONFIG])
             entries = [
                 _entry(task, self.audio_url + path_inside(task.audio, output_dir)) for task in tasks
@@ -78,6 +87,10 @@ class LabelStudio(AbsExporter):
         if self.url is not None and self.project is not None:
             self._push(tasks, output_dir)
         return path
+
+    def lacking(self, tasks: Sequence[Task], path: Path) -> list[Task]:
+        there = {found.uid for found in ReturnedLabelStudio().read(path)}
+        return [task for task in tasks if task.uid not in there]
 
     def _push(self, tasks: Sequence[Task], output_dir: Path) -> None:
         note = output_dir / PROJECT
@@ -89,14 +102,15 @@ class LabelStudio(AbsExporter):
                     "where people may be at work; give the same, or move the note away"
                 )
         project = Project(str(self.url), str(self.project), make_with=LABELLING_CONFIG)
-        where = {"url": self.url, "project": str(project.number), "title": project.title}
-        write_lines(note, [yaml.safe_dump(where).strip()])
         there = project.utterances()
         if other := there - {task.uid for task in tasks}:
             raise DataError(
                 f"{project.address} has tasks of another selection, e.g. '{min(other)}': give "
                 "every selection a project of its own"
             )
+        # Only now: stage 23 asks the project that is noted.
+        where = {"url": self.url, "project": str(project.number), "title": project.title}
+        write_lines(note, [yaml.safe_dump(where).strip()])
         new = [task for task in tasks if task.uid not in there]
         project.add(new, _entry, BEST)
         print(f"{project.address}: {len(new)} tasks added, {len(there)} were there.")
@@ -104,8 +118,11 @@ class LabelStudio(AbsExporter):
 
 def _entry(task: Task, audio: str) -> dict[str, Any]:
     """A task; every draft is a prediction, of which the best comes first."""
-    data: dict[str, Any] = {"audio": audio, "utterance": task.uid}
+    data: dict[str, Any] = {"audio": audio, "utterance": task.uid, "draft": task.draft}
     data["seconds"] = round(task.seconds, 3)
+    # Other predictions than the best are not shown to who goes from task to task.
+    others = [one_line(text) for text in task.drafts[1:]]
+    data["alternatives"] = "\n".join([ALTERNATIVES, *others]) if others else ""
     if task.confidence is not None:
         data["confidence"] = task.confidence
     predictions = []
@@ -134,7 +151,7 @@ class Annotation:
     """One annotator's work on one clip.
 
     Attributes:
-        answer: What it says, and how long it took.
+        answer: What it says, and how long it took; not checked, as another may count.
         annotator: The annotator's number.
         time: When it was changed last.
         cancelled: Whether the task was skipped instead.
@@ -150,7 +167,8 @@ class ReturnedLabelStudio(AbsImporter):
     """Exports of Label Studio, JSON or JSON-MIN; or, of a directory of stage 22, its project.
 
     Of what one annotator wrote about a clip the latest counts. What was skipped, or says nothing,
-    does not. Where annotators disagree, ``winner`` decides or the clip is refused.
+    does not. A mark counts where the draft was left as it was beside it. Where annotators disagree,
+    ``winner`` decides or the clip is refused.
 
     Args:
         url: The server, if other than the project's that stage 22 wrote to; so ``project``.
@@ -168,7 +186,7 @@ class ReturnedLabelStudio(AbsImporter):
         if path.is_dir():
             return self._pull(path)
         try:
-            items = json.loads(path.read_bytes().decode("utf-8"))
+            items = json.loads(path.read_bytes().decode("utf-8-sig"))
         except OSError as e:
             raise DataError(f"{path}: cannot be read ({e.strerror})") from e
         except UnicodeDecodeError as e:
@@ -195,7 +213,14 @@ class ReturnedLabelStudio(AbsImporter):
         if (directory / PROJECT).exists():
             known = _read_project(directory / PROJECT)
             where = {name: value or known[name] for name, value in where.items()}
+        if any(where.values()) and None in where.values():
+            raise ConfigError("give both --ls_url and --ls_project, or neither")
         if None in where.values():
+            if not (directory / TASKS).exists():
+                raise DataError(
+                    f"{directory} has neither {PROJECT} nor {TASKS} of stage 22: give the files "
+                    "that were exported themselves"
+                )
             # Nothing was put on a server, and no export has come back yet.
             return []
         project = Project(str(where["url"]), str(where["project"]))
@@ -213,7 +238,7 @@ class ReturnedLabelStudio(AbsImporter):
                 latest.pop(found.annotator, None)
                 latest[found.annotator] = found
         if not latest:
-            return answer(uid, "", "", path, worked)
+            return Answer(uid, "", "", path, worked)
         chosen = list(latest.values())[-1]
         if len({(a.answer.transcript, a.answer.mark) for a in latest.values()}) > 1:
             if self.winner in latest:
@@ -221,7 +246,7 @@ class ReturnedLabelStudio(AbsImporter):
             elif self.winner != LATEST:
                 raise DataError(_disagreement(uid, list(latest.values())))
         said = chosen.answer
-        return Answer(uid, said.transcript, said.mark, said.where, worked)
+        return answer(uid, said.transcript, said.mark, said.where, worked)
 
 
 def _disagreement(uid: str, annotations: Sequence[Annotation]) -> str:
@@ -245,27 +270,50 @@ def _read_item(item: dict[str, Any], where: str) -> tuple[str, list[Annotation]]
     if "data" in item:
         where = f"{where} (task {item.get('id', 'not imported yet')})"
         uid = _text(item["data"]["utterance"])
-        return uid, [_read_annotation(uid, found, where) for found in item.get("annotations") or []]
+        drafts = _read_drafts(item["data"], item.get("predictions"))
+        annotations = item.get("annotations") or []
+        return uid, [_read_annotation(uid, found, drafts, where) for found in annotations]
     where = f"{where} (task {item['id']})"
     uid = _text(item["utterance"])
-    said = answer(uid, _text(item.get("transcript")), _text(item.get("mark")), where, _worked(item))
+    text, mark = one_line(_text(item.get("transcript"))), one_line(_text(item.get("mark")))
+    if mark and text in _read_drafts(item):
+        text = ""
+    said = Answer(uid, text, mark, where, _worked(item))
     return uid, [Annotation(said, str(item["annotator"]), _time(item), cancelled=False)]
 
 
-def _read_annotation(uid: str, found: dict[str, Any], where: str) -> Annotation:
+def _read_drafts(data: dict[str, Any], predictions: Any = ()) -> set[str]:
+    """What an annotator may have started from. Exports may hold the predictions' numbers alone."""
+    drafts = {one_line(_text(data.get("draft")))}
+    for prediction in predictions or ():
+        if isinstance(prediction, dict):
+            drafts.add(_read_fields(prediction.get("result") or [])[0])
+    return drafts
+
+
+def _read_fields(result: list[dict[str, Any]]) -> tuple[str, str]:
+    """The transcript and the mark."""
     fields: dict[str, list[str]] = {"transcript": [], "mark": []}
-    for part in found["result"]:
+    for part in result:
         name, value = part.get("from_name"), part.get("value") or {}
         if name in fields:
             fields[name].append(_text(value.get("text" if name == "transcript" else "choices")))
+    text, mark = (one_line(" ".join(fields[name])) for name in ("transcript", "mark"))
+    return text, mark
+
+
+def _read_annotation(uid: str, found: dict[str, Any], drafts: set[str], where: str) -> Annotation:
+    text, mark = _read_fields(found["result"])
+    # Who presses a button need not clear the draft.
+    if mark and text in drafts | _read_drafts({}, [found.get("prediction")]):
+        text = ""
     cancelled = bool(found["was_cancelled"])
-    text, mark = (" ".join(fields[name]) for name in ("transcript", "mark"))
     if cancelled:
         # Whatever was begun before it was skipped.
         text = mark = ""
     by = found["completed_by"]
     annotator = by["id"] if isinstance(by, dict) else by
-    said = answer(uid, text, mark, where, _worked(found))
+    said = Answer(uid, text, mark, where, _worked(found))
     return Annotation(said, str(annotator), _time(found), cancelled)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from defusedxml import DefusedXmlException, ElementTree
 
@@ -39,7 +40,8 @@ class Project:
             must be there.
 
     Raises:
-        ConfigError: The library or the key is missing.
+        ConfigError: The library or the key is missing, the key is none, or the address holds a
+            password.
         DataError: The server cannot be reached or refuses; or there is no such project, several,
             or one with another labelling interface.
     """
@@ -47,13 +49,13 @@ class Project:
     def __init__(self, url: str, name: str, make_with: str | None = None):
         with needs("label-studio"):
             from label_studio_sdk import LabelStudio
-        if not os.environ.get(KEY):
-            raise ConfigError(f"{KEY} is not set: {HOW_TO_GET_ONE}")
+        key = _read_key()
+        _refuse_password(url)
         # Else it logs every request.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         self.url = url.rstrip("/")
         with self._asking():
-            self._client = LabelStudio(base_url=self.url, api_key=os.environ[KEY])
+            self._client = LabelStudio(base_url=self.url, api_key=key)
             found = self._find(name, make_with)
         self.number: int = found.id
         self.title: str = found.title
@@ -128,7 +130,8 @@ class Project:
             )
         if response.status_code != 201:
             raise DataError(
-                f"{self.url} does not take {path}: {response.status_code} {response.text[:200]}"
+                f"{self.url} does not take {path}: {response.status_code} "
+                f"{_without_key(response.text)[:200]}"
             )
         with self._asking():
             return "/data/" + self._client.files.get(id=response.json()["file_upload_ids"][0]).file
@@ -150,6 +153,34 @@ class Project:
             body = e.body if isinstance(e.body, dict) else {}
             detail = body.get("validation_errors") or body.get("detail") or "no reason given"
             advice = f"; {HOW_TO_GET_ONE}" if e.status_code in (401, 403) else ""
-            raise DataError(f"{self.url} refuses ({e.status_code}): {detail}{advice}") from None
+            said = _without_key(str(detail))
+            raise DataError(f"{self.url} refuses ({e.status_code}): {said}{advice}") from None
         except (httpx.HTTPError, httpx.InvalidURL) as e:
-            raise DataError(f"{self.url} cannot be reached: {e}") from None
+            raise DataError(f"{self.url} cannot be reached: {_without_key(str(e))}") from None
+
+
+def _read_key() -> str:
+    # A file that it was read from may end in a line's end, which no header takes.
+    key = os.environ.get(KEY, "").strip()
+    if not key:
+        raise ConfigError(f"{KEY} is not set: {HOW_TO_GET_ONE}")
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{KEY} holds a character that no key has: {HOW_TO_GET_ONE}")
+    return key
+
+
+def _without_key(text: str) -> str:
+    return text.replace(os.environ[KEY].strip(), "<key>")
+
+
+def _refuse_password(url: str) -> None:
+    """What is written and printed of a server is its address: it must hold no secret."""
+    try:
+        holds_one = "@" in urlsplit(url).netloc
+    except ValueError:
+        holds_one = "@" in url
+    if holds_one:
+        raise ConfigError(
+            "--ls_url holds a name or a password before '@', which would be written to "
+            "project.yaml: give the address without"
+        )

@@ -49,6 +49,7 @@ class Lhotse(AbsExporter):
     """Annotators fill in ``text``; the best hypothesis is the custom field ``draft``."""
 
     audio = "link"
+    importer = ReturnedLhotse
 
     def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
         require_files(tasks, output_dir)

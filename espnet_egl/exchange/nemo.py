@@ -33,6 +33,7 @@ class NeMo(AbsExporter):
     """Annotators fill in ``text``, or ``mark``: not_speech, cannot_understand."""
 
     audio = "link"
+    importer = ReturnedNeMo
 
     def export(self, tasks: Sequence[Task], output_dir: Path) -> Path:
         path = output_dir / ReturnedNeMo.file_name

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.errors import DataError
-from espnet_egl.exchange import Task
+from espnet_egl.exchange import Task, printable
 from espnet_egl.tables import number_in, read_rows
 
 
@@ -25,12 +25,12 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
     select_dir = Path(select_dir)
     selection = select_dir / "selection.tsv"
     rows = read_rows(selection, ("utterance", "seconds", "best_hypothesis"))
-    drafts = defaultdict(list, {row["utterance"]: [row["best_hypothesis"]] for row in rows})
+    best = {row["utterance"]: row["best_hypothesis"] for row in rows}
+    drafts = defaultdict(list)
     probabilities = defaultdict(list)
     if nbest_file is not None:
-        selected, drafts = set(drafts), defaultdict(list)
         for row in read_rows(nbest_file, ("utterance", "text", "log_prob")):
-            if row["utterance"] in selected:
+            if row["utterance"] in best:
                 drafts[row["utterance"]].append(row["text"])
                 probabilities[row["utterance"]].append(
                     math.exp(number_in(row, "log_prob", nbest_file))
@@ -57,7 +57,8 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
                 start=start,
                 end=end,
                 seconds=number_in(row, "seconds", selection),
-                drafts=tuple(drafts[uid]),
+                # What a list of another scoring lacks still has the draft it was selected with.
+                drafts=tuple(map(printable, drafts[uid] or [best[uid]])),
                 probabilities=tuple(probabilities[uid]),
                 confidence=number_in(row, "confidence", selection) if "confidence" in row else None,
             )

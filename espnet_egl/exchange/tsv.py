@@ -49,11 +49,13 @@ class ReturnedTSV(AbsImporter):
             raise DataError(f"{path}: not {self.kind}, or a quote is not closed: {e}") from e
         if missing := {"utterance", "transcript"} - set(names):
             raise DataError(f"{path}:1: column {min(missing)} is missing; save it {self.kind}")
-        return [
-            _answer(row, delimiter, f"{path}:{number}")
-            for number, row in lines
-            if any(row.values())
-        ]
+        answers = []
+        for number, row in lines:
+            # What stands beyond the header's cells; empty ones are a spreadsheet's.
+            more = any(row.pop(None, ()))
+            if more or any(row.values()):
+                answers.append(_answer(row, more, delimiter, f"{path}:{number}"))
+        return answers
 
 
 class ReturnedCSV(ReturnedTSV):
@@ -90,7 +92,7 @@ class CSV(TSV):
     start_of_file = BYTE_ORDER_MARK
 
 
-def _answer(row: dict[str, str | None], delimiter: str, where: str) -> Answer:
+def _answer(row: dict[str, str | None], more: bool, delimiter: str, where: str) -> Answer:
     # Else the lines of other clips would become part of this one's transcript.
     forbidden = set("\r\n") | ({delimiter} & {"\t"})
     for name in ("utterance", "transcript", "mark"):
@@ -99,6 +101,14 @@ def _answer(row: dict[str, str | None], delimiter: str, where: str) -> Answer:
                 f"{where}: {name} of '{row['utterance']}' goes over a tab or several lines, which "
                 "end here: close its quote, or take it out"
             )
+    if more or None in row.values():
+        advice = (
+            "take the tab out" if delimiter == "\t" else f"put what has a {delimiter} in quotes"
+        )
+        raise DataError(
+            f"{where}: '{row['utterance']}' has {'more' if more else 'fewer'} cells than there are "
+            f"columns: {advice if more else 'it is cut off, or an editor stripped its end'}"
+        )
     uid, transcript, mark = (row.get(name) or "" for name in ("utterance", "transcript", "mark"))
     return answer(uid, transcript, mark, where)
 

@@ -8,15 +8,22 @@ training with other random numbers would give is not in them: a small difference
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
+from espnet_egl.errors import DataError
+from espnet_egl.files import write_lines
 from espnet_egl.loop.curve import count_errors, rate
-from espnet_egl.tables import duration
+from espnet_egl.loop.tables import LEAST_GAIN, amount
+from espnet_egl.loop.worth import Say
 
 Texts = Mapping[str, str]
+# In percent or points of WER: a figure, and the ends of its 95 % interval.
+Interval = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -33,9 +40,6 @@ class Part:
     seconds: float
     hypotheses: Texts
 
-    def __str__(self) -> str:
-        return f"{self.clips} clips, {duration(self.seconds)}"
-
 
 @dataclass(frozen=True)
 class Pilot:
@@ -49,6 +53,8 @@ class Pilot:
         drawn: Utterance drawn at random -> its transcript.
         drawn_before: The same utterances as the seed model recognised them.
         cost: Of labelling all of it; 0: not known.
+        worked: Seconds that annotators worked on it; 0: not known.
+        test_set: Its name.
     """
 
     references: Texts
@@ -58,10 +64,68 @@ class Pilot:
     drawn: Texts
     drawn_before: Texts
     cost: float = 0.0
+    worked: float = 0.0
+    test_set: str = "test"
 
 
-def answer(pilot: Pilot) -> list[str]:
-    """The answer in plain words, a paragraph a line.
+@dataclass(frozen=True)
+class Figures:
+    """What a pilot measured, for whoever tells it in whatever language.
+
+    Attributes:
+        test_set: Its name.
+        method: What chose.
+        clips: Part -> how many.
+        seconds: Part -> of audio.
+        before: The seed model's WER.
+        after: That of the model trained on all of it.
+        gain: The difference of the two; below 0 is better, as everywhere here.
+        chosen: WER of the model trained on what was chosen alone.
+        drawn: Likewise on what was drawn at random.
+        choice: The difference of the two.
+        more: Of all against the mean of the halves.
+        pool: The seed model's WER on the pool, by what was drawn; None: not known.
+        cost: Of labelling; 0: not known.
+        worked: Seconds that annotators worked; 0: not known.
+    """
+
+    test_set: str
+    method: str
+    clips: Mapping[str, int]
+    seconds: Mapping[str, float]
+    before: Interval
+    after: Interval
+    gain: Interval
+    chosen: Interval
+    drawn: Interval
+    choice: Interval
+    more: Interval
+    pool: Interval | None
+    cost: float
+    worked: float
+
+    def write(self, path: str | Path) -> None:
+        """As JSON."""
+        write_lines(path, [json.dumps(asdict(self), indent=2, ensure_ascii=False)])
+
+    @classmethod
+    def read(cls, path: str | Path) -> Figures:
+        """What :meth:`write` left.
+
+        Raises:
+            DataError: It is missing or something else.
+        """
+        try:
+            found = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+            # Whatever is not as it was written does not come through this.
+            tell(found)
+        except (OSError, ValueError, TypeError, KeyError, IndexError) as e:
+            raise DataError(f"{path}: not the figures of al_pilot ({e}); run stage 26 again") from e
+        return found
+
+
+def measure(pilot: Pilot) -> Figures:
+    """The figures of a pilot.
 
     Raises:
         DataError: The test set has no words.
@@ -73,48 +137,116 @@ def answer(pilot: Pilot) -> list[str]:
 
     before = errors(pilot.before)
     after, chosen, drawn = (errors(parts[p].hypotheses) for p in ("all", "chosen", "random"))
-    gain = rate(after - before, words)
-    lines = [
-        f"Labelled: {parts['all']}; of these {parts['chosen']} chosen by {pilot.method}, "
-        f"{parts['random']} drawn at random.",
-        f"WER was {_rate(rate(before, words))} and is {_rate(rate(after, words))}: "
-        f"{_points(gain)}. {_verdict(gain, 'Labelling pays here', 'Labelling made it worse')}.",
-    ]
-    if pilot.cost > 0 and gain[0] < 0:
-        lines.append(f"A point of WER cost {pilot.cost / -gain[0]:.0f}.")
-    choice = rate(chosen - drawn, words)
-    lines.append(
-        f"Trained on the chosen half alone it is {rate(chosen, words)[0]:.1f} %, on the random "
-        f"half {rate(drawn, words)[0]:.1f} %: {_points(choice)}. "
-        f"{_verdict(choice, 'Choosing pays here', 'Choosing is worse than drawing here')}."
-    )
-    more = rate(after - (chosen + drawn) / 2, words)
-    lines.append(
-        f"All against one half: {_points(more)}. "
-        f"{_verdict(more, 'More labels keep helping', 'More labels made it worse')}."
-    )
+    pool = None
     if any(pilot.drawn.values()):
         pool = rate(*count_errors(pilot.drawn, pilot.drawn_before))
-        lines.append(f"On the pool, the seed model's WER is {_rate(pool)}, by the random half.")
-    return [*lines, CAVEAT]
+    return Figures(
+        test_set=pilot.test_set,
+        method=pilot.method,
+        clips={name: part.clips for name, part in parts.items()},
+        seconds={name: part.seconds for name, part in parts.items()},
+        before=rate(before, words),
+        after=rate(after, words),
+        gain=rate(after - before, words),
+        chosen=rate(chosen, words),
+        drawn=rate(drawn, words),
+        choice=rate(chosen - drawn, words),
+        more=rate(after - (chosen + drawn) / 2, words),
+        pool=pool,
+        cost=pilot.cost,
+        worked=pilot.worked,
+    )
 
 
-CAVEAT = (
-    "Intervals are 95 %, over the utterances of the test set. Every model was trained once: "
-    "a small difference may be the luck of training."
-)
+def tell(found: Figures, say: Say = str.format) -> list[str]:
+    """The answer in plain words, a paragraph a line.
+
+    Args:
+        found: Of :func:`measure`.
+        say: The language.
+    """
+    size = {part: _size(found.clips[part], found.seconds[part], say) for part in found.clips}
+    gain, unknown = found.gain, say("So few clips cannot tell.")
+    lines = [
+        say(
+            "Labelled: {all}; of these {chosen} chosen by {method}, {drawn} drawn at random.",
+            all=size["all"],
+            chosen=size["chosen"],
+            drawn=size["random"],
+            method=found.method,
+        ),
+        say(
+            "WER on {test_set} was {before} and is {after}: {difference}.",
+            test_set=found.test_set,
+            before=_rate(found.before, say),
+            after=_rate(found.after, say),
+            difference=_points(gain, say),
+        )
+        + " "
+        + _verdict(gain, say("Labelling pays here."), say("Labelling made it worse."), unknown),
+        *_price(found, say),
+    ]
+    better, worse = say("Choosing pays here."), say("Choosing is worse than drawing here.")
+    lines.append(
+        say(
+            "Trained on the chosen half alone it is {chosen:.1f} %, on the random half "
+            "{drawn:.1f} %: {difference}.",
+            chosen=found.chosen[0],
+            drawn=found.drawn[0],
+            difference=_points(found.choice, say),
+        )
+        + " "
+        + _verdict(found.choice, better, worse, unknown)
+    )
+    better, worse = say("More labels keep helping."), say("More labels made it worse.")
+    lines.append(
+        say("All against one half: {difference}.", difference=_points(found.more, say))
+        + " "
+        + _verdict(found.more, better, worse, unknown)
+    )
+    if found.pool is not None:
+        pool = _rate(found.pool, say)
+        lines.append(
+            say("On the pool, the seed model's WER is {rate}, by the random half.", rate=pool)
+        )
+    caveat = say(
+        "Intervals are 95 %, over the utterances of the test set. Every model was trained once: "
+        "a small difference may be the luck of training."
+    )
+    return [*lines, caveat]
 
 
-def _rate(found: tuple[float, float, float]) -> str:
-    return f"{found[0]:.1f} % ({found[1]:.1f} to {found[2]:.1f})"
+def _price(found: Figures, say: Say) -> list[str]:
+    """Of a point of WER, in money and in annotators' time, as far as they are known."""
+    gain, lines = -found.gain[0], []
+    if found.cost > 0 and gain > LEAST_GAIN:
+        lines.append(say("A point of WER cost {cost:.0f}.", cost=found.cost / gain))
+    if found.worked > 0:
+        text = say("Annotators worked {time}.", time=amount(found.worked, say))
+        if gain > LEAST_GAIN:
+            each = amount(found.worked / gain, say)
+            text += " " + say("That is {time} for a point of WER.", time=each)
+        lines.append(text)
+    return lines
 
 
-def _points(found: tuple[float, float, float]) -> str:
-    return f"{found[0]:+.1f} points ({found[1]:+.1f} to {found[2]:+.1f})"
+def _size(clips: int, seconds: float, say: Say) -> str:
+    return say("{clips} clips, {audio}", clips=clips, audio=amount(seconds, say))
 
 
-def _verdict(found: tuple[float, float, float], better: str, worse: str) -> str:
+def _rate(found: Interval, say: Say) -> str:
+    value, low, high = found
+    return say("{value:.1f} % ({low:.1f} to {high:.1f})", value=value, low=low, high=high)
+
+
+def _points(found: Interval, say: Say) -> str:
+    value, low, high = found
+    ends = {"low": low, "high": high}
+    return say("{value:+.1f} points ({low:+.1f} to {high:+.1f})", value=value, **ends)
+
+
+def _verdict(found: Interval, better: str, worse: str, unknown: str) -> str:
     _, low, high = found
     if high < 0:
         return better
-    return worse if low > 0 else "So few clips cannot tell"
+    return worse if low > 0 else unknown

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from espnet_egl.data.kaldi import read_durations, read_table, subset_data_dir, write_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Answer
+from espnet_egl.selection.budget import Prices
 from espnet_egl.tables import duration, number_in, one_line, read_rows, write_rows
 
 RETURNED_COLUMNS = ("utterance", "state", "seconds", "reason", "annotator_seconds", "detail")
@@ -63,7 +65,7 @@ def check(
                 "out, or give the file to the round it belongs to"
             )
         if answer.worked is not None:
-            # Of two exports of one project, the later tells all.
+            # Two exports of one project tell of the same work, the later of all.
             worked[answer.uid] = max(answer.worked, worked.get(answer.uid, 0.0))
         if not answer.transcript and not answer.mark:
             continue
@@ -104,14 +106,15 @@ def reveal(truth: str | Path, selected: Sequence[str]) -> list[Answer]:
 def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | Path) -> None:
     """Write the labelled utterances as a Kaldi data directory, and ``returned.tsv``.
 
-    A directory that holds a part of the same answers grows; nothing in it is changed.
+    A directory that holds a part of the same answers grows; nothing in it is changed. Where
+    everything came back without speech, ``returned.tsv`` is all there is.
 
     Raises:
-        DataError: Nothing is labelled; or what came back earlier is not in these answers, or
-            differs.
+        DataError: Nothing is labelled, and clips are out; or what came back earlier is not in
+            these answers, or differs.
     """
     select_dir, output_dir = Path(select_dir), Path(output_dir)
-    if not returns.labelled:
+    if not returns.labelled and returns.out:
         raise DataError("no clip has a transcript yet: fill some in and run stage 23 again")
     text = output_dir / "text"
     earlier = read_table(text) if text.exists() else {}
@@ -121,14 +124,15 @@ def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | P
             f"'{returns.labelled.get(changed[0], '')}'; what is here is not overwritten: give all "
             f"files that came back, or move {output_dir} away"
         )
-    for uid, mark in _marks(output_dir).items() if earlier else ():
+    for uid, mark in _marks(output_dir).items():
         if returns.marked.get(uid) != mark:
             raise DataError(
                 f"{output_dir / 'returned.tsv'}: '{uid}' came back as '{mark}' earlier, and does "
                 f"not now; give all files that came back, or move {output_dir} away"
             )
     durations = read_durations(select_dir / "utt2dur")
-    subset_data_dir(select_dir, output_dir, returns.labelled, durations)
+    if returns.labelled:
+        subset_data_dir(select_dir, output_dir, returns.labelled, durations)
     reasons = {
         row["utterance"]: row["reason"]
         for row in read_rows(select_dir / "selection.tsv", ("utterance", "reason"))
@@ -138,11 +142,15 @@ def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | P
     rows = _rows(returns, durations, reasons)
     write_rows(output_dir / "returned.tsv", RETURNED_COLUMNS, rows)
     # Written last: a directory without it is not labelled yet.
-    write_table(text, returns.labelled)
+    if returns.labelled:
+        write_table(text, returns.labelled)
 
 
 def _marks(directory: Path) -> dict[str, str]:
-    rows = read_rows(directory / "returned.tsv", RETURNED_COLUMNS[:2])
+    path = directory / "returned.tsv"
+    if not path.exists() and not (directory / "text").exists():
+        return {}
+    rows = read_rows(path, RETURNED_COLUMNS[:2])
     return {
         row["utterance"]: row["state"] for row in rows if row["state"] not in ("labelled", "out")
     }
@@ -201,6 +209,39 @@ def read_worked(directory: str | Path, part: str = "all") -> float:
     return sum(
         number_in(row, "annotator_seconds", path) for row in rows if row["annotator_seconds"]
     )
+
+
+def read_cost(
+    directories: Sequence[str | Path],
+    part: str,
+    made_with: Mapping[str, Any],
+    given: Mapping[str, float],
+) -> float:
+    """What annotators' work cost.
+
+    Args:
+        directories: What :func:`write_labelled` left, of every round.
+        part: One of PARTS.
+        made_with: The selection's manifest, with its prices; empty: there are none.
+        given: ``price_per_hour``, ``price_per_clip`` in place of these, and
+            ``price_per_annotator_hour``: time that was measured, which the selection's prices
+            only estimate.
+
+    Raises:
+        DataError: See :func:`read_handled`, and with the last :func:`read_worked`.
+    """
+    names = ("price_per_hour", "price_per_clip")
+    measured = "price_per_annotator_hour" in given
+    prices = {} if measured else {name: made_with.get(name, 0.0) for name in names}
+    per_hour, per_clip = ((prices | dict(given)).get(name, 0.0) for name in names)
+    seconds: dict[str, float] = {}
+    for directory in directories:
+        seconds |= read_handled(directory, part)
+    cost = Prices(per_hour, per_clip).total(len(seconds), sum(seconds.values()) / 3600)
+    if measured:
+        worked = sum(read_worked(directory, part) for directory in directories)
+        cost += Prices(given["price_per_annotator_hour"]).total(0, worked / 3600)
+    return cost
 
 
 def _rows_of(directory: str | Path, part: str, columns: Sequence[str]) -> list[dict[str, str]]:

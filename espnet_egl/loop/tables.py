@@ -46,6 +46,19 @@ class Table:
         return [f"**{self.title}**", "", *lines, ""]
 
 
+def amount(seconds: float, say: Say = str.format) -> str:
+    """Seconds as a person says them.
+
+    >>> amount(48), amount(750)
+    ('48 s', '12.5 minutes')
+    """
+    if seconds < 120:
+        return say("{n:.3g} s", n=seconds)
+    if seconds < 7200:
+        return say("{n:.1f} minutes", n=seconds / 60)
+    return say("{n:.1f} hours", n=seconds / 3600)
+
+
 def tables(
     path: str | Path, test_set: str, against: str, seed_hours: float, prices: Prices
 ) -> list[str]:

@@ -44,6 +44,7 @@ al_curve_name=      # Of the learning curve's point, if other than method and se
 al_curve_budget=    # Likewise its budget.
 al_curve_args=      # Arguments for al_curve, e.g., "--price_per_hour 60".
 al_worth_args=      # Arguments for al_worth.
+al_pilot_args=      # Arguments for al_pilot.
 al_report_lang=     # Language of the report.
 al_report_args=     # Other arguments for al_report.
 al_pilot=false      # Whether the round is a pilot: half chosen, half drawn, to compare them.
@@ -129,6 +130,7 @@ Options:
     --al_curve_budget  # Likewise its budget (default: al_budget).
     --al_curve_args    # Arguments for al_curve, e.g., "--price_per_hour 60".
     --al_worth_args    # Arguments for al_worth (stage 26), e.g., "--against confidence".
+    --al_pilot_args    # Arguments for al_pilot (stage 26), e.g., "--price_per_annotator_hour 30".
     --al_report_lang   # Language of the report: en, ja (default: al_report's, en).
     --al_report_args   # Other arguments for al_report (stage 26), e.g., "--max_audio 1000".
     --al_pilot         # true: a first, small round, 300utt if --al_budget is not given, half of them drawn
@@ -614,8 +616,9 @@ if "${al_simulate}"; then
         [ "${_name}" = random ] || { _method="${_name}"; break; }
     done
     read -r _budget _ <<< "${al_budgets//\%/pct}"
-    al_report "${al_sim_dir}" "${al_sim_dir}/scored/r1/score" \
-        "${al_sim_dir}/cells/${_method}/${_budget}/seed${al_first_seed}/r1/select" --simulated true
+    _cell="${al_sim_dir}/cells/${_method}/${_budget}/seed${al_first_seed}/r1"
+    al_report "${al_sim_dir}" "${al_sim_dir}/scored/r1/score" "${_cell}/select" --simulated true \
+        --simulation_dir "${al_sim_dir}" --train_dir "${_cell}/asr"
     exit 0
 fi
 
@@ -831,6 +834,10 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
         log "Nothing is measured yet (stages 23 to 25): the report shows what was scored and selected"
     fi
     [ -e "${al_labelled_dir}/text" ] && _report_opts+=(--labelled_dir "${al_labelled_dir}")
+    for _part in "${al_parts[@]}"; do
+        _dir="$(al_part_dir "${_part}")"
+        [ -e "${_dir}/manifest.json" ] && _report_opts+=(--train_dir "${_dir}")
+    done
     if "${al_pilot}" && [ -e "${al_curve_file}" ]; then
         for dset in ${al_test_sets}; do
             _opts=(--before "${al_seed_exp}/${al_seed_tag}/${dset}/text")
@@ -838,11 +845,12 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
                 _opts+=("--${_part}" "$(al_part_dir "${_part}")/${al_new_tag}/${dset}/text")
             done
             log "The pilot's answer on ${dset}:"
-            ${python} -m espnet_egl.bin.al_pilot --select_dir "${al_select_dir}" \
+            # shellcheck disable=SC2086
+            ${python} -m espnet_egl.bin.al_pilot --select_dir "${al_select_dir}" --test_set "${dset}" \
                 --labelled_dir "${al_labelled_dir}" --reference "${data_feats}/${dset}/text" \
                 "${_opts[@]}" --output_file "${al_round_dir}/pilot_${dset//\//_}.md" \
-                ${al_scoring_opts[@]+"${al_scoring_opts[@]}"} ${al_config_opts[@]+"${al_config_opts[@]}"}
-            _report_opts+=(--pilot_file "${al_round_dir}/pilot_${dset//\//_}.md")
+                ${al_scoring_opts[@]+"${al_scoring_opts[@]}"} ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_pilot_args}
+            _report_opts+=(--pilot_file "${al_round_dir}/pilot_${dset//\//_}.json")
         done
     fi
     al_report "${al_dir}" "${al_score_dir}" "${al_select_dir}" ${_report_opts[@]+"${_report_opts[@]}"}

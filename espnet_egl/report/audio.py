@@ -12,18 +12,27 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from espnet_egl.data.audio import PIPE_TIMEOUT
 from espnet_egl.data.pool import Pool
 from espnet_egl.files import atomic_open
 from espnet_egl.progress import progress
 from espnet_egl.types import Skipped
 
 FOLDER = "audio"
+# Why clips were not scored that cannot be heard either: they are not read, and waited for, again.
+UNHEARD = {"unreadable_audio", "missing_recording", "empty_audio", "not_finite_audio", "too_long"}
+UNHEARD |= {"truncated_audio", "bad_segment", "pipe_not_allowed", "pipe_timeout", "failed_pipe"}
 # What clips are called, and nothing else in the folder is ours.
 NAME = re.compile(r"[0-9a-f]{16}\.flac")
 
 
 def cut(
-    data_dir: str | Path, uids: Sequence[str], folder: Path, rate: int, allow_pipes: bool = True
+    data_dir: str | Path,
+    uids: Sequence[str],
+    folder: Path,
+    rate: int,
+    allow_pipes: bool = True,
+    pipe_timeout: float = PIPE_TIMEOUT,
 ) -> dict[str, str]:
     """Write clips as FLAC of 16 bits.
 
@@ -33,6 +42,7 @@ def cut(
         folder: Where the clips go.
         rate: Their sampling rate.
         allow_pipes: Whether commands in wav.scp are run.
+        pipe_timeout: How long such a command may take, in seconds.
 
     Returns:
         Utterance -> name of its file; without those whose audio cannot be read, and empty where
@@ -52,6 +62,7 @@ def cut(
         rate,
         segments=segments if segments.exists() else None,
         allow_pipes=allow_pipes,
+        pipe_timeout=pipe_timeout,
     )
     names = {}
     for clip in progress((pool[i] for i in range(len(pool))), len(pool), unit="clip"):

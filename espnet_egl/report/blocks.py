@@ -21,12 +21,10 @@ class Paragraphs:
 
     Attributes:
         lines: A paragraph each.
-        lang: Of them, where it is not the report's.
     """
 
     kind: ClassVar[str] = "paragraphs"
     lines: Sequence[str]
-    lang: str = ""
 
 
 @dataclass(frozen=True)

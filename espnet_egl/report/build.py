@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_egl.data.kaldi import read_table
+from espnet_egl.data.kaldi import read_table, read_utterances
 from espnet_egl.errors import BudgetError, DataError
 from espnet_egl.files import read_manifest
 from espnet_egl.loop import worth
+from espnet_egl.loop.pilot import Figures, tell
 from espnet_egl.loop.returns import RETURNED_COLUMNS
-from espnet_egl.loop.tables import Table, comparison
+from espnet_egl.loop.tables import Table, amount, comparison
 from espnet_egl.report import clips, findings, makeup, plots, provenance, rankings
+from espnet_egl.report.audio import UNHEARD
 from espnet_egl.report.blocks import Block, Grid, Listing, Paragraphs, Report, Section
 from espnet_egl.report.language import Language
 from espnet_egl.selection.budget import FREE, Prices
@@ -37,10 +39,12 @@ class Inputs:
         score_dir: Of stage 20.
         select_dir: Of stage 21.
         labelled_dir: Of stage 23.
+        train_dirs: Of the models that stage 24 trained.
+        simulation_dir: Of a simulation, with its curve.
         data_dir: The pool's Kaldi data directory.
         curve_file: ``curve.tsv``.
         test_sets: Of it; empty: all.
-        pilot_files: A pilot's answers.
+        pilot_files: A pilot's figures, of every test set.
         gradient_length_file: Of asr_gradient_length.
         gradient_length_data: The Kaldi data directory it is of.
         config: The options' yaml.
@@ -51,7 +55,7 @@ class Inputs:
         simulated: Whether the curve is a simulation's.
         nbest: Hypotheses of a clip that are shown.
         max_clips: Rows of a table of clips.
-        max_audio: Clips that can be heard.
+        max_audio: Clips of a table that can be heard.
         speech_lang: Of the audio, as in HTML's ``lang``.
         say: The report's language.
     """
@@ -59,6 +63,8 @@ class Inputs:
     score_dir: Path | None = None
     select_dir: Path | None = None
     labelled_dir: Path | None = None
+    train_dirs: tuple[Path, ...] = ()
+    simulation_dir: Path | None = None
     data_dir: Path | None = None
     curve_file: Path | None = None
     test_sets: tuple[str, ...] = ()
@@ -161,14 +167,15 @@ class Builder:
     def _answer(self) -> list[tuple[str, list[str]]]:
         say, found = self.inputs.say, []
         for test_set in self.test_sets:
+            points = self._points(test_set)
             found.append(
                 findings.measured(
-                    self._points(test_set),
+                    points,
                     test_set,
                     self.rules.get("method", ""),
                     self.inputs.against,
                     self.inputs.seed_hours,
-                    self.prices,
+                    self._prices_beside(points),
                     say,
                 )
             )
@@ -203,7 +210,7 @@ class Builder:
         say, rules = self.inputs.say, self.rules
         words = {
             "clips": len(self.selection),
-            "audio": findings.amount(self._seconds, say),
+            "audio": amount(self._seconds, say),
             "method": rules["method"],
             "budget": rules["budget"],
         }
@@ -214,7 +221,7 @@ class Builder:
                 say(
                     "{clips} of {pool} clips, {audio} of {total}, by {method} (budget {budget}).",
                     pool=len(self.scores),
-                    total=findings.amount(float(self.scores["seconds"].sum()), say),
+                    total=amount(float(self.scores["seconds"].sum()), say),
                     **words,
                 )
             ]
@@ -245,7 +252,7 @@ class Builder:
                 say(
                     "{audio} of listening and typing. No prices were given: with --price_per_hour "
                     "and --price_per_clip the report counts money.",
-                    audio=findings.amount(self._seconds, say),
+                    audio=amount(self._seconds, say),
                 )
             ]
         total = prices.total(len(self.selection), self._seconds / 3600)
@@ -274,11 +281,17 @@ class Builder:
         assert self.inputs.curve_file is not None
         return worth.read_points(self.inputs.curve_file, test_set)
 
+    def _prices_beside(self, points: pd.DataFrame) -> Prices:
+        """Those that were asked for; of the selection only where the curve has no costs, which
+        may be of time that was measured."""
+        told = (points["cost"] > 0).any()
+        return self.inputs.prices if told else self.prices
+
     def _worth(self) -> list[Block]:
         say = self.inputs.say
         blocks: list[Block] = []
         for path in self.inputs.pilot_files:
-            blocks.append(Paragraphs(_pilot_lines(path), "en"))
+            blocks.append(Paragraphs(tell(Figures.read(path), say)))
         for test_set in self.test_sets:
             points = self._points(test_set)
             axes = ["hours", "utterances"] + ["cost"] * bool((points["cost"] > 0).any())
@@ -288,17 +301,17 @@ class Builder:
                 blocks.append(
                     plots.learning_curves(points, axis, test_set, self.inputs.against, say)
                 )
-            blocks += map(Grid, self._comparison(test_set))
+            blocks += map(Grid, self._comparison(test_set, self._prices_beside(points)))
         return blocks
 
-    def _comparison(self, test_set: str) -> list[Table]:
+    def _comparison(self, test_set: str, prices: Prices) -> list[Table]:
         assert self.inputs.curve_file is not None
         return comparison(
             self.inputs.curve_file,
             test_set,
             self.inputs.against,
             self.inputs.seed_hours,
-            self.prices,
+            prices,
             self.inputs.say,
         )
 
@@ -366,10 +379,22 @@ class Builder:
             paths[inputs.say("not scored")] = inputs.score_dir / "skipped.tsv"
         if inputs.select_dir is not None and (inputs.select_dir / "filtered.tsv").exists():
             paths[inputs.say("filtered")] = inputs.select_dir / "filtered.tsv"
-        counts, records = clips.left_out(paths, inputs.max_clips, inputs.say)
-        if counts is None or records is None:
+        found = clips.read_left_out(paths)
+        if not found:
             return []
+        audio = self._audio_of(found[: inputs.max_clips])
+        counts, records = clips.left_out(found, audio, inputs.max_clips, inputs.say)
         return [Grid(counts), records]
+
+    def _audio_of(self, found: Sequence[clips.LeftOut]) -> dict[str, str]:
+        """Of what was left out though it can be heard; nothing where the pool is gone."""
+        directory = self.inputs.data_dir
+        if directory is None or not (directory / "wav.scp").exists():
+            return {}
+        known = set(read_utterances(directory))
+        uids = [clip.uid for clip in found if clip.reason not in UNHEARD and clip.uid in known]
+        # A clip may have been left out twice, by its id in two files.
+        return self.cut(directory, list(dict.fromkeys(uids))[: self.inputs.max_audio])
 
     def _suspects(self) -> list[Block]:
         inputs = self.inputs
@@ -396,15 +421,26 @@ class Builder:
             blocks.append(Listing(say("Configuration"), text))
         blocks.append(Grid(provenance.versions_table(say), folded=True))
         blocks.append(Grid(provenance.files_table(self._files(), say), folded=True))
-        if inputs.score_dir is not None:
-            settings = provenance.scoring_manifest(inputs.score_dir)
-            if settings:
-                title = say("What the scores were made with")
-                blocks.append(Grid(provenance.manifest_table(title, settings, say), folded=True))
-        if self.rules:
-            title = say("What the selection was made with")
-            blocks.append(Grid(provenance.manifest_table(title, self.rules, say), folded=True))
+        tables = {title: settings for title, settings in self._settings() if settings}
+        for title, settings in tables.items():
+            blocks.append(Grid(provenance.manifest_table(title, settings, say), folded=True))
         return blocks
+
+    def _settings(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Of every stage: what it is called, and what its results were made with."""
+        inputs, say = self.inputs, self.inputs.say
+        if inputs.score_dir is not None:
+            found = provenance.scoring_manifest(inputs.score_dir)
+            yield say("What the scores were made with"), found
+            yield say("What scoring came to"), provenance.run_record(inputs.score_dir)
+        yield say("What the selection was made with"), self.rules
+        for directory in inputs.train_dirs:
+            title = say("What a model was trained with: {directory}", directory=directory)
+            yield title, provenance.training_manifest(directory)
+        if inputs.simulation_dir is not None:
+            found = read_manifest(inputs.simulation_dir)
+            found |= provenance.run_record(inputs.simulation_dir)
+            yield say("What the simulation was made with"), found
 
     def _files(self) -> list[Path]:
         inputs = self.inputs
@@ -416,12 +452,6 @@ class Builder:
         ):
             candidates += [] if directory is None else [directory / name for name in names]
         return [path for path in candidates if path is not None and path.exists()]
-
-
-def _pilot_lines(path: Path) -> list[str]:
-    """A pilot's answer without its heading."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
 def _band_note(seeds: int, say: Language) -> str:

@@ -153,34 +153,55 @@ def _state(state: str, say: Say) -> str:
     return names.get(state, state)
 
 
-def left_out(
-    paths: Mapping[str, Path], most: int, say: Say
-) -> tuple[Table, Records] | tuple[None, None]:
-    """What was not scored or not selected whatever its score: by reason, and one by one.
+@dataclass(frozen=True)
+class LeftOut:
+    """A clip that was not scored, or not selected whatever its score.
+
+    Attributes:
+        uid: Its utterance.
+        stage: Where it was left out.
+        reason: Why.
+        detail: More of it.
+    """
+
+    uid: str
+    stage: str
+    reason: str
+    detail: str
+
+
+def read_left_out(paths: Mapping[str, Path]) -> list[LeftOut]:
+    """All that was left out.
 
     Args:
-        paths: What a file's clips are -> ``skipped.tsv`` or ``filtered.tsv``.
-        most: Rows of the table.
-        say: The language.
-
-    Returns:
-        None, None where nothing was.
+        paths: Where a file's clips were left out -> ``skipped.tsv`` or ``filtered.tsv``.
 
     Raises:
         DataError: A file is missing or malformed.
     """
-    rows: list[list[Any]] = [
-        [[row["utterance"], ""], what, row["reason"], one_line(row["detail"])]
-        for what, path in paths.items()
+    return [
+        LeftOut(row["utterance"], stage, row["reason"], one_line(row["detail"]))
+        for stage, path in paths.items()
         for row in read_rows(path, SKIPPED_COLUMNS)
     ]
-    if not rows:
-        return None, None
-    counts = Counter((row[1], row[2]) for row in rows)
+
+
+def left_out(
+    found: Sequence[LeftOut], audio: Mapping[str, str], most: int, say: Say
+) -> tuple[Table, Records]:
+    """What was left out, by reason and one by one.
+
+    Args:
+        found: At least one.
+        audio: Utterance -> its file, relative to the page.
+        most: Rows of the table.
+        say: The language.
+    """
+    counts = Counter((clip.stage, clip.reason) for clip in found)
     by_reason = Table(
         say("By reason"),
         [say("stage"), say("reason"), say("clips")],
-        [[what, reason, str(n)] for (what, reason), n in sorted(counts.items())],
+        [[stage, reason, str(n)] for (stage, reason), n in sorted(counts.items())],
     )
     columns = [
         Column(say("clip"), CLIP),
@@ -188,10 +209,17 @@ def left_out(
         Column(say("reason"), filter=True),
         Column(say("detail")),
     ]
-    note = ""
-    if len(rows) > most:
-        note = say("The first {n} of {total}.", n=most, total=len(rows))
-    return by_reason, Records("left_out", say("What was left out"), columns, rows[:most], note)
+    rows = [
+        [[clip.uid, audio.get(clip.uid, "")], clip.stage, clip.reason, clip.detail]
+        for clip in found[:most]
+    ]
+    notes = []
+    if len(found) > most:
+        notes.append(say("The first {n} of {total}.", n=most, total=len(found)))
+    if audio:
+        notes.append(say("{n} of them can be heard.", n=len(audio)))
+    title = say("What was left out")
+    return by_reason, Records("left_out", title, columns, rows, " ".join(notes))
 
 
 def read_suspects(path: str | Path, most: int) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from espnet_egl.errors import DataError
 from espnet_egl.loop import worth
-from espnet_egl.loop.tables import LEAST_GAIN
+from espnet_egl.loop.tables import LEAST_GAIN, amount
 from espnet_egl.loop.worth import Curve, Estimate, Say
 from espnet_egl.selection.budget import Prices
 
@@ -34,15 +34,6 @@ class Finding:
     bought: list[str] = field(default_factory=list)
     following: list[str] = field(default_factory=list)
     sure: list[str] = field(default_factory=list)
-
-
-def amount(seconds: float, say: Say) -> str:
-    """Seconds as a person says them."""
-    if seconds < 120:
-        return say("{n:.3g} s", n=seconds)
-    if seconds < 7200:
-        return say("{n:.1f} minutes", n=seconds / 60)
-    return say("{n:.1f} hours", n=seconds / 3600)
 
 
 def measured(

@@ -13,6 +13,7 @@ from espnet_egl.errors import DataError
 from espnet_egl.files import file_hash, read_manifest
 from espnet_egl.loop.tables import Table
 from espnet_egl.loop.worth import Say
+from espnet_egl.records import RUN
 
 PACKAGES = ("espnet_egl", "espnet", "torch", "numpy", "matplotlib", "jinja2")
 # Every shard has keys of its own.
@@ -34,6 +35,34 @@ def scoring_manifest(score_dir: Path) -> dict[str, Any]:
             raise DataError(f"{path}: made with other settings than the other shards: score again")
         found = settings
     return found
+
+
+def run_record(directory: Path) -> dict[str, Any]:
+    """What a run came to, or was asked for, as its ``run.json`` says; empty if there is none.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    path = directory / RUN
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as e:
+        raise DataError(f"{path}: cannot be read ({e}); remove it") from e
+
+
+def training_manifest(directory: Path) -> dict[str, Any]:
+    """What stage 24 trained a model with, and how long that took.
+
+    Raises:
+        DataError: The manifest is missing or damaged.
+    """
+    settings = read_manifest(directory)
+    path = directory / "train_seconds"
+    if path.exists():
+        settings["train_seconds"] = path.read_text(encoding="utf-8").strip()
+    return settings
 
 
 def manifest_table(title: str, settings: Mapping[str, Any], say: Say) -> Table:

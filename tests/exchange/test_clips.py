@@ -11,7 +11,8 @@ import soundfile
 from three_clips import export, select_dir  # noqa: F401
 
 from espnet_egl.compat import write_ark_entry
-from espnet_egl.exchange import Task
+from espnet_egl.errors import DataError
+from espnet_egl.exchange import Task, importers
 from espnet_egl.exchange.clips import path_inside, place_audio
 from espnet_egl.tables import read_rows
 
@@ -79,6 +80,15 @@ def test_a_clip_that_cannot_be_read_is_listed(
     assert "no clip can be read, e.g. a: unreadable_audio" in capsys.readouterr().err
 
 
+def test_a_command_that_hangs_is_ended(export: Export, select_dir: Path) -> None:
+    scp = select_dir / "wav.scp"
+    scp.write_text(scp.read_text().replace("c cat", "c sleep 600; cat"))
+    directory = export("tsv", "--audio", "copy", "--pipe_timeout", "0.5")
+    (row,) = read_rows(directory / "skipped.tsv")
+    assert (row["utterance"], row["reason"]) == ("c", "pipe_timeout")
+    assert "--pipe_timeout 0.5 s" in row["detail"]
+
+
 def test_paths_are_told_from_the_folder_that_is_sent(tmp_path: Path) -> None:
     assert path_inside(str(tmp_path / "audio" / "x.flac"), tmp_path) == "audio/x.flac"
     assert path_inside("/elsewhere/x.flac", tmp_path) == "/elsewhere/x.flac"
@@ -91,3 +101,43 @@ def test_a_table_names_files_that_travel_with_it(export: Export) -> None:
         assert row["start"] == row["end"] == ""
         info = soundfile.info(directory / row["audio"])
         assert (info.format, info.duration) == ("WAV", float(row["seconds"]))
+
+
+@pytest.mark.parametrize("name", ["textgrid", "audacity", "tsv", "nemo", "label_studio"])
+def test_a_clip_that_becomes_readable_is_added_or_named(
+    export: Export, select_dir: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    long = select_dir.parent / "long.wav"
+    samples, rate = soundfile.read(long)
+    long.write_text("no audio")
+    directory = export(name, "--audio", "cut")
+    soundfile.write(long, samples, rate)
+    capsys.readouterr()
+    export(name, "--audio", "cut")
+    printed = capsys.readouterr().out
+    importer = importers.build(name, {})
+    found = importer.read(directory / (importer.file_name or "tasks.json"))
+    handed_over = [answer.uid for answer in found]
+    skipped = [(r["utterance"], r["reason"]) for r in read_rows(directory / "skipped.tsv")]
+    assert f"({len(handed_over)} clips" in printed
+    if name in ("textgrid", "audacity"):
+        assert (handed_over, skipped) == (["a", "b/1", "c"], [])
+        assert len(list((directory / "audio").iterdir())) == 6
+    else:
+        assert (handed_over, skipped) == (["a", "c"], [("b/1", "not_in_file")])
+        assert "1 clips are not in" in printed
+
+
+@pytest.mark.parametrize("how", ["cut", "copy"])
+def test_a_recording_that_changed_since_is_refused(tmp_path: Path, how: str) -> None:
+    source = tmp_path / "x.wav"
+    samples = wave(source)
+    tasks = [Task("a", str(source), 0.0, None, 1.0, ())]
+    place_audio(tasks, tmp_path / "out", how, "flac")
+    # As a command that dithers.
+    soundfile.write(source, samples + 2**-14, 8000)
+    if how == "cut":
+        place_audio(tasks, tmp_path / "out", how, "flac")
+    soundfile.write(source, samples[::-1], 8000)
+    with pytest.raises(DataError, match=r"x\.wav is not what it was when .*/out/a-"):
+        place_audio(tasks, tmp_path / "out", how, "flac")

@@ -204,6 +204,11 @@ GOOD_LINE = '{"utterance": "a", "text": "one"}\n'
         ("nemo", b'{"text": "one"}\n', ":1: the field utterance is missing"),
         ("nemo", b'{"utterance": "a", "text": ["one"]}\n', r":1: text is \['one'\], not a text"),
         ("nemo", b'{"utterance": "a", "mark": "x"}\n', ":1: mark 'x' is none of not_speech"),
+        ("nemo", b'{"utterance": "a", "text": "o\\u0000e"}', ":1: 'a' holds the control .* U.0000"),
+        ("nemo", b'{"utterance": "a", "text": "o\\ud800e"}', ":1: 'a' holds the control .* U.D800"),
+        ("csv", b"utterance,transcript\na,one, two\n", ":2: 'a' has more cells .* a , in quotes"),
+        ("csv", b"utterance,transcript\na\n", ":2: 'a' has fewer cells"),
+        ("tsv", b"utterance\ttranscript\na\tone\ttwo\n", ":2: 'a' has more .* take the tab out"),
         ("nemo", b"\xff", "not UTF-8"),
         ("lhotse", b"no gzip", "cannot be read"),
         ("lhotse", gzip.compress(b'{"id": "a"}\n'), ":1: not a supervision of lhotse"),
@@ -260,6 +265,37 @@ def test_files_of_clips_may_lie_beside_the_table_and_be_missing(export: Export) 
     assert [(a.uid, a.transcript) for a in answers] == [("a", "one"), ("b/1", ""), ("c", "")]
 
 
+def test_of_a_clips_two_files_the_one_that_is_filled_in_counts(export: Export) -> None:
+    directory = export("audacity")
+    path = clip_files(directory, ".txt")["a"]
+    beside = directory / path.name
+    for here, there in ((beside, path), (path, beside)):
+        here.write_text("0\t1\tone\n")
+        there.write_text("0\t1\t\n")
+        found = importers.build("audacity", {}).read(directory)[0]
+        assert (found.transcript, found.where) == ("one", str(here))
+    beside.write_text("0\t1\tone \n")
+    assert importers.build("audacity", {}).read(directory)[0].transcript == "one"
+    beside.write_text("0\t1\ttwo\n")
+    with pytest.raises(DataError, match=f"{path} and {beside} hold different transcripts of 'a'"):
+        importers.build("audacity", {}).read(directory)
+
+
+@pytest.mark.parametrize("name", ["elan", "textgrid", "label_studio"])
+def test_no_control_character_of_a_draft_is_handed_over(
+    name: str, export: Export, select_dir: Path
+) -> None:
+    for path in (select_dir / "selection.tsv", select_dir.parent / "nbest.tsv"):
+        path.write_text(path.read_text().replace("three", "th\x01ree\uffff"))
+    directory = export(name)
+    importer = importers.build(name, {})
+    assert nothing_yet(name, directory) if importer.file_name else True
+    for path in directory.rglob("*"):
+        if path.suffix in (".eaf", ".TextGrid", ".json"):
+            assert not {"\x01", "\uffff"} & set(path.read_text())
+            assert "\\u0001" not in path.read_text()
+
+
 def test_no_name_in_the_table_leads_out_of_its_folder(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("0\t1\tsecret\n")
     (tmp_path / "in").mkdir()
@@ -269,8 +305,11 @@ def test_no_name_in_the_table_leads_out_of_its_folder(tmp_path: Path) -> None:
             importers.build("audacity", {}).read(tmp_path / "in")
 
 
-def test_a_spreadsheet_with_semicolons_is_read(tmp_path: Path) -> None:
+def test_a_spreadsheet_with_semicolons_and_byte_order_marks_are_read(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_bytes(b"\xef\xbb\xbfutterance;transcript;mark\r\na;one, two;\r\n")
+    path.write_bytes(b"\xef\xbb\xbfutterance;transcript;mark\r\na;one, two;;;\r\n;;;;;\r\n")
     (answer,) = importers.build("csv", {}).read(path)
     assert (answer.uid, answer.transcript) == ("a", "one, two")
+    path.write_text(GOOD_LINE, encoding="utf-8-sig")
+    (answer,) = importers.build("nemo", {}).read(path)
+    assert (answer.uid, answer.transcript) == ("a", "one")

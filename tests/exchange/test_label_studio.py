@@ -7,6 +7,7 @@ import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import soundfile
 from three_clips import ANSWERS, DRAFTS, back, export, select_dir  # noqa: F401
 
 from espnet_egl.errors import ConfigError, DataError
-from espnet_egl.exchange import Answer
+from espnet_egl.exchange import Answer, Task
 from espnet_egl.exchange.label_studio import LabelStudio, ReturnedLabelStudio
 from espnet_egl.exchange.label_studio_server import Project
 
@@ -74,9 +75,14 @@ def test_tasks_have_drafts_audio_and_a_labelling_interface(export: Export) -> No
     assert (best["model_version"], round(best["score"], 4)) == ("best hypothesis", 0.6065)
     assert (other["model_version"], round(other["score"], 4)) == ("alternative 1", 0.2231)
     assert tasks[2]["predictions"] == []
+    shown = [entry["data"]["alternatives"] for entry in tasks]
+    assert shown == ["What the recogniser heard, too:\nzwei", "", ""]
     config = ET.parse(directory / "config.xml").getroot()
     controls = {element.get("name"): element.tag for element in config.iter()}
     assert controls["transcript"] == "TextArea"
+    # With two that have a name, the server takes no audio by itself.
+    assert [e.get("value") for e in config.iter() if e.get("name") and e.get("value")] == ["$audio"]
+    assert "$alternatives" in [e.get("value") for e in config.iter("Header")]
     assert [c.get("value") for c in config.iter("Choice")] == ["not speech", "cannot understand"]
 
 
@@ -184,11 +190,54 @@ def test_what_is_no_export_is_refused_by_name_and_place(
         read(tmp_path, items)
 
 
-def test_a_transcript_beside_a_mark_is_refused(tmp_path: Path) -> None:
-    both = annotation("one")
+def marked_beside(text: str, **more: Any) -> dict:
+    both = annotation(text, **more)
     both["result"] += annotation("[not speech]")["result"]
-    with pytest.raises(DataError, match=r"\(task 7\): 'a' has a transcript and a mark"):
+    return both
+
+
+def test_a_typed_transcript_beside_a_mark_is_refused_where_it_counts(tmp_path: Path) -> None:
+    message = r"\(task 7\): 'a' has a transcript and a mark"
+    both = marked_beside("one", time=5)
+    with pytest.raises(DataError, match=message):
         one(tmp_path, both)
+    minimal = {"id": 7, "utterance": "a", "annotator": 1, "updated_at": "2026-11-24T20:28:00Z"}
+    minimal |= {"transcript": "one", "mark": "not speech"}
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, [minimal])
+    assert one(tmp_path, both, annotation("one", time=6))[:2] == ("one", "")
+    assert one(tmp_path, {**both, "was_cancelled": True})[:2] == ("", "")
+    other = annotation("two", by=2)
+    assert one(tmp_path, both, other, winner="2")[:2] == ("two", "")
+    with pytest.raises(DataError, match=message):
+        one(tmp_path, both, other, winner="1")
+
+
+def test_a_mark_beside_the_draft_it_was_left_with_counts(tmp_path: Path) -> None:
+    prediction = annotation("a  draft")
+    with_objects = {**task(marked_beside("a draft")), "predictions": [prediction]}
+    seen = {**task(marked_beside("a draft", prediction=prediction)), "predictions": [11]}
+    numbers = {**task(marked_beside("a draft", prediction={})), "predictions": [11]}
+    numbers["data"]["draft"] = "a draft"
+    minimal = {"id": 7, "utterance": "a", "annotator": 1, "updated_at": "2026-11-24T20:28:00Z"}
+    minimal |= {"draft": "a draft", "transcript": "a draft", "mark": "not speech"}
+    for item in (with_objects, seen, numbers, minimal):
+        (found,) = read(tmp_path, [item])
+        assert (found.transcript, found.mark) == ("", "not_speech")
+
+
+def test_a_folder_of_exports_is_not_taken_for_that_of_stage_22(tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text(json.dumps([task(annotation("one"))]))
+    with pytest.raises(DataError, match=r"neither project\.yaml nor tasks\.json of stage 22"):
+        ReturnedLabelStudio().read(tmp_path)
+    with pytest.raises(ConfigError, match="give both --ls_url and --ls_project"):
+        ReturnedLabelStudio(url="http://127.0.0.1:9").read(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([task(annotation("one"))]), encoding="utf-8-sig")
+    assert [a.transcript for a in ReturnedLabelStudio().read(path)] == ["one"]
 
 
 @pytest.mark.parametrize("content", [b'[{"id": 1, ', b"\xff[]", None])
@@ -221,3 +270,73 @@ def test_options_of_label_studio_are_no_others(
     with pytest.raises(SystemExit):
         export("tsv", "--ls_url", "http://127.0.0.1:9")
     assert "exporter 'tsv' does not take {'url': 'http://127.0.0.1:9'}" in capsys.readouterr().err
+
+
+class FakeServer:
+    """In the place of the client library: what it is asked fails as a request would."""
+
+    def __init__(self, base_url: str, api_key: str):
+        self.api_key = api_key
+        self.projects = self
+
+    def list(self, title: str) -> None:
+        raise InvalidURL(f"Illegal header value b'Token {self.api_key}'")
+
+
+class InvalidURL(Exception):
+    """httpx's."""
+
+
+@pytest.fixture
+def fake_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    none = type("None_", (Exception,), {})
+    for name, holds in (
+        ("httpx", {"HTTPError": none, "InvalidURL": InvalidURL}),
+        ("label_studio_sdk", {"LabelStudio": FakeServer}),
+        ("label_studio_sdk.core.api_error", {"ApiError": none}),
+    ):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**holds))
+
+
+@pytest.mark.usefixtures("fake_server")
+def test_no_message_holds_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "SECRET\r\n")
+    with pytest.raises(DataError, match=r"cannot be reached: .*Token <key>'") as refused:
+        Project("http://127.0.0.1:9", "x")
+    assert "SECRET" not in str(refused.value)
+    for key, message in (("SECRETé", "holds a"), ("SECR\0ET", "holds a"), ("\r", "not set")):
+        monkeypatch.setattr("os.environ", {"LABEL_STUDIO_API_KEY": key})
+        with pytest.raises(ConfigError, match=message) as refused_key:
+            Project("http://127.0.0.1:9", "x")
+        assert "SECR" not in str(refused_key.value)
+
+
+@pytest.mark.usefixtures("fake_server")
+@pytest.mark.parametrize("url", ["http://me:SECRET@host", "http://[me:SECRET@host"])
+def test_an_address_with_a_password_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "key")
+    with pytest.raises(ConfigError, match="give the address without") as refused:
+        Project(url, "x")
+    assert "SECRET" not in str(refused.value)
+
+
+def test_a_project_of_another_selection_is_not_noted(
+    export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other:
+        number, title, address = 3, "calls", "http://host/projects/3"
+
+        def __init__(self, *_: Any, **__: Any):
+            pass
+
+        def utterances(self) -> set[str]:
+            return {"z"}
+
+    monkeypatch.setattr("espnet_egl.exchange.label_studio.Project", Other)
+    directory = export("label_studio")
+    exporter = LabelStudio(url="http://host", project="calls")
+    tasks = [Task("a", str(directory / "audio" / "a.flac"), 0.0, None, 1.0, ())]
+    (directory / "tasks.json").unlink()
+    with pytest.raises(DataError, match=r"has tasks of another selection, e\.g\. 'z'"):
+        exporter.export(tasks, directory)
+    assert not (directory / "project.yaml").exists()

@@ -29,11 +29,13 @@ class Server:
         url: Its address.
         key: A personal access token of its owner.
         files: What it serves below ``/data/local-files``.
+        owner: The owner's email and password.
     """
 
     url: str
     key: str
     files: Path
+    owner: dict[str, str]
 
     def sign_up(self) -> str:
         """Another annotator's personal access token."""
@@ -110,8 +112,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     try:
         url = f"http://127.0.0.1:{port}"
         wait(process, url, root / "server.log")
-        key = Server(url, "", root).sign_in(**user)
-        yield Server(url, key, root / "files")
+        key = Server(url, "", root, user).sign_in(**user)
+        yield Server(url, key, root / "files", user)
     finally:
         stop(process)
         subprocess.run(["rm", "-rf", str(root)], check=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from espnet_egl.bin import al_pilot
-from espnet_egl.loop.pilot import Part, Pilot, answer
+from espnet_egl.bin import al_pilot, al_report
+from espnet_egl.errors import DataError
+from espnet_egl.loop.pilot import Figures, Part, Pilot, measure, tell
+from espnet_egl.report.language import read_language
 
 COUNT = 40
 REFERENCES = {f"u{i:02}": "one two three four five" for i in range(COUNT)}
@@ -38,13 +41,16 @@ def pilot(chosen: dict[str, str], drawn: dict[str, str], everything: dict[str, s
 
 
 def test_what_is_plain_is_said_plainly() -> None:
-    lines = answer(pilot(recognised(2), recognised(3), recognised(1)))
+    lines = tell(measure(pilot(recognised(2), recognised(3), recognised(1))))
     assert lines[0] == (
         "Labelled: 300 clips, 10.0 minutes; of these 150 clips, 4.8 minutes chosen by egl, "
         "150 clips, 5.2 minutes drawn at random."
     )
     # All utterances alike: resampling them changes nothing. 4 of 5 words, then 1 of 5.
-    assert "WER was 80.0 % (80.0 to 80.0) and is 20.0 % (20.0 to 20.0): -60.0 points" in lines[1]
+    assert (
+        "WER on test was 80.0 % (80.0 to 80.0) and is 20.0 % (20.0 to 20.0): -60.0 points"
+        in lines[1]
+    )
     assert "Labelling pays here." in lines[1]
     assert lines[2] == "A point of WER cost 2."
     assert "40.0 %, on the random half 60.0 %: -20.0 points" in lines[3]
@@ -56,13 +62,40 @@ def test_what_is_plain_is_said_plainly() -> None:
 
 def test_what_cannot_be_told_is_not_told() -> None:
     # One utterance of forty differs: resampling often leaves it out.
-    lines = answer(pilot(recognised(2, every=40), recognised(0), recognised(4)))
+    lines = tell(measure(pilot(recognised(2, every=40), recognised(0), recognised(4))))
     assert "So few clips cannot tell." in lines[2]
     assert "cost" not in "".join(lines)
 
 
+def test_annotators_time_is_told_where_it_is_known() -> None:
+    figures = measure(pilot(recognised(2), recognised(3), recognised(1)))
+    worked = replace(figures, worked=7200.0)
+    assert tell(worked)[3] == "Annotators worked 2.0 hours. That is 2.0 minutes for a point of WER."
+    lost = replace(worked, gain=(1.0, 0.5, 1.5))
+    assert tell(lost)[2] == "Annotators worked 2.0 hours."
+
+
+def test_the_figures_are_told_in_another_language_of_a_file(tmp_path: Path) -> None:
+    figures = measure(pilot(recognised(2), recognised(3), recognised(1)))
+    figures.write(tmp_path / "pilot.json")
+    read = Figures.read(tmp_path / "pilot.json")
+    assert tell(read) == tell(figures)
+    lines = tell(read, read_language("ja"))
+    assert lines[1].startswith("test の WER は 80.0 %")
+    assert "選ぶことに効果があります" in lines[3]
+    for content in ("", "# The pilot", "[]", "{}", (tmp_path / "pilot.json").read_text()[:-40]):
+        (tmp_path / "wrong").write_text(content)
+        with pytest.raises(DataError, match="not the figures of al_pilot"):
+            Figures.read(tmp_path / "wrong")
+    found = json.loads((tmp_path / "pilot.json").read_text()) | {"gain": [1, 2]}
+    (tmp_path / "wrong").write_text(json.dumps(found))
+    with pytest.raises(DataError, match="not the figures of al_pilot"):
+        Figures.read(tmp_path / "wrong")
+
+
 def test_choosing_may_be_worse() -> None:
-    assert "Choosing is worse" in answer(pilot(recognised(3), recognised(2), recognised(1)))[3]
+    figures = measure(pilot(recognised(3), recognised(2), recognised(1)))
+    assert "Choosing is worse" in tell(figures)[3]
 
 
 def test_the_command_joins_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +119,30 @@ def test_the_command_joins_its_files(tmp_path: Path, capsys: pytest.CaptureFixtu
     # 60 for the hour and 1 a clip, for 60 points.
     assert "A point of WER cost 1." in out.read_text()
     # The clip that was drawn was taken for another word.
-    assert "seed model's WER is 100.0 %" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "seed model's WER is 100.0 %" in out
+    assert "Annotators worked" not in out
+    figures = tmp_path / "pilot.json"
+    curve = Path(__file__).parents[2] / "docs" / "results" / "fsdd" / "curve.tsv"
+    report = ["--output_dir", str(tmp_path / "report"), "--curve_file", str(curve)]
+    al_report.main([*report, "--pilot_file", str(figures), "--report_lang", "ja"])
+    assert (
+        "WER 1 ポイントの改善にかかった費用は 1 です。"
+        in (tmp_path / "report/report.md").read_text()
+    )
+
+    # What is measured stands in place of the selection's prices.
+    rows = head.splitlines()[1] + "\t{}\t\nb\tlabelled\t1800\trandom\t{}\t\n"
+    timed = "utterance\tstate\tseconds\treason\tannotator_seconds\tdetail\n"
+    returned.write_text(timed + rows.format("1800", "5400"))
+    al_pilot.main([*cmd, "--price_per_annotator_hour", "300"])
+    out = capsys.readouterr().out
+    # 2 hours at 300, for 60 points.
+    assert "A point of WER cost 10.\nAnnotators worked 2.0 hours. That is 2.0 minutes" in out
+    returned.write_text(timed + rows.format("1800", ""))
+    with pytest.raises(SystemExit):
+        al_pilot.main([*cmd, "--price_per_annotator_hour", "300"])
+    assert "does not tell how long annotators worked on 'b'" in capsys.readouterr().err
     returned.write_text(head)
     with pytest.raises(SystemExit):
         al_pilot.main(cmd)

@@ -222,3 +222,20 @@ def test_a_damaged_list_of_returns_is_refused(tmp_path: Path, content: bytes, me
     (tmp_path / "returned.tsv").write_bytes(content)
     with pytest.raises(DataError, match=message):
         returns.read_handled(tmp_path)
+
+
+@pytest.mark.parametrize("wait", ["true", "false"])
+def test_a_round_without_speech_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wait: str
+) -> None:
+    marks = HEADER + "a\t\tnot speech\nb\t\tnot speech\nc\t\t"
+    run(tmp_path, f"{marks}cannot understand\n", "--wait", wait)
+    printed = capsys.readouterr().out
+    assert "Everything came back without speech" in printed
+    assert "Marked not_speech, which are not trained on: 2 clips" in printed
+    labelled = tmp_path / "labelled"
+    assert [path.name for path in labelled.iterdir()] == ["returned.tsv"]
+    assert returns.read_handled(labelled) == {"a": 1.5, "b": 1.5, "c": 1.5}
+    with pytest.raises(SystemExit):
+        run(tmp_path, f"{marks}not speech\n")
+    assert "'c' came back as 'cannot_understand' earlier" in capsys.readouterr().err

@@ -194,6 +194,9 @@ def test_a_pilot_is_one_command_given_twice(recipe: Path) -> None:
     assert "Labelled: 4 clips" in answer
     assert "Trained on the chosen half alone" in answer
     assert all(line in done.stdout for line in answer.splitlines()[1:])
+    report = (home / "report" / "report.md").read_text()
+    assert all(line in report for line in answer.splitlines()[1:])
+    assert report.count("| train_seconds |") == 3
     names = {row.split("\t")[1] for row in (home / "curve.tsv").read_text().splitlines()[1:]}
     assert names == {"", "confidence", "confidence:chosen", "confidence:random"}
     assert "the next round" in (home / "state.yaml").read_text()
@@ -224,6 +227,9 @@ def test_a_simulation_hides_transcripts_and_survives_a_kill(recipe: Path) -> Non
     run(recipe, *SIMULATION)
     home = next((recipe / "exp").glob("al_*"))
     curve = (home / "sim" / "curve.tsv").read_bytes()
+    report = (home / "sim" / "report" / "report.md").read_text()
+    assert '| methods | ["random", "confidence"] |' in report
+    assert report.count("| train_seconds |") == 1
     rows = [line.split("\t") for line in curve.decode().splitlines()[1:]]
     assert sorted({row[1] for row in rows}) == ["", "confidence", "random"]
     assert [row[5] for row in rows if row[1] == "random"] == ["2", "4"]

@@ -57,12 +57,14 @@ def make_round(home: Path, count: int, budget: str, text_length: int = 1) -> Rou
         scores.append([*row, f"{egl:.8g}", f"{1 - confidence:.8g}", f"{draw.random():.8g}"])
         for rank, other in enumerate((text, f"{text} x", "x"), 1):
             nbest.append([uid, str(rank), f"{-rank:.3f}", other])
+    files["segments"] += "whisper rec 0.00 1.50\n"
     for name, content in files.items():
         (made.data / name).write_text(content, encoding="utf-8")
     columns = [*BASE_COLUMNS, "score_egl", "score_confidence", "score_random"]
     write_rows(made.score / "scores.tsv", columns, scores)
     write_rows(made.score / "nbest.tsv", NBEST_COLUMNS, nbest)
     skipped = [["broken", "unreadable_audio", f"no such file: {ATTACK}"]]
+    skipped.append(["whisper", "no_hypothesis", "nothing was recognised"])
     write_rows(made.score / "skipped.tsv", SKIPPED_COLUMNS, skipped)
     shard = made.score / "logdir" / "output.1"
     shard.mkdir(parents=True)

@@ -125,9 +125,10 @@ def test_what_was_recognised_stays_text(open_page: Any, index: Path) -> None:
     assert set(marks) == {"x"}
 
 
-def test_a_clip_is_heard(open_page: Any, index: Path) -> None:
+@pytest.mark.parametrize("table", ["clips", "left_out"])
+def test_a_clip_is_heard(open_page: Any, index: Path, table: str) -> None:
     page = open_page(index)
-    player = page.locator("audio").first
+    player = page.locator(f"#table-{table} audio").first
     assert player.evaluate("node => [node.preload, node.readyState]") == ["none", 0]
     player.evaluate("node => node.play()")
     for _ in range(100):
@@ -176,7 +177,7 @@ def test_two_thousand_clips_are_a_small_page(open_page: Any, tmp_path: Path) -> 
     page = open_page(index)
     assert page.locator("html").get_attribute("lang") == "ja"
     assert page.locator(ROWS).count() == 25
-    assert page.locator("audio").count() == 25
+    assert page.locator("#table-clips audio").count() == 25
     assert "2000" in page.locator(".records[data-source=clips] .dt-info").inner_text().replace(
         ",", ""
     )

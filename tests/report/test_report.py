@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +62,8 @@ def test_before_anything_is_measured_it_says_so_and_is_the_same_twice(tmp_path: 
     page = read(made)
     assert "Nothing is measured yet" in page
     assert "is not known yet" in page
-    assert len(list(stray.glob("*.flac"))) == 4
+    # Three that were selected, one that was left out.
+    assert len(list(stray.glob("*.flac"))) == 5
     assert (stray / "mine.flac").exists()
     al_report.main([*made.options(), "--max_audio", "3"])
     assert read(made) == page
@@ -92,6 +95,79 @@ def test_unreadable_audio_is_left_out_and_transcripts_are_compared(tmp_path: Pat
     assert "| quite other words |" in text
     assert "| 1 | utt0003 | wrong words | 9.000 | 2.00 | 4 |" in text
     assert not list((made.home / "report" / "audio").glob("*"))
+
+
+def test_it_says_how_models_and_simulations_were_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--output_dir", str(tmp_path / "report"), "--curve_file", str(CURVE)]
+    files = {
+        "asr/manifest.json": '{"part": "all", "train_options": "scratch --lr <1>"}',
+        "asr/train_seconds": "75\n",
+        "asr_chosen/manifest.json": '{"part": "chosen"}',
+        "sim/manifest.json": '{"rounds": 2, "truth_sha256": "abc"}',
+        "sim/run.json": '{"methods": ["egl", "random"], "seeds": 5}',
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    for name in ("asr", "asr_chosen"):
+        options += ["--train_dir", str(tmp_path / name)]
+    options += ["--simulation_dir", str(tmp_path / "sim")]
+    al_report.main(options)
+    text = (tmp_path / "report" / "report.md").read_text()
+    for line in (
+        f"**What a model was trained with: {tmp_path}/asr**",
+        "| train_options | scratch --lr &lt;1> |",
+        "| train_seconds | 75 |",
+        f"**What a model was trained with: {tmp_path}/asr_chosen**",
+        "| part | chosen |",
+        "**What the simulation was made with**",
+        '| methods | ["egl", "random"] |',
+        "| rounds | 2 |",
+    ):
+        assert line in text.splitlines(), line
+    (tmp_path / "sim" / "run.json").write_text("{")
+    with pytest.raises(SystemExit):
+        al_report.main(options)
+    assert "sim/run.json: cannot be read" in capsys.readouterr().err
+
+
+def test_what_was_left_out_is_heard_where_it_can_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make_round(tmp_path, 12, "5utt")
+    (made.data / "wav.scp").write_text(
+        f"rec {made.home}/recording.wav\nhangs sleep 600 |\nbroken {made.home}/broken.wav\n"
+    )
+    (made.home / "broken.wav").write_bytes(b"nothing")
+    segments = (made.data / "segments").read_text()
+    more = "".join(f"{uid} {uid} 0.00 0.50\n" for uid in ("hangs", "broken"))
+    (made.data / "segments").write_text(segments + more)
+    reasons = {"gone": "unexpected_error", "hangs": "pipe_timeout", "broken": "no_hypothesis"}
+    reasons |= {"utt0001": "too_short", "utt0002": "no_hypothesis"}
+    write_rows(
+        made.score / "skipped.tsv",
+        ("utterance", "reason", "detail"),
+        [[uid, reason, "because"] for uid, reason in reasons.items()],
+    )
+    al_report.main([*made.options(), "--max_audio", "2"])
+    page = read(made)
+    found = re.search(r'id="data-left_out">(.*?)</script>', page)
+    assert found is not None
+    rows = json.loads(found[1])["rows"]
+    # "broken" took one of the two places: whether it can be read is seen by reading it.
+    assert [row[0][0] for row in rows if row[0][1]] == ["utt0001"]
+    assert [row[2] for row in rows] == list(reasons.values())
+    (name,) = (row[0][1] for row in rows if row[0][1])
+    assert (made.home / "report" / "audio" / name).exists()
+    assert "1 of them can be heard." in page
+    # What took the time of scoring away is not waited for again.
+    assert "'hangs'" not in caplog.text
+    assert "no audio of 'broken' in the report" in caplog.text
+    shutil.rmtree(made.data)
+    al_report.main([*made.options(), "--max_audio", "2"])
+    assert "of them can be heard" not in read(made)
 
 
 def test_a_curve_alone_is_enough_and_wrong_input_is_named(

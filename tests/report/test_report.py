@@ -13,8 +13,22 @@ from example_round import ATTACK, Round, made, make_round  # noqa: F401 - a fixt
 
 from espnet_egl.bin import al_report
 from espnet_egl.loop import worth
-from espnet_egl.report import findings, makeup, plots
+from espnet_egl.loop.tables import Table
+from espnet_egl.report import findings, makeup, page, plots
 from espnet_egl.report.alignment import marked, words
+from espnet_egl.report.blocks import (
+    SAME,
+    TEXTS,
+    Block,
+    Column,
+    Grid,
+    Listing,
+    Paragraphs,
+    Plot,
+    Records,
+    Report,
+    Section,
+)
 from espnet_egl.report.language import Language
 from espnet_egl.selection.budget import FREE
 from espnet_egl.tables import write_rows
@@ -50,6 +64,26 @@ def test_markdown_has_the_same_tables(made: Round) -> None:
         assert (made.home / "report" / name).stat().st_size > 1000
         assert (made.home / "report" / name).with_suffix(".png").exists()
     assert "asr_model_file_sha256 | abc" in text
+
+
+def test_markdown_takes_no_text_for_markup() -> None:
+    text = r"[a](https://x) ![p](https://x/p) *b* _c_ `d` ~~e~~ | \\ <i> snr_db"
+    blocks: list[Block] = [Paragraphs([text]), Plot("n (1)", text, text, b"", b"")]
+    blocks += [Grid(Table(text, [text], [[text]])), Listing(text, "")]
+    lines = page.markdown(Report("t", [(text, [text])], [Section("s", text, blocks)]))
+    assert "plots/n%20%281%29.svg" in "\n".join(lines)
+    bare = re.sub(r"\\.", "", "\n".join(lines))
+    # The picture's own brackets, the table's bars, the fences.
+    assert [bare.count(sign) for sign in "[]|`"] == [1, 1, 6, 6]
+    assert not re.search(r"[<~]|\*b\*|_c_", bare)
+    assert bare.count("snr_db") == 11
+
+
+def test_two_thousand_japanese_clips_are_a_small_page() -> None:
+    row = [[["50 %", [[SAME, "東京都" * 60]]]] * 5]
+    records = Records("r", "t", [Column("x", TEXTS)], [row] * 2000)
+    html = page.html(Report("t", [], [Section("s", "t", [records])]), Language())
+    assert len(html.encode()) < 10e6
 
 
 def test_before_anything_is_measured_it_says_so_and_is_the_same_twice(tmp_path: Path) -> None:
@@ -221,14 +255,25 @@ def test_one_seed_has_the_interval_of_the_test_set(tmp_path: Path) -> None:
 
 def test_differing_words_are_marked() -> None:
     assert marked("one tree", "one three four") == [
-        ["same", "one"],
+        ["same", "one "],
         ["other", "tree"],
-        ["missing", "four"],
+        ["missing", " four"],
     ]
+    assert marked("two", "one two") == [["missing", "one "], ["same", "two"]]
     assert marked("東東都", "東京都") == [["same", "東"], ["other", "東"], ["same", "都"]]
     assert words("สวัสดี a") == ["สวั", "ส", "ดี", "a"] or len(words("สวัสดี a")) >= 4
     assert marked("", "a b") == [["missing", "a b"]]
     assert marked("a", "") == [["other", "a"]]
+
+
+def test_a_text_keeps_its_own_spaces() -> None:
+    texts = ["東京とです", "東京都です", "東京 です", "2024年 a b", "2024 年 b  a", "", "b"]
+    for text in texts:
+        for other in texts:
+            pieces = marked(text, other)
+            assert "".join(part for mark, part in pieces if mark != "missing") == text
+            records = Records("r", "t", [Column("x", TEXTS)], [[[["", pieces]]]])
+            assert records.table.rows == [[text]]
 
 
 def test_the_make_up_adds_up() -> None:

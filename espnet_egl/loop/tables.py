@@ -85,7 +85,7 @@ def comparison(
         test_set: Whose error rates.
         against: The method to compare with; where it is not there, nothing is compared.
         seed_hours: Of the seed set; 0: nothing is foretold.
-        prices: Of labelling, where the curve has no costs; both false: costs are not told.
+        prices: Of labelling, in place of the curve's costs; both 0: the curve's.
         say: The language of it.
 
     Raises:
@@ -121,6 +121,15 @@ def inert(text: str) -> str:
     \\[one\\](https://x) \\*two\\* snr_db \\_three\\_
     """
     return MARKUP.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;"))
+
+
+def money(amount: float) -> str:
+    """With its first three digits at least: no price is rounded to nothing.
+
+    >>> money(0.01234), money(1234.5)
+    ('0.0123', '1234')
+    """
+    return f"{amount:.0f}" if amount >= 100 else f"{amount:.3g}"
 
 
 def _heads(sizes: np.ndarray, unit: str, say: Say) -> list[str]:
@@ -214,7 +223,7 @@ def _forecasts(
         gain = now.mean - more.mean
         price = "-"
         if cost:
-            price = f"{cost / gain:.0f}" if gain > LEAST_GAIN else say("no gain in sight")
+            price = money(cost / gain) if gain > LEAST_GAIN else say("no gain in sight")
         # Less than the uncertainty of the figure itself cannot be told from nothing.
         better = more.high < now.mean
         hint = say("yes") if better else say("cannot be told: label in small steps")

@@ -22,6 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("What it is made from; what is not given is left out")
     group.add_argument("--score_dir", type=Path, help="What stage 20 left")
     group.add_argument("--select_dir", type=Path, help="What stage 21 left")
+    group.add_argument("--annotate_dir", type=Path, help="What stage 22 left")
     group.add_argument("--labelled_dir", type=Path, help="What stage 23 left")
     group.add_argument(
         "--train_dir", type=Path, action="append", default=[], help="Of a model of stage 24"
@@ -83,6 +84,7 @@ def report(args: argparse.Namespace) -> None:
     inputs = Inputs(
         score_dir=args.score_dir,
         select_dir=args.select_dir,
+        annotate_dir=args.annotate_dir,
         labelled_dir=args.labelled_dir,
         train_dirs=tuple(args.train_dir),
         simulation_dir=args.simulation_dir,

@@ -18,7 +18,7 @@ import numpy as np
 from espnet_egl.errors import DataError
 from espnet_egl.files import write_lines
 from espnet_egl.loop.curve import count_errors, rate
-from espnet_egl.loop.tables import LEAST_GAIN, amount
+from espnet_egl.loop.tables import LEAST_GAIN, amount, money
 from espnet_egl.loop.worth import Say
 
 Texts = Mapping[str, str]
@@ -220,7 +220,7 @@ def _price(found: Figures, say: Say) -> list[str]:
     """Of a point of WER, in money and in annotators' time, as far as they are known."""
     gain, lines = -found.gain[0], []
     if found.cost > 0 and gain > LEAST_GAIN:
-        lines.append(say("A point of WER cost {cost:.0f}.", cost=found.cost / gain))
+        lines.append(say("A point of WER cost {cost}.", cost=money(found.cost / gain)))
     if found.worked > 0:
         text = say("Annotators worked {time}.", time=amount(found.worked, say))
         if gain > LEAST_GAIN:

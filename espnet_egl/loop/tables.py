@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ Curves = dict[str, dict[int, "Curve"]]
 Rates = dict[str, dict[str, tuple[float, np.ndarray]]]
 # Points of WER: below it, a price for a point means nothing.
 LEAST_GAIN = 0.01
+# What Markdown takes for markup within a line; an underline within a word is none.
+MARKUP = re.compile(r"[\\`*~|\[\]]|(?<![^\W_])_|_(?![^\W_])")
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,11 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def markdown(self) -> list[str]:
-        """Its lines, an empty one at the end; nothing in a cell is markup."""
-        cells = ([_inert(cell) for cell in row] for row in (self.head, *self.rows))
+        """Its lines, an empty one at the end; nothing in it is markup."""
+        cells = ([inert(cell) for cell in row] for row in (self.head, *self.rows))
         lines = [f"| {' | '.join(row)} |" for row in cells]
         lines.insert(1, f"| {' | '.join(['---'] * len(self.head))} |")
-        return [f"**{self.title}**", "", *lines, ""]
+        return [f"**{inert(self.title)}**", "", *lines, ""]
 
 
 def amount(seconds: float, say: Say = str.format) -> str:
@@ -82,7 +85,7 @@ def comparison(
         test_set: Whose error rates.
         against: The method to compare with; where it is not there, nothing is compared.
         seed_hours: Of the seed set; 0: nothing is foretold.
-        prices: Of labelling, where the curve has no costs; both false: costs are not told.
+        prices: Of labelling, in place of the curve's costs; both 0: the curve's.
         say: The language of it.
 
     Raises:
@@ -111,9 +114,22 @@ def comparison(
     return found
 
 
-def _inert(text: str) -> str:
-    """Text as Markdown shows it."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+def inert(text: str) -> str:
+    """Text so that Markdown shows it as it is.
+
+    >>> print(inert("[one](https://x) *two* snr_db _three_"))
+    \\[one\\](https://x) \\*two\\* snr_db \\_three\\_
+    """
+    return MARKUP.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;"))
+
+
+def money(amount: float) -> str:
+    """With its first three digits at least: no price is rounded to nothing.
+
+    >>> money(0.01234), money(1234.5)
+    ('0.0123', '1234')
+    """
+    return f"{amount:.0f}" if amount >= 100 else f"{amount:.3g}"
 
 
 def _heads(sizes: np.ndarray, unit: str, say: Say) -> list[str]:
@@ -207,7 +223,7 @@ def _forecasts(
         gain = now.mean - more.mean
         price = "-"
         if cost:
-            price = f"{cost / gain:.0f}" if gain > LEAST_GAIN else say("no gain in sight")
+            price = money(cost / gain) if gain > LEAST_GAIN else say("no gain in sight")
         # Less than the uncertainty of the figure itself cannot be told from nothing.
         better = more.high < now.mean
         hint = say("yes") if better else say("cannot be told: label in small steps")

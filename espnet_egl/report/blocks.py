@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from espnet_egl.loop.tables import Table
 
 # How a column of records is read: a number, a text, [utterance, audio file or ""], or labelled
-# texts [label, [[mark, words], ...]].
+# texts [label, [[mark, words and their spaces], ...]].
 NUMBER, TEXT, CLIP, TEXTS = "number", "text", "clip", "texts"
 # Of a transcript's words: as in the first, other words, words that are missing.
 SAME, OTHER, MISSING = "same", "other", "missing"
@@ -202,5 +202,5 @@ def _plain(cell: Any, column: Column) -> str:
         return str(cell[0])
     if column.kind == TEXTS:
         first = cell[0][1] if cell else []
-        return " ".join(words for mark, words in first if mark != MISSING)
+        return "".join(words for mark, words in first if mark != MISSING)
     return str(cell)

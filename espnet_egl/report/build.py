@@ -22,7 +22,7 @@ from espnet_egl.report.language import Language
 from espnet_egl.selection.budget import FREE, Prices
 from espnet_egl.selection.ranking import split_methods
 from espnet_egl.selection.select import SELECTION_COLUMNS
-from espnet_egl.tables import methods_of, read_rows, read_scores
+from espnet_egl.tables import methods_of, number_in, read_rows, read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,7 @@ class Inputs:
     Attributes:
         score_dir: Of stage 20.
         select_dir: Of stage 21.
+        annotate_dir: Of stage 22.
         labelled_dir: Of stage 23.
         train_dirs: Of the models that stage 24 trained.
         simulation_dir: Of a simulation, with its curve.
@@ -51,7 +52,7 @@ class Inputs:
         command: As it was typed.
         against: The method to compare with.
         seed_hours: Of the seed set; 0: nothing is foretold.
-        prices: Of labelling, if not as in the selection and the curve.
+        prices: Of labelling, in place of the selection's and of the curve's costs.
         simulated: Whether the curve is a simulation's.
         nbest: Hypotheses of a clip that are shown.
         max_clips: Rows of a table of clips.
@@ -62,6 +63,7 @@ class Inputs:
 
     score_dir: Path | None = None
     select_dir: Path | None = None
+    annotate_dir: Path | None = None
     labelled_dir: Path | None = None
     train_dirs: tuple[Path, ...] = ()
     simulation_dir: Path | None = None
@@ -108,7 +110,16 @@ class Builder:
         directory = self.inputs.select_dir
         if directory is None:
             return []
-        return read_rows(directory / "selection.tsv", SELECTION_COLUMNS)
+        path = directory / "selection.tsv"
+        rows = read_rows(path, SELECTION_COLUMNS)
+        scored = None if self.scores is None else set(self.scores["utterance"])
+        for row in rows:
+            if scored is not None and row["utterance"] not in scored:
+                raise DataError(
+                    f"{path}: '{row['utterance']}' is not among the scores of "
+                    f"{self.inputs.score_dir}; select again (stage 21)"
+                )
+        return rows
 
     @cached_property
     def rules(self) -> dict[str, Any]:
@@ -117,7 +128,7 @@ class Builder:
 
     @cached_property
     def prices(self) -> Prices:
-        """Of labelling."""
+        """Of labelling what is selected."""
         rules = self.rules
         if self.inputs.prices or not rules:
             return self.inputs.prices
@@ -180,7 +191,9 @@ class Builder:
                 )
             )
         bought = [line for finding in found for line in finding.bought]
-        following = [line for finding in found for line in finding.following]
+        # Of several test sets, what nothing is foretold of is said once.
+        foretold = dict.fromkeys(tuple(finding.following) for finding in found)
+        following = [line for lines in foretold for line in lines]
         sure = list(dict.fromkeys(line for finding in found for line in finding.sure))
         if not found:
             bought = [say("Nothing is measured yet: no model was trained on what was selected.")]
@@ -247,35 +260,48 @@ class Builder:
         say, prices = self.inputs.say, self.prices
         if not self.selection:
             return []
-        if not prices:
-            return [
-                say(
-                    "{audio} of listening and typing. No prices were given: with --price_per_hour "
-                    "and --price_per_clip the report counts money.",
-                    audio=amount(self._seconds, say),
-                )
-            ]
-        total = prices.total(len(self.selection), self._seconds / 3600)
-        return [
-            say(
+        if prices:
+            estimate = say(
                 "{total:.2f}, at {hour:g} an hour of audio and {clip:g} a clip.",
-                total=total,
+                total=prices.total(len(self.selection), self._seconds / 3600),
                 hour=prices.per_hour,
                 clip=prices.per_clip,
             )
+        else:
+            estimate = say(
+                "{audio} of listening and typing. No prices were given: with --price_per_hour "
+                "and --price_per_clip the report counts money.",
+                audio=amount(self._seconds, say),
+            )
+        return [estimate, *self._worked()]
+
+    def _worked(self) -> list[str]:
+        """How long annotators worked, where their tool tells."""
+        directory, say = self.inputs.labelled_dir, self.inputs.say
+        if directory is None:
+            return []
+        seconds = [
+            number_in(row, "annotator_seconds", directory / "returned.tsv")
+            for row in self._returned
+            if row["annotator_seconds"]
         ]
+        if not seconds:
+            return []
+        worked = amount(sum(seconds), say)
+        return [say("Annotators worked {worked} on {n} clips.", worked=worked, n=len(seconds))]
 
     @cached_property
     def _seconds(self) -> float:
         return sum(float(row["seconds"]) for row in self.selection)
 
     @cached_property
-    def _states(self) -> dict[str, str]:
+    def _returned(self) -> list[dict[str, str]]:
         directory = self.inputs.labelled_dir
-        if directory is None:
-            return {}
-        rows = read_rows(directory / "returned.tsv", RETURNED_COLUMNS)
-        return {row["utterance"]: row["state"] for row in rows}
+        return [] if directory is None else read_rows(directory / "returned.tsv", RETURNED_COLUMNS)
+
+    @property
+    def _states(self) -> dict[str, str]:
+        return {row["utterance"]: row["state"] for row in self._returned}
 
     def _points(self, test_set: str) -> pd.DataFrame:
         assert self.inputs.curve_file is not None
@@ -320,6 +346,8 @@ class Builder:
         if table is None or table.empty:
             return []
         methods = methods_of(table)
+        if not methods:
+            return []
         own = split_methods(self.rules["method"])[0] if self.rules else "egl"
         first = own if own in methods else methods[0]
         methods = [first, *(m for m in methods if m != first)]
@@ -374,11 +402,20 @@ class Builder:
         return blocks
 
     def _left_out(self) -> list[Block]:
-        inputs, paths = self.inputs, {}
-        if inputs.score_dir is not None and (inputs.score_dir / "skipped.tsv").exists():
-            paths[inputs.say("not scored")] = inputs.score_dir / "skipped.tsv"
-        if inputs.select_dir is not None and (inputs.select_dir / "filtered.tsv").exists():
-            paths[inputs.say("filtered")] = inputs.select_dir / "filtered.tsv"
+        inputs, say = self.inputs, self.inputs.say
+        measured = inputs.gradient_length_file
+        candidates = (
+            (say("not scored"), inputs.score_dir, "skipped.tsv"),
+            (say("filtered"), inputs.select_dir, "filtered.tsv"),
+            (say("not handed over"), inputs.annotate_dir, "skipped.tsv"),
+            # What has no gradient length is the likeliest to be transcribed wrong.
+            (say("transcribed, not measured"), measured and measured.parent, "skipped.tsv"),
+        )
+        paths = {
+            what: directory / name
+            for what, directory, name in candidates
+            if directory is not None and (directory / name).exists()
+        }
         found = clips.read_left_out(paths)
         if not found:
             return []
@@ -448,6 +485,7 @@ class Builder:
         for directory, names in (
             (inputs.score_dir, ("scores.tsv", "nbest.tsv", "skipped.tsv")),
             (inputs.select_dir, ("selection.tsv", "filtered.tsv")),
+            (inputs.annotate_dir, ("skipped.tsv",)),
             (inputs.labelled_dir, ("text", "returned.tsv")),
         ):
             candidates += [] if directory is None else [directory / name for name in names]

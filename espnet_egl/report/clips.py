@@ -109,8 +109,8 @@ def _selected_row(
         int(row["rank"]),
         [uid, known.audio.get(uid, "")],
         _hypotheses(known.nbest.get(uid, []), best),
-        float(row["seconds"]),
-        float(row["confidence"]),
+        _rounded(row["seconds"]),
+        _rounded(row["confidence"]),
         _reason(row["reason"], say),
     ]
     if known.states:
@@ -155,7 +155,7 @@ def _state(state: str, say: Say) -> str:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A clip that was not scored, or not selected whatever its score.
+    """A clip that was not scored, selected whatever its score, handed over or measured.
 
     Attributes:
         uid: Its utterance.
@@ -264,8 +264,8 @@ def suspects(
             rank,
             [row["utterance"], audio.get(row["utterance"], "")],
             [["", [[SAME, texts.get(row["utterance"], "")]]]],
-            _rounded(float(row["gradient_length"])),
-            _rounded(float(row["loss"])),
+            _rounded(row["gradient_length"]),
+            _rounded(row["loss"]),
             int(row["tokens"]),
         ]
         for rank, row in enumerate(rows, 1)
@@ -276,11 +276,13 @@ def suspects(
 
 def _digits(values: Any) -> int:
     """Behind the point, for numbers of this size."""
-    largest = max((abs(float(v)) for v in values), default=0.0)
-    if largest == 0 or not math.isfinite(largest):
+    largest = max((abs(v) for v in map(float, values) if math.isfinite(v)), default=0.0)
+    if largest == 0:
         return 0
     return min(6, max(0, DIGITS - 1 - math.floor(math.log10(largest))))
 
 
-def _rounded(value: Any) -> float:
-    return float(f"{float(value):.6g}")
+def _rounded(value: Any) -> float | None:
+    """A number for the page; None where JSON has none."""
+    number = float(value)
+    return float(f"{number:.6g}") if math.isfinite(number) else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from espnet_egl.errors import DataError
 from espnet_egl.loop import worth
-from espnet_egl.loop.tables import LEAST_GAIN, amount
+from espnet_egl.loop.tables import LEAST_GAIN, amount, money
 from espnet_egl.loop.worth import Curve, Estimate, Say
 from espnet_egl.selection.budget import Prices
 
@@ -53,7 +53,7 @@ def measured(
         method: Whose curve it is about; one that is not there: the best one's.
         against: The method to compare with.
         seed_hours: Of the seed set; 0: nothing is foretold.
-        prices: Of labelling, where the curve has no costs.
+        prices: Of labelling, in place of the curve's costs; both 0: the curve's.
         say: The language.
     """
     curves = worth.curves_of(points, "hours")
@@ -80,7 +80,7 @@ def measured(
         )
     leading = best or method
     found.following.extend(
-        _following(curves, leading, seed_hours, _cost(points, leading, prices), say)
+        _following(curves, leading, test_set, seed_hours, _cost(points, leading, prices), say)
     )
     found.sure.extend(_sure(curves, method, len(compared) > 1, say))
     return found
@@ -145,7 +145,7 @@ def _bought(
             )
         )
         if cost > 0 and gain > LEAST_GAIN:
-            lines.append(say("A point of WER cost {cost:.0f}.", cost=cost / gain))
+            lines.append(say("A point of WER cost {cost}.", cost=money(cost / gain)))
     return lines
 
 
@@ -181,17 +181,30 @@ def _against(curves: Mapping[str, Mapping[int, Curve]], method: str, against: st
         )
     saved = worth.paired(own, rival, worth.saved_at(size))
     if len(saved) and len(saved) == len(values):
-        text += " " + say(
-            "For the WER that {against} has at the end, it takes {saved} % fewer hours.",
-            against=against,
-            saved=worth.estimate(saved).said(say),
-        )
+        text += " " + _hours(worth.estimate(saved), against, say)
     return text
+
+
+def _hours(saved: Estimate, against: str, say: Say) -> str:
+    """Percent of them saved, in words that fit the sign."""
+    if saved.mean < 0:
+        more = Estimate(-saved.mean, -saved.high, -saved.low, saved.why)
+        return say(
+            "For the WER that {against} has at the end, it takes {more} % more hours.",
+            against=against,
+            more=more.said(say),
+        )
+    return say(
+        "For the WER that {against} has at the end, it takes {saved} % fewer hours.",
+        against=against,
+        saved=saved.said(say),
+    )
 
 
 def _following(
     curves: Mapping[str, Mapping[int, Curve]],
     method: str,
+    test_set: str,
     seed_hours: float,
     cost: float,
     say: Say,
@@ -205,15 +218,18 @@ def _following(
     except DataError:
         return [
             say(
-                "Nothing can be foretold yet: it takes the WER at three sizes at least, the seed "
-                "model's among them."
+                "Nothing can be foretold yet of {test_set}: it takes the WER at three sizes at "
+                "least, the seed model's among them.",
+                test_set=test_set,
             )
         ]
     lines = [
         say(
-            "If as much again is labelled by {method}, {audio} in all, the WER should be {wer} %, "
-            "by a power law fitted to the curve (now {now:.1f} % by the same fit).",
+            "If as much again is labelled by {method}, {audio} in all, the WER on {test_set} "
+            "should be {wer} %, by a power law fitted to the curve (now {now:.1f} % by the same "
+            "fit).",
             method=method,
+            test_set=test_set,
             audio=amount(2 * 3600 * size, say),
             wer=more.said(say),
             now=now.mean,
@@ -221,7 +237,7 @@ def _following(
     ]
     gain = now.mean - more.mean
     if cost > 0 and gain > LEAST_GAIN:
-        lines.append(say("A point of WER would then cost {cost:.0f}.", cost=cost / gain))
+        lines.append(say("A point of WER would then cost {cost}.", cost=money(cost / gain)))
     if more.high < now.mean:
         lines.append(say("Going on is worth it."))
     else:

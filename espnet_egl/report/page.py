@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from espnet_egl.files import atomic_open, write_lines
+from espnet_egl.loop.tables import inert
 from espnet_egl.loop.worth import Say
 from espnet_egl.report.audio import FOLDER
 from espnet_egl.report.blocks import (
@@ -45,6 +47,8 @@ def html(report: Report, say: Language) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # Escaped, a sign of another script is six bytes; tojson still escapes what may be markup.
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
     scripts, styles = (
         [(ASSETS / name).read_text(encoding="utf-8") for name in names]
         for names in (SCRIPTS, STYLES)
@@ -121,9 +125,9 @@ def markdown(report: Report) -> list[str]:
     """The same in Markdown, lines; plots are those of :func:`write`."""
     lines = [f"# {report.title}", ""]
     for heading, paragraphs in report.answer:
-        lines += [f"**{heading}.** {' '.join(paragraphs)}", ""]
+        lines += [f"**{inert(heading)}.** {inert(' '.join(paragraphs))}", ""]
     for section in report.sections:
-        lines += [f"## {section.title}", ""]
+        lines += [f"## {inert(section.title)}", ""]
         for block in section.blocks:
             lines += _markdown_block(block)
     return lines
@@ -132,17 +136,18 @@ def markdown(report: Report) -> list[str]:
 def _markdown_block(block: Any) -> list[str]:
     match block:
         case Paragraphs():
-            return [line for text in block.lines for line in (text, "")]
+            return [line for text in block.lines for line in (inert(text), "")]
         case Plot():
-            picture = f"![{block.caption}. {block.description}]({PLOTS}/{block.name}.svg)"
-            return [f"**{block.caption}**", "", picture, ""]
+            caption, said = inert(block.caption), inert(block.description)
+            picture = f"![{caption}. {said}]({PLOTS}/{quote(block.name)}.svg)"
+            return [f"**{caption}**", "", picture, ""]
         case Listing():
             # A fence longer than any inside.
             longest = max((len(run) for run in block.text.split() if set(run) == {"`"}), default=0)
             fence = "`" * max(3, longest + 1)
-            return [f"**{block.title}**", "", fence, *block.text.splitlines(), fence, ""]
+            return [f"**{inert(block.title)}**", "", fence, *block.text.splitlines(), fence, ""]
         case Records():
-            return block.table.markdown() + ([block.note, ""] if block.note else [])
+            return block.table.markdown() + ([inert(block.note), ""] if block.note else [])
         case Grid() | Shares():
             return block.table.markdown()
     raise TypeError(type(block))

@@ -14,8 +14,7 @@
   function speech(pieces) {
     const node = element("span", { className: "speech", dir: "auto" });
     if (lang) node.lang = lang;
-    pieces.forEach(([mark, words], place) => {
-      if (place) node.append(" ");
+    pieces.forEach(([mark, words]) => {
       if (mark === "other") node.append(element("mark", { title: say.other }, words));
       else if (mark === "missing") node.append(element("del", { title: say.missing }, words));
       else node.append(words);
@@ -58,7 +57,7 @@
     clip: ([uid]) => uid,
     texts: (cell) =>
       cell.map(([, pieces]) => pieces.filter(([mark]) => mark !== "missing")
-        .map(([, text]) => text).join(" ")).join(" "),
+        .map(([, text]) => text).join("")).join(" "),
   };
 
   // DataTables decodes entities of what it searches by making elements of it.

@@ -55,7 +55,8 @@ def make_round(home: Path, count: int, budget: str, text_length: int = 1) -> Rou
             files[name] += f"{uid} {form.format(i % 3)}\n"
         row = [uid, f"{1 + i % 7 / 10:.3f}", "20", "3", "0.5", f"{confidence:.6f}", text]
         scores.append([*row, f"{egl:.8g}", f"{1 - confidence:.8g}", f"{draw.random():.8g}"])
-        for rank, other in enumerate((text, f"{text} x", "x"), 1):
+        third = "東京とです" if "東京" in text else "x"
+        for rank, other in enumerate((text, f"{text} x", third), 1):
             nbest.append([uid, str(rank), f"{-rank:.3f}", other])
     files["segments"] += "whisper rec 0.00 1.50\n"
     for name, content in files.items():

@@ -92,6 +92,9 @@ def test_rows_are_sorted_filtered_and_searched(open_page: Any, index: Path) -> N
     found = page.locator(f"{ROWS} .texts").all_inner_texts()
     assert found
     assert all("東京" in text for text in found)
+    # Of a hypothesis that is shown in pieces.
+    search.fill("東京とです")
+    expect(page.locator(f"{ROWS} .texts").first).to_contain_text("東京とです", timeout=30000)
     search.fill("onerror=alert(1)> &")
     expect(page.locator(ROWS)).to_have_count(5, timeout=30000)
     page.locator(".records[data-source=clips] .filters select").last.select_option("0 asc")

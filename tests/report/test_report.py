@@ -12,12 +12,29 @@ import pytest
 from example_round import ATTACK, Round, made, make_round  # noqa: F401 - a fixture
 
 from espnet_egl.bin import al_report
+from espnet_egl.errors import DataError
 from espnet_egl.loop import worth
-from espnet_egl.report import findings, makeup, plots
+from espnet_egl.loop.simulation import RESULT_COLUMNS
+from espnet_egl.loop.tables import Table
+from espnet_egl.report import findings, makeup, page, plots
 from espnet_egl.report.alignment import marked, words
+from espnet_egl.report.blocks import (
+    SAME,
+    TEXTS,
+    Block,
+    Column,
+    Grid,
+    Listing,
+    Paragraphs,
+    Plot,
+    Records,
+    Report,
+    Section,
+)
+from espnet_egl.report.build import Builder, Inputs
 from espnet_egl.report.language import Language
 from espnet_egl.selection.budget import FREE
-from espnet_egl.tables import write_rows
+from espnet_egl.tables import BASE_COLUMNS, SKIPPED_COLUMNS, write_rows
 
 CURVE = Path(__file__).parents[2] / "docs" / "results" / "fsdd" / "curve.tsv"
 
@@ -52,6 +69,80 @@ def test_markdown_has_the_same_tables(made: Round) -> None:
     assert "asr_model_file_sha256 | abc" in text
 
 
+def test_markdown_takes_no_text_for_markup() -> None:
+    text = r"[a](https://x) ![p](https://x/p) *b* _c_ `d` ~~e~~ | \\ <i> snr_db"
+    blocks: list[Block] = [Paragraphs([text]), Plot("n (1)", text, text, b"", b"")]
+    blocks += [Grid(Table(text, [text], [[text]])), Listing(text, "")]
+    lines = page.markdown(Report("t", [(text, [text])], [Section("s", text, blocks)]))
+    assert "plots/n%20%281%29.svg" in "\n".join(lines)
+    bare = re.sub(r"\\.", "", "\n".join(lines))
+    # The picture's own brackets, the table's bars, the fences.
+    assert [bare.count(sign) for sign in "[]|`"] == [1, 1, 6, 6]
+    assert not re.search(r"[<~]|\*b\*|_c_", bare)
+    assert bare.count("snr_db") == 11
+
+
+def test_two_thousand_japanese_clips_are_a_small_page() -> None:
+    row = [[["50 %", [[SAME, "東京都" * 60]]]] * 5]
+    records = Records("r", "t", [Column("x", TEXTS)], [row] * 2000)
+    html = page.html(Report("t", [], [Section("s", "t", [records])]), Language())
+    assert len(html.encode()) < 10e6
+
+
+def write_curve(path: Path, cost: int) -> Path:
+    """Egl and random selection on two test sets; at 20 % WER, egl is half an hour behind."""
+    lines = ["\t".join(RESULT_COLUMNS)]
+    for test_set in ("dev", "test"):
+        lines.append(f"c\t\t0\t0\t\t0\t0\t0\t{test_set}\t9\t40\t39\t41")
+        for method, hours, wer in (("random", 1, 20), ("egl", 1, 25), ("egl", 2, 15)):
+            sizes = f"{hours}h\t{100 * hours}\t{hours}\t{cost * hours}"
+            lines.append(f"c\t{method}\t0\t1\t{sizes}\t{test_set}\t9\t{wer}\t0\t50")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_measured_costs_come_before_the_selection_s_prices(
+    made: Round,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plots, "learning_curves", lambda *_: Paragraphs([]))
+    # The selection's price is 60 an hour; the curve ends at 2 h, 25 points below its start.
+    for cost, price in ((450, "36"), (1, "0.08"), (0, "4.8")):
+        curve = write_curve(tmp_path / "curve.tsv", cost)
+        inputs = Inputs(select_dir=made.select, curve_file=curve, seed_hours=1)
+        report = Builder(inputs, lambda *_: {}).build()
+        answer = {heading: " ".join(lines) for heading, lines in report.answer}
+        assert answer["What it bought so far"].count(f"A point of WER cost {price}.") == 2
+        forecasts = [b.table for b in report.sections[0].blocks if isinstance(b, Grid)][4]
+        [further] = [row[3] for row in forecasts.rows if row[0] == "egl"]
+        assert answer["What the next budget should buy"].count(f"then cost {further}.") == 2
+
+
+def test_sentences_fit_their_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "learning_curves", lambda *_: Paragraphs([]))
+    curve = write_curve(tmp_path / "curve.tsv", 0)
+    points = worth.read_points(curve, "dev")
+    found = findings.measured(points, "dev", "egl", "random", 1, FREE, Language())
+    # 20 % after an hour and a half, where random selection takes one.
+    assert "it takes 50.00 (one seed) % more hours." in " ".join(found.bought)
+    assert "the WER on dev should be" in found.following[0]
+    report = Builder(Inputs(curve_file=curve), lambda *_: {}).build()
+    assert len(dict(report.answer)["What the next budget should buy"]) == 1
+
+
+def test_scores_of_another_pool_are_refused_and_scores_of_no_method_are_no_matter(
+    made: Round,
+    tmp_path: Path,
+) -> None:
+    row = ["other", "1.000", "20", "3", "0.5", "0.5", "one"]
+    write_rows(tmp_path / "scores.tsv", BASE_COLUMNS, [row])
+    report = Builder(Inputs(score_dir=tmp_path), lambda *_: {}).build()
+    assert [section.name for section in report.sections] == ["made"]
+    with pytest.raises(DataError, match=r"is not among the scores of .*; select again"):
+        Builder(Inputs(score_dir=tmp_path, select_dir=made.select), lambda *_: {}).build()
+
+
 def test_before_anything_is_measured_it_says_so_and_is_the_same_twice(tmp_path: Path) -> None:
     made = make_round(tmp_path, 12, "5utt")
     stray = made.home / "report" / "audio"
@@ -81,19 +172,33 @@ def test_unreadable_audio_is_left_out_and_transcripts_are_compared(tmp_path: Pat
     write_rows(
         labelled / "returned.tsv",
         ("utterance", "state", "seconds", "reason", "annotator_seconds", "detail"),
-        [[uid, state, "1", "", "", ""] for uid, state in zip(uids, states, strict=True)],
+        [
+            [uid, state, "1", "", "" if state == "out" else "30", ""]
+            for uid, state in zip(uids, states, strict=True)
+        ],
     )
     suspects = made.home / "gradient_length.tsv"
     write_rows(
-        suspects, ("utterance", "gradient_length", "loss", "tokens"), [["utt0003", "9", "2", "4"]]
+        suspects,
+        ("utterance", "gradient_length", "loss", "tokens"),
+        [["utt0004", "inf", "inf", "1"], ["utt0003", "9", "2", "4"]],
     )
+    annotate = made.home / "annotate"
+    for directory, reason in ((made.home, "no_alignment"), (annotate, "truncated_audio")):
+        write_rows(directory / "skipped.tsv", SKIPPED_COLUMNS, [["utt0001", reason, "detail"]])
     (made.data / "text").write_text("utt0003 wrong words\n")
     options = ["--gradient_length_file", str(suspects), "--gradient_length_data", str(made.data)]
+    options += ["--annotate_dir", str(annotate)]
     al_report.main([*made.options(), "--labelled_dir", str(labelled), *options])
     text = read(made, "report.md")
     assert "2 of them came back from transcription." in text
     assert "| quite other words |" in text
-    assert "| 1 | utt0003 | wrong words | 9.000 | 2.00 | 4 |" in text
+    assert "Annotators worked 60 s on 2 clips." in text
+    assert "| 1 | utt0004 |  |  |  | 1 |" in text
+    assert "| 2 | utt0003 | wrong words | 9.000 | 2.00 | 4 |" in text
+    assert not re.search("data-suspects[^<]*Infinity", read(made))
+    assert "| transcribed, not measured | no_alignment | 1 |" in text
+    assert "| not handed over | truncated_audio | 1 |" in text
     assert not list((made.home / "report" / "audio").glob("*"))
 
 
@@ -123,7 +228,7 @@ def test_it_says_how_models_and_simulations_were_made(
         f"**What a model was trained with: {tmp_path}/asr_chosen**",
         "| part | chosen |",
         "**What the simulation was made with**",
-        '| methods | ["egl", "random"] |',
+        r'| methods | \["egl", "random"\] |',
         "| rounds | 2 |",
     ):
         assert line in text.splitlines(), line
@@ -221,14 +326,25 @@ def test_one_seed_has_the_interval_of_the_test_set(tmp_path: Path) -> None:
 
 def test_differing_words_are_marked() -> None:
     assert marked("one tree", "one three four") == [
-        ["same", "one"],
+        ["same", "one "],
         ["other", "tree"],
-        ["missing", "four"],
+        ["missing", " four"],
     ]
+    assert marked("two", "one two") == [["missing", "one "], ["same", "two"]]
     assert marked("東東都", "東京都") == [["same", "東"], ["other", "東"], ["same", "都"]]
     assert words("สวัสดี a") == ["สวั", "ส", "ดี", "a"] or len(words("สวัสดี a")) >= 4
     assert marked("", "a b") == [["missing", "a b"]]
     assert marked("a", "") == [["other", "a"]]
+
+
+def test_a_text_keeps_its_own_spaces() -> None:
+    texts = ["東京とです", "東京都です", "東京 です", "2024年 a b", "2024 年 b  a", "", "b"]
+    for text in texts:
+        for other in texts:
+            pieces = marked(text, other)
+            assert "".join(part for mark, part in pieces if mark != "missing") == text
+            records = Records("r", "t", [Column("x", TEXTS)], [[[["", pieces]]]])
+            assert records.table.rows == [[text]]
 
 
 def test_the_make_up_adds_up() -> None:

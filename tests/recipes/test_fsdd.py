@@ -1,4 +1,4 @@
-"""The experiment of RESULTS.md, short: few clips of real speech, two epochs, one budget, one seed."""
+"""The experiment of RESULTS.md, short: a few clips of real speech, one budget, one seed."""
 
 from __future__ import annotations
 

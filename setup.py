@@ -30,7 +30,7 @@ setup(
     entry_points={"console_scripts": ["espnet-egl=espnet_egl.bin.main:main"]},
     install_requires=[
         "defusedxml>=0.7",
-        "espnet>=202511",
+        "espnet>=202506",
         "editdistance",  # ESPnet's validation needs it, but ESPnet 202611 does not install it
         "torch>=2.6",
         "torchaudio>=2.6",

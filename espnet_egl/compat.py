@@ -1,6 +1,6 @@
 """Every difference between ESPnet releases, and nowhere else.
 
-Supported: 202511 (Python 3.11) and 202611 (Python 3.12 and later).
+Supported: 202506 and 202511 (Python 3.11), and 202611 (Python 3.12 and later).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from espnet_egl.errors import ConfigError
 
 ESPNET_VERSION = importlib.metadata.version("espnet")
-OLDEST = 202511
+OLDEST = 202506
 
 
 def check_version(version: str) -> None:
@@ -34,7 +34,7 @@ def check_version(version: str) -> None:
     if not year_month.isdigit() or int(year_month) < OLDEST:
         raise ConfigError(
             f"ESPnet {version} is installed; {OLDEST} and later are supported "
-            "(on Python 3.11: 202511; on 3.12 and 3.13: 202611)"
+            "(on Python 3.11: 202506 and 202511; on 3.12 and 3.13: 202611)"
         )
 
 

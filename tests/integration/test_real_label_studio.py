@@ -61,15 +61,18 @@ class Team:
         found = self.owner.tasks.list(project=self.project.id, fields="all")
         return {task.data["utterance"]: task for task in found}
 
-    def annotate(self, uid: str, said: str, seconds: float, by: Any = None, **more: Any) -> Any:
+    def annotate(self, uid: str, *said: str, seconds: float, by: Any = None, **more: Any) -> Any:
         """A transcript; in brackets, a mark."""
-        name, kind, key = ("transcript", "textarea", "text")
-        if said.startswith("["):
-            name, kind, key, said = ("mark", "choices", "choices", said[1:-1])
-        result = {"from_name": name, "to_name": "audio", "type": kind, "value": {key: [said]}}
+        result = []
+        for text in said:
+            name, kind, key = ("transcript", "textarea", "text")
+            if text.startswith("["):
+                name, kind, key, text = ("mark", "choices", "choices", text[1:-1])
+            value = {key: [text]}
+            result.append({"from_name": name, "to_name": "audio", "type": kind, "value": value})
         task = self.tasks()[uid].id
         return (by or self.owner).annotations.create(
-            id=task, result=[result], lead_time=seconds, **more
+            id=task, result=result, lead_time=seconds, **more
         )
 
     def export(self, kind: str, path: Path) -> Path:
@@ -162,17 +165,18 @@ def test_there_and_back(
         assert rate == RATE
         np.testing.assert_allclose(samples, whole[i * RATE :][: 3 * RATE // 4], atol=1e-4)
 
-    first = team.annotate("a", "one", 10.0)
-    team.annotate("a", "one two", 5.0)
-    team.owner.annotations.update(id=first.id, result=team.annotate("d", "x", 0.5).result)
-    first = team.annotate("a", "one two", 4.5)
-    team.annotate("b/2", "[not speech]", 3.0)
-    team.annotate("c", "begun, then skipped", 7.0, was_cancelled=True)
+    first = team.annotate("a", "one", seconds=10.0)
+    team.annotate("a", "one two", seconds=5.0)
+    team.owner.annotations.update(id=first.id, result=team.annotate("d", "x", seconds=0.5).result)
+    first = team.annotate("a", "one two", seconds=4.5)
+    # Without clearing the draft.
+    team.annotate("b/2", "five", "[not speech]", seconds=3.0)
+    team.annotate("c", "begun, then skipped", seconds=7.0, was_cancelled=True)
     assert take_back("part") == {"a": "one two", "d": "x"}
     out = capsys.readouterr().out
     assert "Marked not_speech, which are not trained on: 1 clips" in out
     assert "Still out: 1 clips, 0.75 s, e.g. c." in out
-    team.annotate("c", "[cannot understand]", 1.0)
+    team.annotate("c", "[cannot understand]", seconds=1.0)
     # An edit of an earlier annotation counts from when it was made.
     team.owner.annotations.update(id=first.id, result=first.result, lead_time=6.5)
     assert take_back("all") == {"a": "one two", "d": "x"}
@@ -211,11 +215,11 @@ def test_annotators_who_disagree(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     team = hand_over()
-    team.annotate("a", "one two", 1.0)
-    team.annotate("a", "one  two ", 1.0, by=team.other)
+    team.annotate("a", "one two", seconds=1.0)
+    team.annotate("a", "one  two ", seconds=1.0, by=team.other)
     assert take_back("agreed") == {"a": "one two"}
-    team.annotate("d", "nine", 1.0)
-    theirs = team.annotate("d", "[not speech]", 1.0, by=team.other)
+    team.annotate("d", "nine", seconds=1.0)
+    theirs = team.annotate("d", "[not speech]", seconds=1.0, by=team.other)
     with pytest.raises(SystemExit):
         take_back("refused")
     message = capsys.readouterr().err
@@ -235,7 +239,7 @@ def test_what_was_pushed_is_completed_and_not_overwritten(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     team = hand_over()
-    team.annotate("a", "one", 1.0)
+    team.annotate("a", "one", seconds=1.0)
     team.owner.tasks.delete(id=str(team.tasks()["d"].id))
     capsys.readouterr()
     again = hand_over()
@@ -312,7 +316,7 @@ def test_files_that_are_imported_by_hand(
             server.url + task.data["audio"], headers={"Authorization": f"Bearer {access}"}
         )
         assert soundfile.info(io.BytesIO(got.content)).duration == 0.75
-    team.annotate("d", "nine", 1.0)
+    team.annotate("d", "nine", seconds=1.0)
     path = team.export("JSON", tmp_path / "export.json")
     assert take_back("labelled", "--return_file", str(path)) == {"d": "nine"}
     options = ("--ls_url", server.url, "--ls_project", "by hand")

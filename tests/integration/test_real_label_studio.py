@@ -113,7 +113,8 @@ def hand_over(
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or server.key.encode() not in path.read_bytes(), path
     said = "".join(r.getMessage() for w in ("setup", "call") for r in caplog.get_records(w))
-    assert "HTTP Request" in said
+    # Of httpx, or of httpcore below it, where the former was told to be quiet.
+    assert "Request" in said
     assert server.key not in said
 
 

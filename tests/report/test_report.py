@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from example_round import ATTACK, Round, made, make_round  # noqa: F401 - a fixture
 
@@ -322,6 +323,19 @@ def test_one_seed_has_the_interval_of_the_test_set(tmp_path: Path) -> None:
     found = findings.measured(points, "test", "confidence", "random", 0, FREE, Language())
     assert "10.43 (8.16 to 12.79) %" in found.bought[0]
     assert "trained once" in found.sure[0]
+
+
+def test_scores_over_decades_have_plain_numbers_on_their_axis() -> None:
+    import matplotlib as mpl
+
+    scores = pd.Series(np.geomspace(0.05, 500, 40))
+    with mpl.rc_context(plots.style()):
+        figure, (panel,) = plots._panels(1)
+        plots._histogram(panel, scores, scores > 10, "egl", str.format)
+        figure.draw_without_rendering()
+        labels = [t.get_text() for t in panel.get_xticklabels() + panel.get_xticklabels(minor=True)]
+    assert {"0.1", "10", "100"} <= set(labels)
+    assert not "".join(labels).translate(dict.fromkeys(map(ord, "0123456789.")))
 
 
 def test_differing_words_are_marked() -> None:

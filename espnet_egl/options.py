@@ -133,6 +133,8 @@ def make_parser(command: str, description: str) -> ArgumentParser:
         prog=_called_as.get(command, command),
         description=description,
         formatter_class=_HelpFormatter,
+        # A slip of the pen is no other option, and a later release may have a longer name.
+        allow_abbrev=False,
         # @file: more arguments, one a line. What clusters would let a shell read is safe there.
         fromfile_prefix_chars="@",
     )

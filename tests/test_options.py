@@ -83,6 +83,12 @@ def test_arguments_may_come_from_a_file(tmp_path: Path) -> None:
     assert (args.egl_params, args.inference_args, args.nbest) == (pattern, "--beam_size 3", 7)
 
 
+def test_an_option_cut_short_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        al_score.get_parser().parse_args(["--egl_mod", "exact", *NEEDED])
+    assert "unrecognized arguments: --egl_mod exact" in capsys.readouterr().err
+
+
 def test_a_missing_config_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         al_score.get_parser().parse_args(["--config", "none.yaml", *NEEDED])

@@ -29,6 +29,30 @@ COMMANDS = (
 )
 
 
+# Command -> the words it was called by, where these are others.
+_called_as: dict[str, str] = {}
+
+
+@contextmanager
+def called_as(command: str, words: str) -> Iterator[None]:
+    """Within the block, help and errors of the command name it as the user did."""
+    _called_as[command] = words
+    try:
+        yield
+    finally:
+        del _called_as[command]
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells the defaults that say something and that the text does not tell already."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        told = action.required or "(default: " in (action.help or "")
+        if told or action.default in (None, "", []):
+            return action.help
+        return super()._get_help_string(action)
+
+
 class ArgumentParser(ESPnetArgumentParser):
     """ESPnet's parser, with ``--config`` files shared by all stages and checked values.
 
@@ -40,7 +64,12 @@ class ArgumentParser(ESPnetArgumentParser):
             budget: 20%
 
     Unknown sections, unknown keys and values of the wrong type are errors.
+
+    Attributes:
+        command: The name of its section.
     """
+
+    command = ""
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse's, after the defaults were taken from ``--config``."""
@@ -57,7 +86,6 @@ class ArgumentParser(ESPnetArgumentParser):
             sections = read_yaml(path) or {}
         except ConfigError as e:
             self.error(f"--config {e}")
-        command = self.prog.removesuffix(".py")
         if not isinstance(sections, dict):
             self.error(f"--config {path}: must hold sections: {', '.join(COMMANDS)}")
         if unknown := sections.keys() - set(COMMANDS):
@@ -65,15 +93,15 @@ class ArgumentParser(ESPnetArgumentParser):
                 f"--config {path}: unknown section '{min(map(str, unknown))}'; "
                 f"sections are {', '.join(COMMANDS)}"
             )
-        options = sections.get(command) or {}
+        options = sections.get(self.command) or {}
         if not isinstance(options, dict):
-            self.error(f"--config {path}: section {command} must hold 'option: value' lines")
+            self.error(f"--config {path}: section {self.command} must hold 'option: value' lines")
         return {key: self._checked(path, key, value) for key, value in options.items()}
 
     def _checked(self, path: str, key: str, value: Any) -> Any:
         actions = [a for a in self._actions if a.dest == key and key != "config"]
         if not actions:
-            self.error(f"--config {path}: unknown option '{key}' in section {self.prog}")
+            self.error(f"--config {path}: unknown option '{key}' in section {self.command}")
         action = actions[0]
         # What was satisfied here need not stand on the command line.
         action.required = False
@@ -102,12 +130,15 @@ def _config_only() -> argparse.ArgumentParser:
 def make_parser(command: str, description: str) -> ArgumentParser:
     """A parser with the options every command has."""
     parser = ArgumentParser(
-        prog=command,
+        prog=_called_as.get(command, command),
         description=description,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
+        # A slip of the pen is no other option, and a later release may have a longer name.
+        allow_abbrev=False,
         # @file: more arguments, one a line. What clusters would let a shell read is safe there.
         fromfile_prefix_chars="@",
     )
+    parser.command = command
     parser.add_argument(
         "--log_level",
         default="INFO",

@@ -45,6 +45,8 @@ def unpack(model: str, directory: str | Path) -> dict[str, str]:
 def _unpack_file(path: Path, directory: Path) -> dict[str, str]:
     from espnet2.main_funcs import pack_funcs
 
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
     try:
         with pack_funcs.Archiver(path) as archive:
             size = 0

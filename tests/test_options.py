@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from espnet_egl import options
-from espnet_egl.bin import al_score, al_select
+from espnet_egl.bin import al_score, al_select, main
 from espnet_egl.errors import DataError
 
 COMMANDS = options.COMMANDS
@@ -83,6 +83,12 @@ def test_arguments_may_come_from_a_file(tmp_path: Path) -> None:
     assert (args.egl_params, args.inference_args, args.nbest) == (pattern, "--beam_size 3", 7)
 
 
+def test_an_option_cut_short_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        al_score.get_parser().parse_args(["--egl_mod", "exact", *NEEDED])
+    assert "unrecognized arguments: --egl_mod exact" in capsys.readouterr().err
+
+
 def test_a_missing_config_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         al_score.get_parser().parse_args(["--config", "none.yaml", *NEEDED])
@@ -105,6 +111,33 @@ def test_help_answers_at_once(command: str) -> None:
 def test_every_option_has_a_help_text(command: str) -> None:
     parser = importlib.import_module(f"espnet_egl.bin.{command}").get_parser()
     assert all(a.help or a.dest in {"seed", "dtype"} for a in parser._actions)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_tells_every_default_once_and_none_that_says_nothing(command: str) -> None:
+    parser = importlib.import_module(f"espnet_egl.bin.{command}").get_parser()
+    text = " ".join(parser.format_help().split())
+    assert "(default: INFO)" in text
+    assert not re.search(r"\(default: (None|\[\])?\)|\(default: [^)]*\) \(default: ", text)
+
+
+@pytest.mark.parametrize("word", main.COMMANDS)
+def test_help_names_the_command_as_it_was_called(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as e:
+        main.main([word, "--help"])
+    assert e.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: espnet-egl {word} [-h]")
+    command, _ = main.COMMANDS[word]
+    assert importlib.import_module(f"espnet_egl.bin.{command}").get_parser().prog == command
+
+
+def test_a_command_called_otherwise_has_its_section(tmp_path: Path) -> None:
+    with options.called_as("al_select", "espnet-egl select"):
+        parser = al_select.get_parser()
+    config = write(tmp_path, "al_select: {score_file: s, data_dir: d, output_dir: o, budget: 2h}")
+    assert parser.parse_args(["--config", config]).budget == "2h"
 
 
 def test_the_shipped_config_is_valid_for_every_command() -> None:

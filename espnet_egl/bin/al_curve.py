@@ -88,7 +88,7 @@ def curve(args: argparse.Namespace) -> None:
                 budget=budget,
                 test_set=test_set,
                 utterances=str(len(seconds)),
-                hours=f"{hours:.4f}",
+                hours=f"{hours:.6f}",
                 cost=f"{cost:.2f}",
                 cer=f"{rates.cer:.2f}",
                 wer=f"{rates.wer:.2f}",

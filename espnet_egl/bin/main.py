@@ -35,4 +35,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if words[0] not in COMMANDS:
         print(f"espnet-egl: no command '{words[0]}'\n\n{HELP}", file=sys.stderr)
         raise SystemExit(2)
-    import_module(f"espnet_egl.bin.{COMMANDS[words[0]][0]}").main(words[1:])
+    from espnet_egl import options
+
+    command, _ = COMMANDS[words[0]]
+    with options.called_as(command, f"espnet-egl {words[0]}"):
+        import_module(f"espnet_egl.bin.{command}").main(words[1:])

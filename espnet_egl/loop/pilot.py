@@ -18,7 +18,7 @@ import numpy as np
 from espnet_egl.errors import DataError
 from espnet_egl.files import write_lines
 from espnet_egl.loop.curve import count_errors, rate
-from espnet_egl.loop.tables import LEAST_GAIN, amount, money
+from espnet_egl.loop.tables import LEAST_GAIN, amount, money, number_of_clips
 from espnet_egl.loop.worth import Say
 
 Texts = Mapping[str, str]
@@ -231,7 +231,7 @@ def _price(found: Figures, say: Say) -> list[str]:
 
 
 def _size(clips: int, seconds: float, say: Say) -> str:
-    return say("{clips} clips, {audio}", clips=clips, audio=amount(seconds, say))
+    return say("{clips}, {audio}", clips=number_of_clips(clips, say), audio=amount(seconds, say))
 
 
 def _rate(found: Interval, say: Say) -> str:
@@ -242,7 +242,7 @@ def _rate(found: Interval, say: Say) -> str:
 def _points(found: Interval, say: Say) -> str:
     value, low, high = found
     ends = {"low": low, "high": high}
-    return say("{value:+.1f} points ({low:+.1f} to {high:+.1f})", value=value, **ends)
+    return say("{value:+z.1f} points ({low:+z.1f} to {high:+z.1f})", value=value, **ends)
 
 
 def _verdict(found: Interval, better: str, worse: str, unknown: str) -> str:

@@ -62,6 +62,15 @@ def amount(seconds: float, say: Say = str.format) -> str:
     return say("{n:.1f} hours", n=seconds / 3600)
 
 
+def number_of_clips(number: int, say: Say = str.format) -> str:
+    """As a person says it.
+
+    >>> number_of_clips(1), number_of_clips(20)
+    ('1 clip', '20 clips')
+    """
+    return say("1 clip") if number == 1 else say("{n} clips", n=number)
+
+
 def tables(
     path: str | Path, test_set: str, against: str, seed_hours: float, prices: Prices
 ) -> list[str]:
@@ -135,7 +144,7 @@ def money(amount: float) -> str:
 def _heads(sizes: np.ndarray, unit: str, say: Say) -> list[str]:
     if unit == "hours":
         return [say("{size:.3g} h", size=size) for size in sizes]
-    return [say("{size:.0f} clips", size=size) for size in sizes]
+    return [number_of_clips(round(size), say) for size in sizes]
 
 
 def _rates(rates: Rates, say: Say) -> Table:

@@ -46,9 +46,9 @@ class Estimate:
     def said(self, say: Say = str.format) -> str:
         """With its interval, for people."""
         if np.isnan(self.low):
-            return say("{mean:.2f} ({why})", mean=self.mean, why=say(self.why))
+            return say("{mean:z.2f} ({why})", mean=self.mean, why=say(self.why))
         ends = {"low": self.low, "high": self.high}
-        return say("{mean:.2f} ({low:.2f} to {high:.2f})", mean=self.mean, **ends)
+        return say("{mean:z.2f} ({low:z.2f} to {high:z.2f})", mean=self.mean, **ends)
 
 
 def estimate(values: np.ndarray) -> Estimate:

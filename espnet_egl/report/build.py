@@ -14,7 +14,7 @@ from espnet_egl.files import read_manifest
 from espnet_egl.loop import worth
 from espnet_egl.loop.pilot import Figures, tell
 from espnet_egl.loop.returns import RETURNED_COLUMNS
-from espnet_egl.loop.tables import Table, amount, comparison
+from espnet_egl.loop.tables import Table, amount, comparison, number_of_clips
 from espnet_egl.report import clips, findings, makeup, plots, provenance, rankings
 from espnet_egl.report.audio import UNHEARD
 from espnet_egl.report.blocks import Block, Grid, Listing, Paragraphs, Report, Section
@@ -222,17 +222,18 @@ class Builder:
             return []
         say, rules = self.inputs.say, self.rules
         words = {
-            "clips": len(self.selection),
             "audio": amount(self._seconds, say),
             "method": rules["method"],
             "budget": rules["budget"],
         }
         if self.scores is None:
-            lines = [say("{clips} clips, {audio}, by {method} (budget {budget}).", **words)]
+            clips = number_of_clips(len(self.selection), say)
+            lines = [say("{clips}, {audio}, by {method} (budget {budget}).", clips=clips, **words)]
         else:
             lines = [
                 say(
                     "{clips} of {pool} clips, {audio} of {total}, by {method} (budget {budget}).",
+                    clips=len(self.selection),
                     pool=len(self.scores),
                     total=amount(float(self.scores["seconds"].sum()), say),
                     **words,
@@ -288,7 +289,13 @@ class Builder:
         if not seconds:
             return []
         worked = amount(sum(seconds), say)
-        return [say("Annotators worked {worked} on {n} clips.", worked=worked, n=len(seconds))]
+        return [
+            say(
+                "Annotators worked {worked} on {clips}.",
+                worked=worked,
+                clips=number_of_clips(len(seconds), say),
+            )
+        ]
 
     @cached_property
     def _seconds(self) -> float:

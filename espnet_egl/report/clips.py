@@ -93,12 +93,14 @@ def selected(selection: Sequence[Mapping[str, str]], known: Known, most: int, sa
         scores = known.scores[score_column(method)] if known.scores is not None else ()
         columns.append(Column(say("score by {method}", method=method), NUMBER, _digits(scores)))
     rows = [_selected_row(row, known, methods, say) for row in shown]
-    note = ""
+    notes = []
     if len(selection) > most:
-        note = say(
-            "The first {n} of {total}; all are in selection.tsv.", n=most, total=len(selection)
+        notes.append(
+            say("The first {n} of {total}; all are in selection.tsv.", n=most, total=len(selection))
         )
-    return Records("clips", say("The selected clips"), columns, rows, note)
+    if "confidence" in methods:
+        notes.append(say("The score by confidence is 1 minus the confidence."))
+    return Records("clips", say("The selected clips"), columns, rows, " ".join(notes))
 
 
 def _selected_row(

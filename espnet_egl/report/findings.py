@@ -10,7 +10,7 @@ import numpy as np
 
 from espnet_egl.errors import DataError
 from espnet_egl.loop import worth
-from espnet_egl.loop.tables import LEAST_GAIN, amount, money
+from espnet_egl.loop.tables import LEAST_GAIN, amount, money, number_of_clips
 from espnet_egl.loop.worth import Curve, Estimate, Say
 from espnet_egl.selection.budget import Prices
 
@@ -125,9 +125,8 @@ def _bought(
         after = Estimate(ends[0], float(last["wer_lo"]), float(last["wer_hi"]))
     lines = [
         say(
-            "With {clips} clips, {audio}, selected by {method}, the WER on {test_set} is "
-            "{after} %.",
-            clips=f"{rows['utterances'].max():.0f}",
+            "With {clips}, {audio}, selected by {method}, the WER on {test_set} is {after} %.",
+            clips=number_of_clips(int(rows["utterances"].max()), say),
             audio=amount(3600 * size, say),
             method=method,
             test_set=test_set,
@@ -139,7 +138,7 @@ def _bought(
         gain = float(start.iloc[0]) - after.mean
         lines.append(
             say(
-                "Before, it was {before:.1f} %: {gain:+.1f} points.",
+                "Before, it was {before:.1f} %: {gain:+z.1f} points.",
                 before=float(start.iloc[0]),
                 gain=-gain,
             )

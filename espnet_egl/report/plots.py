@@ -229,13 +229,22 @@ def _histogram(panel: Axes, scores: pd.Series, inside: pd.Series, method: str, s
     # Gradient lengths go over decades.
     if low > 0 and high > 1000 * low:
         bins: Any = np.geomspace(low, high, 30)
-        panel.set_xscale("log")
+        _set_log_scale(panel)
     else:
         bins = np.linspace(low, high if high > low else low + 1, 30)
     panel.hist(scores, bins, color=RIVAL, alpha=0.6, label=say("pool"))
     panel.hist(scores[inside], bins, color=METHOD, alpha=0.8, label=say("selection"))
     panel.set(xlabel=say("score by {method}", method=method), ylabel=say("clips"))
     panel.legend(fontsize=8, frameon=False)
+
+
+def _set_log_scale(panel: Axes) -> None:
+    """With plain numbers: matplotlib's own labels are markup, which the style shows as it is."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _panels(count: int, share: bool = False) -> tuple[Figure, list[Axes]]:

@@ -127,7 +127,7 @@ def test_what_is_no_model_at_all_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.zip").write_bytes(b"PK nonsense")
     with pytest.raises(ConfigError, match="cannot be unpacked"):
         unpack(str(tmp_path / "model.zip"), tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"cannot be unpacked .*FileNotFoundError"):
+    with pytest.raises(ConfigError, match=r"missing\.zip: no such file$"):
         unpack(str(tmp_path / "missing.zip"), tmp_path / "out")
     with pytest.raises(ConfigError, match="give a file packed by stage 14"):
         unpack("valid.acc.ave.pth", tmp_path / "out")

@@ -71,9 +71,9 @@ def test_a_point_is_added_once(tmp_path: Path) -> None:
         al_curve.main([*cmd, "--part", "random", "--price_per_clip", "2"])
     assert curve.read_text().splitlines() == [
         "\t".join(CURVE_COLUMNS),
-        "c\t\t0\t0\t\ttest\t0\t0.0000\t0.00\t57.14\t50.00\t50.00\t50.00\t0",
-        "c\tegl\t0\t1\t20%\ttest\t2\t1.0000\t61.00\t57.14\t50.00\t50.00\t50.00\t12",
-        "c\tegl:random\t0\t1\t20%\ttest\t1\t0.5000\t32.00\t57.14\t50.00\t50.00\t50.00\t12",
+        "c\t\t0\t0\t\ttest\t0\t0.000000\t0.00\t57.14\t50.00\t50.00\t50.00\t0",
+        "c\tegl\t0\t1\t20%\ttest\t2\t1.000000\t61.00\t57.14\t50.00\t50.00\t50.00\t12",
+        "c\tegl:random\t0\t1\t20%\ttest\t1\t0.500000\t32.00\t57.14\t50.00\t50.00\t50.00\t12",
     ]
 
 

@@ -16,8 +16,8 @@ PACKAGE = Path(__file__).parents[2] / "espnet_egl"
 SOURCES = [*(PACKAGE / "report").glob("*.py"), PACKAGE / "loop" / "tables.py"]
 SOURCES.append(PACKAGE / "loop" / "pilot.py")
 # Said by worth.Estimate and by makeup.KNOWN, by their values.
-OTHERS = {"one seed", "too few points", "{mean:.2f} ({why})"}
-OTHERS |= {"{mean:.2f} ({low:.2f} to {high:.2f})", "speaker", "noise (SNR, dB)", "language"}
+OTHERS = {"one seed", "too few points", "{mean:z.2f} ({why})"}
+OTHERS |= {"{mean:z.2f} ({low:z.2f} to {high:z.2f})", "speaker", "noise (SNR, dB)", "language"}
 
 
 def phrases() -> set[str]:

@@ -8,10 +8,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from example_round import ATTACK, Round, made, make_round  # noqa: F401 - a fixture
 
-from espnet_egl.bin import al_report
+from espnet_egl.bin import al_curve, al_report
 from espnet_egl.errors import DataError
 from espnet_egl.loop import worth
 from espnet_egl.loop.simulation import RESULT_COLUMNS
@@ -32,7 +33,7 @@ from espnet_egl.report.blocks import (
     Section,
 )
 from espnet_egl.report.build import Builder, Inputs
-from espnet_egl.report.language import Language
+from espnet_egl.report.language import Language, read_language
 from espnet_egl.selection.budget import FREE
 from espnet_egl.tables import BASE_COLUMNS, SKIPPED_COLUMNS, write_rows
 
@@ -59,6 +60,7 @@ def test_the_page_loads_nothing_and_takes_no_data_for_markup(made: Round) -> Non
 def test_markdown_has_the_same_tables(made: Round) -> None:
     text = read(made, "report.md")
     assert "30 of 40 clips, 38.8 s of 51.5 s, by egl (budget 30utt)." in text
+    assert "The score by confidence is 1 minus the confidence." in text
     assert "**What it costs.** 0.65, at 60 an hour of audio and 0 a clip." in text
     assert "| not scored | unreadable_audio | 1 |" in text
     assert "&lt;img src=x onerror=alert(1)> &amp; &lt;/script>" in text
@@ -322,6 +324,41 @@ def test_one_seed_has_the_interval_of_the_test_set(tmp_path: Path) -> None:
     found = findings.measured(points, "test", "confidence", "random", 0, FREE, Language())
     assert "10.43 (8.16 to 12.79) %" in found.bought[0]
     assert "trained once" in found.sure[0]
+
+
+def test_one_clip_of_two_seconds_without_a_change_is_said_so(tmp_path: Path) -> None:
+    returned = "utterance\tstate\tseconds\treason\nx\tlabelled\t2.3\tegl rank 1 of 9\n"
+    texts = {"text": "a one two\nb one two\n", "before": "a one\nb one\n"}
+    for name, content in (*texts.items(), ("returned.tsv", returned)):
+        (tmp_path / name).write_text(content)
+    options = ["--result", f"test,{tmp_path / 'text'},{tmp_path / 'before'}"]
+    options += ["--curve_file", str(tmp_path / "curve.tsv")]
+    al_curve.main(options)
+    (tmp_path / "manifest.json").write_text('{"method": "egl", "budget": "1utt"}')
+    options += ["--labelled_dir", str(tmp_path), "--select_dir", str(tmp_path), "--round", "1"]
+    al_curve.main(options)
+    points = worth.read_points(tmp_path / "curve.tsv", "test")
+    bought = findings.measured(points, "test", "egl", "random", 0, FREE, Language()).bought
+    assert bought[0].startswith("With 1 clip, 2.3 s, selected by egl, the WER on test is 50.00 (")
+    assert bought[1] == "Before, it was 50.0 %: +0.0 points."
+
+
+def test_differences_that_round_to_zero_have_no_sign() -> None:
+    assert worth.Estimate(-0.001, -0.004, 0.003).said() == "0.00 (0.00 to 0.00)"
+    assert "-" not in worth.Estimate(-0.001, -0.004, 0.003).said(read_language("ja"))
+
+
+def test_scores_over_decades_have_plain_numbers_on_their_axis() -> None:
+    import matplotlib as mpl
+
+    scores = pd.Series(np.geomspace(0.05, 500, 40))
+    with mpl.rc_context(plots.style()):
+        figure, (panel,) = plots._panels(1)
+        plots._histogram(panel, scores, scores > 10, "egl", str.format)
+        figure.draw_without_rendering()
+        labels = [t.get_text() for t in panel.get_xticklabels() + panel.get_xticklabels(minor=True)]
+    assert {"0.1", "10", "100"} <= set(labels)
+    assert not "".join(labels).translate(dict.fromkeys(map(ord, "0123456789.")))
 
 
 def test_differing_words_are_marked() -> None:

@@ -834,6 +834,7 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
         log "Nothing is measured yet (stages 23 to 25): the report shows what was scored and selected"
     fi
     [ -e "${al_labelled_dir}/text" ] && _report_opts+=(--labelled_dir "${al_labelled_dir}")
+    [ -d "${al_annotate_dir}" ] && _report_opts+=(--annotate_dir "${al_annotate_dir}")
     for _part in "${al_parts[@]}"; do
         _dir="$(al_part_dir "${_part}")"
         [ -e "${_dir}/manifest.json" ] && _report_opts+=(--train_dir "${_dir}")

@@ -214,7 +214,7 @@ def words_told(recipe: Path, *options: str) -> list[str]:
     """What al.sh says to the first command that reads audio, which ends before it reads any."""
     python = recipe / "python.sh"
     python.write_text(
-        '#!/bin/bash\n[[ "$2" =~ al_(score|export|train_data)$ ]] || exec python3 "$@"\n'
+        '#!/bin/bash\n[[ "$2" =~ al_(score|export|train_data|report)$ ]] || exec python3 "$@"\n'
         'for word in "$@"; do\n'
         '    if [ "${word}" != "${word#@}" ]; then cat "${word#@}"; else echo "${word}"; fi\n'
         "done > words\nexit 3\n"
@@ -255,6 +255,14 @@ def test_one_option_keeps_commands_from_every_reader_of_audio(
     assert f"espnet_egl.bin.{command}" in words
     told = [b for a, b in pairwise(words) if a == "--allow_pipes"]
     assert told == ([allowed] if allowed else [])
+
+
+def test_the_report_is_told_where_the_annotators_files_are(pool_recipe: Path) -> None:
+    assert "--annotate_dir" not in words_told(pool_recipe, "--stage", "26")
+    annotate = pool_recipe / "exp" / "al_asr_model_pool" / "r1" / "annotate"
+    annotate.mkdir(parents=True)
+    words = words_told(pool_recipe, "--stage", "26")
+    assert words[words.index("--annotate_dir") + 1] == str(annotate.relative_to(pool_recipe))
 
 
 @pytest.mark.slow

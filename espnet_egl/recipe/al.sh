@@ -257,8 +257,11 @@ fi
 
 # Sourced without any of its stages, asr.sh sets its variables (asr_exp, data_feats, decode_cmd,
 # ..., and the function log) as training had them, and still refuses options it does not know.
+# Its last words would look like the end of ours.
 # shellcheck disable=SC1091
-. ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage "${al_first_stage}" --stop_stage $((al_first_stage - 1))
+. ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage "${al_first_stage}" --stop_stage $((al_first_stage - 1)) \
+    > >(grep -v -e "Skipped stages:" -e "Successfully finished\.")
+wait
 
 
 if [ -z "${al_dir}" ]; then

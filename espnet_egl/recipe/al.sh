@@ -318,6 +318,21 @@ al_scoring_opts=()
 [ "${nlsyms_txt}" != none ] && al_scoring_opts+=(--non_linguistic_symbols "${nlsyms_txt}")
 al_config_opts=()
 [ -n "${al_config}" ] && al_config_opts=(--config "${al_config}")
+# Whether commands in wav.scp are run, for every command that reads audio.
+al_pipe_opts=()
+[ -n "${al_allow_pipes}" ] && al_pipe_opts=(--allow_pipes "${al_allow_pipes}")
+# What the stages' commands are told of what is given here.
+al_score_opts=(${al_nbest:+--nbest "${al_nbest}"} ${al_hyp_source:+--hyp_source "${al_hyp_source}"}
+    ${al_posterior:+--posterior "${al_posterior}"} ${al_seed:+--seed "${al_seed}"})
+# shellcheck disable=SC2206
+al_select_opts=(${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"}
+    ${al_fusion:+--fusion "${al_fusion}"} ${al_diversity:+--diversity "${al_diversity}"}
+    ${al_random_share:+--random_share "${al_random_share}"} ${al_seed:+--seed "${al_seed}"}
+    ${al_select_args})
+# shellcheck disable=SC2206
+al_export_opts=(${al_format:+--format "${al_format}"} ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_export_args})
+al_import_opts=()
+[ -n "${al_return_format:-${al_format}}" ] && al_import_opts=(--format "${al_return_format:-${al_format}}")
 
 has_audio() {
     [ -e "$1/wav.scp" ] || [ -e "$1/feats.scp" ]
@@ -344,6 +359,23 @@ al_line() {
 
 al_data="${data_feats}/${al_pool}"
 [ -d "${al_data}" ] || al_data="data/${al_pool}"
+
+# What later stages would refuse is refused before the first one.
+# shellcheck disable=SC2206
+_score_words=(${al_score_opts[@]+"${al_score_opts[@]}"} ${al_egl_opts[@]+"${al_egl_opts[@]}"} ${al_score_args})
+_budgets=
+_methods="${al_score_methods}"
+"${al_simulate}" && { _budgets="${al_budgets}"; _methods+=" ${al_methods//+/ }"; }
+# shellcheck disable=SC2206
+[ -n "${_methods}" ] && _score_words+=(--methods ${_methods})
+_import_words=()
+[ "${al_stop_stage}" -ge 23 ] && _import_words=(${al_import_opts[@]+"${al_import_opts[@]}"})
+# shellcheck disable=SC2086
+al_decides=$(${python} -m espnet_egl.bin.al_check ${al_config_opts[@]+"${al_config_opts[@]}"} \
+    ${_score_words[@]+"${_score_words[@]/#/--score=}"} ${al_select_opts[@]+"${al_select_opts[@]/#/--select=}"} \
+    ${al_export_opts[@]+"${al_export_opts[@]/#/--export=}"} ${_import_words[@]+"${_import_words[@]/#/--import=}"} \
+    --budgets ${_budgets})
+
 if "${al_dry_run}"; then
     log "A dry run: nothing is done. Stages ${al_stage}-${al_stop_stage} would go by:"
     _file="${asr_exp}/${inference_asr_model}"
@@ -359,11 +391,7 @@ if "${al_dry_run}"; then
     _cmd="${decode_cmd}"
     "${al_gpu}" && _cmd="${cuda_cmd}"
     al_line "jobs" "${al_nj:-${inference_nj}} by ${_cmd}"
-    _note=
-    if [ -n "${al_config}" ] && { [ -z "${al_method}" ] || [ -z "${al_budget}" ]; }; then
-        _note=" (what is not given: as ${al_config} has it)"
-    fi
-    al_line "method, budget" "${al_method:-egl}, ${al_budget:-20%}${_note}"
+    al_line "method, budget" "${al_decides}"
     al_line "scores" "${al_score_dir}"
     al_line "selection" "${al_select_dir}"
     al_line "annotators get" "${al_annotate_dir}"
@@ -457,12 +485,6 @@ al_score_data() {
 al_state() {
     ${python} -m espnet_egl.bin.al_state --al_dir "${al_dir}" --output_file "${al_dir}/state.yaml" > /dev/null
 }
-
-
-# Whether commands in wav.scp are run, for every command that reads audio.
-al_pipe_opts=()
-[ -n "${al_allow_pipes}" ] && al_pipe_opts=(--allow_pipes "${al_allow_pipes}")
-
 
 # The model of a part of what is labelled.
 al_part_dir() {
@@ -637,12 +659,8 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     if "${use_lm}"; then
         al_inference_args+=" --lm_train_config ${lm_exp}/config.yaml --lm_file ${lm_exp}/${inference_lm}"
     fi
-    _opts=()
+    _opts=(${al_score_opts[@]+"${al_score_opts[@]}"})
     [ -n "${inference_config}" ] && _opts+=(--inference_config "${inference_config}")
-    [ -n "${al_nbest}" ] && _opts+=(--nbest "${al_nbest}")
-    [ -n "${al_hyp_source}" ] && _opts+=(--hyp_source "${al_hyp_source}")
-    [ -n "${al_posterior}" ] && _opts+=(--posterior "${al_posterior}")
-    [ -n "${al_seed}" ] && _opts+=(--seed "${al_seed}")
     _methods=" "
     if [ -n "${al_method}${al_score_methods}${al_diversity}" ]; then
         _wanted="${al_method:-egl}"
@@ -738,33 +756,27 @@ fi
 
 if [ "${al_stage}" -le 21 ] && [ "${al_stop_stage}" -ge 21 ]; then
     log "Stage 21: Select: ${al_method:+method=${al_method} }${al_budget:+budget=${al_budget}}"
-    # shellcheck disable=SC2086
     ${python} -m espnet_egl.bin.al_select \
         --score_file "${al_score_dir}/scores.tsv" \
         --data_dir "${al_data}" \
         --output_dir "${al_select_dir}" \
-        ${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"} \
-        ${al_fusion:+--fusion "${al_fusion}"} ${al_diversity:+--diversity "${al_diversity}"} \
-        ${al_random_share:+--random_share "${al_random_share}"} ${al_seed:+--seed "${al_seed}"} \
-        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_select_args}
+        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_select_opts[@]+"${al_select_opts[@]}"}
 fi
 
 
 if [ "${al_stage}" -le 22 ] && [ "${al_stop_stage}" -ge 22 ]; then
     log "Stage 22: Hand over to annotators${al_format:+: format=${al_format}}"
-    # shellcheck disable=SC2086
     ${python} -m espnet_egl.bin.al_export \
         --select_dir "${al_select_dir}" \
         --nbest_file "${al_score_dir}/nbest.tsv" \
         --output_dir "${al_annotate_dir}" \
-        ${al_format:+--format "${al_format}"} ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} \
-        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_export_args}
+        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_export_opts[@]+"${al_export_opts[@]}"}
 fi
 
 
 if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ]; then
     log "Stage 23: Take the transcripts back"
-    _opts=()
+    _opts=(${al_import_opts[@]+"${al_import_opts[@]}"})
     if [ -n "${al_truth}" ]; then
         _opts+=(--truth "${al_truth}")
     else
@@ -775,7 +787,6 @@ if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ]; then
     fi
     # One command from the beginning: the first time it comes here, people have yet to work.
     [ "${al_stage}" -le 22 ] && _opts+=(--wait true)
-    [ -n "${al_return_format:-${al_format}}" ] && _opts+=(--format "${al_return_format:-${al_format}}")
     [ "${bpemodel:-none}" != none ] && _opts+=(--bpemodel "${bpemodel}")
     [ "${nlsyms_txt}" != none ] && _opts+=(--non_linguistic_symbols "${nlsyms_txt}")
     [ "${cleaner}" != none ] && _opts+=(--cleaner "${cleaner}")

@@ -100,11 +100,47 @@ def test_a_dry_run_says_what_would_be_used(recipe: Path) -> None:
     assert said["seed set"] == "dump/raw/train (not there yet)"
     assert said["pool"] == "data/pool (not there yet)"
     assert said["jobs"] == "3 by run.pl"
-    assert said["method, budget"].startswith("egl, 5h")
+    assert said["method, budget"] == "egl, 5h"
     assert said["scores"] == "exp/al_plan/r1/score"
     assert not (recipe / "exp").exists()
     # What asr.sh is sourced for does not look like the end of the run.
     assert "Successfully finished" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--al_method", "elg"), "unknown acquisition method 'elg': choose from egl, "),
+        (("--al_score_methods", "margin elg"), "unknown acquisition method 'elg'"),
+        (("--al_budget", "5hours"), "budget '5hours': write it as 500utt, 2.5h"),
+        (("--al_budget", "9EUR"), "budget '9EUR': give --price_per_hour"),
+        (("--al_random_share", "2"), "--random_share must be from 0 to 1, not 2"),
+        (("--al_select_args", "--cap_mapp x"), "unrecognized arguments: --cap_mapp x"),
+        (("--al_format", "tvs"), "unknown exporter 'tvs': choose from tsv, csv"),
+        (("--al_return_format", "tvs", "--stop_stage", "23"), "unknown importer 'tvs'"),
+        (("--egl_mode", "fast"), "argument --egl_mode: invalid choice: 'fast'"),
+        (("--al_config", "none.yaml"), "--config none.yaml: "),
+        (("--al_config", "typo.yaml"), "typo.yaml: unknown option 'nbst' in section al_report"),
+        (("--al_simulate", "true", "--al_budgets", "5% 9"), "budget '9': write it as"),
+        (("--al_simulate", "true", "--al_methods", "egl+elg"), "unknown acquisition method 'elg'"),
+    ],
+)
+def test_what_later_stages_would_refuse_is_refused_at_once(
+    recipe: Path, options: tuple[str, ...], message: str
+) -> None:
+    (recipe / "typo.yaml").write_text("al_report: {nbst: 3}\n")
+    done = run(recipe, "./run.sh", "--stage", "20", *options, "--al_dry_run", "true")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "A dry run" not in done.stdout
+
+
+def test_a_dry_run_knows_the_config_and_what_wins_over_it(recipe: Path) -> None:
+    (recipe / "al.yaml").write_text("al_select: {method: random, budget: 3utt}\n")
+    dry = ("--stage", "20", "--al_dry_run", "true", "--al_config", "al.yaml")
+    assert "method, budget  random, 3utt\n" in run(recipe, "./run.sh", *dry).stdout
+    more = ("--al_method", "egl+margin", "--al_select_args", "--budget 2h --min_seconds 1")
+    assert "method, budget  egl+margin, 2h\n" in run(recipe, "./run.sh", *dry, *more).stdout
 
 
 @pytest.fixture
@@ -269,9 +305,10 @@ def test_the_report_is_told_where_the_annotators_files_are(pool_recipe: Path) ->
 
 @pytest.mark.slow
 def test_a_failing_job_is_shown(pool_recipe: Path) -> None:
-    done = run(pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--al_method", "elg")
+    options = (*OPTIONS, "--inference_args", "--beam_sise 4", "--stage", "20")
+    done = run(pool_recipe, "./run.sh", *options)
     assert done.returncode != 0
-    assert "unknown acquisition method 'elg'" in done.stdout + done.stderr
+    assert "unrecognized arguments: --beam_sise 4" in done.stdout + done.stderr
 
 
 def test_a_killed_job_shows_the_end_of_its_log(pool_recipe: Path) -> None:

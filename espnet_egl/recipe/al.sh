@@ -612,6 +612,20 @@ al_report() {
 }
 
 
+# Said here: a job may have to wait for its turn.
+if [ "${al_stage}" -le 20 ] && [ ! -e "${asr_exp}/${inference_asr_model}" ]; then
+    _there=("${asr_exp}"/*.pth)
+    if [ -e "${_there[0]}" ]; then
+        log "Error: no model ${asr_exp}/${inference_asr_model}: with --inference_asr_model" \
+            "give one of those that are there: ${_there[*]##*/}"
+    else
+        log "Error: no model in ${asr_exp}: give the options that training had, which name this directory," \
+            "or train first (stage 11)"
+    fi
+    exit 1
+fi
+
+
 if "${al_simulate}"; then
     [ -e "${al_truth}" ] || { log "Error: --al_simulate true needs the pool's transcripts: --al_truth"; exit 1; }
     al_sim_dir="${al_dir}/sim${al_simulate_tag:+_${al_simulate_tag}}"

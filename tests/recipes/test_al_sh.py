@@ -159,6 +159,19 @@ def pool_recipe(recipe: Path, pool_dir: Path, model_files: Any) -> Path:
 OPTIONS = ["--asr_exp", "exp/asr_model", "--inference_config", "decode.yaml", "--al_nbest", "8"]
 
 
+def test_a_model_that_is_not_there_is_noticed_before_any_job(pool_recipe: Path) -> None:
+    def said(*options: str) -> str:
+        done = run(pool_recipe, "./run.sh", "--stage", "20", *options)
+        assert done.returncode == 1
+        assert "Stage 20" not in done.stdout
+        return done.stdout
+
+    there = next((pool_recipe / "exp" / "asr_model").glob("*.pth")).name
+    text = said("--asr_exp", "exp/asr_model", "--inference_asr_model", "none.pth")
+    assert f"none.pth: with --inference_asr_model give one of those that are there: {there}" in text
+    assert "no model in exp/asr_other: give the options that tr" in said("--asr_tag", "other")
+
+
 @pytest.mark.slow
 def test_stages_20_to_22(pool_recipe: Path) -> None:
     done = run(

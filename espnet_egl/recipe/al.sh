@@ -627,7 +627,8 @@ fi
 
 
 if "${al_simulate}"; then
-    [ -e "${al_truth}" ] || { log "Error: --al_simulate true needs the pool's transcripts: --al_truth"; exit 1; }
+    [ -n "${al_truth}" ] || { log "Error: --al_simulate true needs the pool's transcripts: --al_truth"; exit 1; }
+    [ -e "${al_truth}" ] || { log "Error: --al_truth ${al_truth}: no such file"; exit 1; }
     al_sim_dir="${al_dir}/sim${al_simulate_tag:+_${al_simulate_tag}}"
     # The first wins in no option parser: what stands last counts.
     _again=(./al.sh "${al_all[@]}" --al_simulate false --al_pilot false --al_select_tag "")

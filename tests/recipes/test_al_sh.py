@@ -172,6 +172,22 @@ def test_a_model_that_is_not_there_is_noticed_before_any_job(pool_recipe: Path) 
     assert "no model in exp/asr_other: give the options that tr" in said("--asr_tag", "other")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "needs the pool's transcripts: --al_truth"),
+        (("--al_truth", "data/none"), "--al_truth data/none: no such file"),
+    ],
+)
+def test_a_simulation_says_which_transcripts_it_lacks(
+    pool_recipe: Path, options: tuple[str, ...], message: str
+) -> None:
+    simulate = (*OPTIONS, "--stage", "20", "--al_simulate", "true")
+    done = run(pool_recipe, "./run.sh", *simulate, *options)
+    assert done.returncode == 1
+    assert message in done.stdout
+
+
 @pytest.mark.slow
 def test_stages_20_to_22(pool_recipe: Path) -> None:
     done = run(

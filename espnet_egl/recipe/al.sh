@@ -223,6 +223,12 @@ for al_number in "${al_stage}" "${al_stop_stage:-1}" "${al_round}" "${al_nj:-1}"
         exit 2
     }
 done
+if [ "${al_stage}" -gt "${al_last_stage}" ]; then
+    echo "$0: there is no stage ${al_stage}: the last is ${al_last_stage}" 1>&2; exit 2
+fi
+if [ "${al_stage}" -ge "${al_first_stage}" ] && [ "${al_stop_stage:-${al_last_stage}}" -lt "${al_stage}" ]; then
+    echo "$0: nothing to do: --stop_stage ${al_stop_stage} is before --stage ${al_stage}" 1>&2; exit 2
+fi
 [[ "${al_simulate}" =~ ^(true|false)$ ]] || {
     echo "$0: expected \"true\" or \"false\": --al_simulate ${al_simulate}" 1>&2; exit 2; }
 [[ "${al_dry_run}" =~ ^(true|false)$ ]] || {

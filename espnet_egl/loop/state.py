@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from espnet_egl.exchange.clips import AUDIO_DIR
 from espnet_egl.files import read_manifest
 from espnet_egl.loop.curve import read_curve
 from espnet_egl.tables import duration, number_in, read_rows
@@ -18,6 +19,7 @@ NEXT = {
     "nothing": "stage 20: score the pool",
     "scored": "stage 21: select",
     "selected": "stage 22: hand over; then people transcribe, and stage 23 takes it back",
+    "handed over": "people transcribe; then stage 23 takes it back",
     "returned": "stage 24: train; stage 23 again when more has come back",
     "trained": "stage 25: decode and score",
     "measured": "the next round (--al_round), or stage 26: what was it worth",
@@ -78,6 +80,10 @@ def _selection(path: Path, tag: str) -> dict[str, Any]:
         "clips": len(rows),
         "audio": duration(sum(number_in(row, "seconds", selection) for row in rows)),
     }
+    annotate = path / f"annotate{tag}"
+    # Audio and the list of what cannot be read stand there before what is handed over.
+    if any(there.name not in (AUDIO_DIR, "skipped.tsv") for there in annotate.glob("[!.]*")):
+        found["handed over"] = str(annotate)
     if (path / f"labelled{tag}" / "text").exists():
         back = read_rows(path / f"labelled{tag}" / "returned.tsv")
         found["returned"] = dict(sorted(Counter(row["state"] for row in back).items()))
@@ -91,7 +97,11 @@ def _reached(state: dict[str, Any]) -> str:
     if "measured" in state:
         return "measured"
     selections = [v for k, v in state.items() if k.startswith("select")]
-    for key, name in (("model", "trained"), ("returned", "returned")):
+    for key, name in (
+        ("model", "trained"),
+        ("returned", "returned"),
+        ("handed over", "handed over"),
+    ):
         if any(key in selection for selection in selections):
             return name
     if selections:

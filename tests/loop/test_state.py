@@ -39,6 +39,12 @@ def test_a_round_from_nothing_to_its_point(tmp_path: Path) -> None:
     found = state(tmp_path)["r2"]
     assert found["select"] == {"method": "egl", "budget": "2utt", "clips": 2, "audio": "3.5 s"}
     assert found["next"].startswith("stage 22")
+    write(one / "annotate" / "skipped.tsv", "utterance\treason\tdetail\n")
+    assert state(tmp_path)["r2"]["next"].startswith("stage 22")
+    write(one / "annotate" / "transcribe.tsv", "utterance\ttranscript\na\t\nb\t\n")
+    found = state(tmp_path)["r2"]
+    assert found["select"]["handed over"] == str(one / "annotate")
+    assert found["next"] == "people transcribe; then stage 23 takes it back"
     write(one / "labelled" / "returned.tsv", "utterance\tstate\na\tlabelled\nb\tout\n")
     write(one / "labelled" / "text", "a one\n")
     found = state(tmp_path)["r2"]

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from espnet_egl.errors import DataError
 from espnet_egl.exchange.clips import AUDIO_DIR
 from espnet_egl.files import read_manifest
 from espnet_egl.loop.curve import read_curve
@@ -36,7 +37,7 @@ def describe(directory: str | Path) -> dict[str, Any]:
         Round -> what stands in it, in the order of the stages.
 
     Raises:
-        DataError: A file of it is damaged.
+        DataError: There is no round in it, or a file of it is damaged.
     """
     directory = Path(directory)
     rounds = sorted(
@@ -44,6 +45,11 @@ def describe(directory: str | Path) -> dict[str, Any]:
         for path in directory.glob("r*")
         if path.is_dir() and re.fullmatch(r"r[0-9]+", path.name)
     )
+    if not rounds:
+        raise DataError(
+            f"{directory}: no round (r1, r2, ...) is there; give the directory of active learning, "
+            "exp/al_<tag>"
+        )
     return {
         path.name: describe_round(path, directory / "curve.tsv", number) for number, path in rounds
     }

@@ -52,9 +52,11 @@ def load_recognizer(
         ConfigError: A file is missing, or ESPnet cannot make the model or the search.
         CheckpointError: The checkpoint does not fit the configuration.
     """
-    for path in (train_config, model_file, inference_config):
+    if not Path(model_file).is_file():
+        raise ConfigError(f"{model_file}: no such file; {_instead_of(Path(model_file))}")
+    for path in (train_config, inference_config):
         if path is not None and not Path(path).is_file():
-            raise ConfigError(f"{path}: no such file; train the model first (stage 11)")
+            raise ConfigError(f"{path}: no such file")
     compat.provide_rnnt_loss()
     options = inference_options(inference_config, inference_args)
     options.update(asr_train_config=str(train_config), device=device, dtype=dtype, nbest=nbest)
@@ -68,6 +70,17 @@ def load_recognizer(
     if lm_file is not None and options["lm_weight"] != 0.0:
         load_checkpoint(_language_model(speech2text), lm_file, device, strict, prefix="lm.")
     return Recognizer(speech2text)
+
+
+def _instead_of(model_file: Path) -> str:
+    """What to give in place of a checkpoint that is not there."""
+    there = sorted(path.name for path in model_file.parent.glob("*.pth"))
+    if there:
+        return f"give one of those beside it: {', '.join(there)}"
+    return (
+        "give the options that training had, which name its directory, or train the model first "
+        "(stage 11)"
+    )
 
 
 def load_checkpoint(

@@ -78,22 +78,15 @@ class ArgumentParser(ESPnetArgumentParser):
             _config_only(), args, argparse.Namespace()
         )
         if known.config is not None:
-            self.set_defaults(**self._read_config(known.config))
+            self.set_defaults(**self.read_section(known.config))
         return argparse.ArgumentParser.parse_known_args(self, args, namespace)
 
-    def _read_config(self, path: str) -> dict[str, Any]:
+    def read_section(self, path: str) -> dict[str, Any]:
+        """This command's section of a ``--config`` file, checked; else the program ends."""
         try:
-            sections = read_yaml(path) or {}
+            options = read_sections(path).get(self.command) or {}
         except ConfigError as e:
             self.error(f"--config {e}")
-        if not isinstance(sections, dict):
-            self.error(f"--config {path}: must hold sections: {', '.join(COMMANDS)}")
-        if unknown := sections.keys() - set(COMMANDS):
-            self.error(
-                f"--config {path}: unknown section '{min(map(str, unknown))}'; "
-                f"sections are {', '.join(COMMANDS)}"
-            )
-        options = sections.get(self.command) or {}
         if not isinstance(options, dict):
             self.error(f"--config {path}: section {self.command} must hold 'option: value' lines")
         return {key: self._checked(path, key, value) for key, value in options.items()}
@@ -119,6 +112,23 @@ class ArgumentParser(ESPnetArgumentParser):
         except argparse.ArgumentError as e:
             self.error(f"--config {path}: {key}: {e.message}")
         return [value] if action.nargs in ("+", "*") else value
+
+
+def read_sections(path: str) -> dict[str, Any]:
+    """What a ``--config`` file says of every command.
+
+    Raises:
+        ConfigError: It cannot be read, or holds anything but sections of commands.
+    """
+    sections = read_yaml(path) or {}
+    if not isinstance(sections, dict):
+        raise ConfigError(f"{path}: must hold sections: {', '.join(COMMANDS)}")
+    if unknown := sections.keys() - set(COMMANDS):
+        raise ConfigError(
+            f"{path}: unknown section '{min(map(str, unknown))}'; "
+            f"sections are {', '.join(COMMANDS)}"
+        )
+    return sections
 
 
 def _config_only() -> argparse.ArgumentParser:

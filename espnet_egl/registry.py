@@ -39,6 +39,17 @@ class Registry:
         """All names, built-in ones first."""
         return [*self._builtin, *(n for n in self._third_party() if n not in self._builtin)]
 
+    def check(self, name: str) -> None:
+        """Raise unless there is such a name; nothing is imported.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if name not in self.names():
+            raise ConfigError(
+                f"unknown {self.kind} '{name}': choose from {', '.join(self.names())}"
+            )
+
     def get(self, name: str) -> type[Any]:
         """The class registered under ``name``.
 
@@ -48,11 +59,8 @@ class Registry:
         if name in self._builtin:
             module, _, attribute = self._builtin[name].partition(":")
             return getattr(importlib.import_module(module), attribute)
-        point = self._third_party().get(name)
-        if point is None:
-            raise ConfigError(
-                f"unknown {self.kind} '{name}': choose from {', '.join(self.names())}"
-            )
+        self.check(name)
+        point = self._third_party()[name]
         try:
             return point.load()
         except (ImportError, AttributeError) as e:

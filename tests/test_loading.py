@@ -82,8 +82,13 @@ def test_a_damaged_checkpoint_is_refused(model_files: Any, tmp_path: Path, conte
 
 def test_missing_files_and_wrong_configs_are_named(model_files: Any, tmp_path: Path) -> None:
     files = model_files("ctc_conformer")
-    with pytest.raises(ConfigError, match=r"none\.pth: no such file"):
+    with pytest.raises(ConfigError, match=r"none\.pth: no such file; give the options that train"):
         load_recognizer(files.config, tmp_path / "none.pth")
+    (tmp_path / "valid.acc.ave.pth").touch()
+    with pytest.raises(ConfigError, match=r"give one of those beside it: valid\.acc\.ave\.pth"):
+        load_recognizer(files.config, tmp_path / "none.pth")
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such file$"):
+        load_recognizer(tmp_path / "none.yaml", files.checkpoint)
     (tmp_path / "config.yaml").write_text("encoder: conformer\n")
     with pytest.raises(ConfigError, match=r"not a config\.yaml of ESPnet"):
         load_recognizer(tmp_path / "config.yaml", files.checkpoint)

@@ -145,7 +145,7 @@ def test_the_shipped_config_is_valid_for_every_command() -> None:
     sections = yaml.safe_load(path.read_text())
     for command in sections:
         parser = importlib.import_module(f"espnet_egl.bin.{command}").get_parser()
-        for key, value in parser._read_config(str(path)).items():
+        for key, value in parser.read_section(str(path)).items():
             assert value == parser.get_default(key), f"{command}: {key} is not the default"
 
 

@@ -43,7 +43,8 @@ def init(args: argparse.Namespace) -> None:
     if not args.remove:
         print(
             "\nThe audio without transcripts goes into a Kaldi data directory data/pool "
-            "(wav.scp, utt2spk).\nThen, with the options of training: ./run.sh --stage 20"
+            "(wav.scp, utt2spk).\nThen, with the options of training: ./run.sh --stage 20\n"
+            "What conf/al.yaml says counts with --al_config conf/al.yaml."
         )
 
 

@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from espnet_egl.errors import DataError
+from espnet_egl.exchange.clips import AUDIO_DIR
 from espnet_egl.files import read_manifest
 from espnet_egl.loop.curve import read_curve
 from espnet_egl.tables import duration, number_in, read_rows
@@ -18,6 +20,7 @@ NEXT = {
     "nothing": "stage 20: score the pool",
     "scored": "stage 21: select",
     "selected": "stage 22: hand over; then people transcribe, and stage 23 takes it back",
+    "handed over": "people transcribe; then stage 23 takes it back",
     "returned": "stage 24: train; stage 23 again when more has come back",
     "trained": "stage 25: decode and score",
     "measured": "the next round (--al_round), or stage 26: what was it worth",
@@ -34,7 +37,7 @@ def describe(directory: str | Path) -> dict[str, Any]:
         Round -> what stands in it, in the order of the stages.
 
     Raises:
-        DataError: A file of it is damaged.
+        DataError: There is no round in it, or a file of it is damaged.
     """
     directory = Path(directory)
     rounds = sorted(
@@ -42,6 +45,11 @@ def describe(directory: str | Path) -> dict[str, Any]:
         for path in directory.glob("r*")
         if path.is_dir() and re.fullmatch(r"r[0-9]+", path.name)
     )
+    if not rounds:
+        raise DataError(
+            f"{directory}: no round (r1, r2, ...) is there; give the directory of active learning, "
+            "exp/al_<tag>"
+        )
     return {
         path.name: describe_round(path, directory / "curve.tsv", number) for number, path in rounds
     }
@@ -61,7 +69,7 @@ def describe_round(path: Path, curve: Path, number: int) -> dict[str, Any]:
         state[selected.parent.name] = _selection(path, tag)
     if points:
         state["measured"] = [
-            f"{p.method}, {p.utterances} clips, {p.hours} h: WER {p.wer} % on {p.test_set}"
+            f"{p.method}, {p.utterances} clips, {float(p.hours):.3g} h: WER {p.wer} % on {p.test_set}"
             for p in points
         ]
     state["next"] = NEXT[_reached(state)]
@@ -78,6 +86,10 @@ def _selection(path: Path, tag: str) -> dict[str, Any]:
         "clips": len(rows),
         "audio": duration(sum(number_in(row, "seconds", selection) for row in rows)),
     }
+    annotate = path / f"annotate{tag}"
+    # Audio and the list of what cannot be read stand there before what is handed over.
+    if any(there.name not in (AUDIO_DIR, "skipped.tsv") for there in annotate.glob("[!.]*")):
+        found["handed over"] = str(annotate)
     if (path / f"labelled{tag}" / "text").exists():
         back = read_rows(path / f"labelled{tag}" / "returned.tsv")
         found["returned"] = dict(sorted(Counter(row["state"] for row in back).items()))
@@ -91,7 +103,11 @@ def _reached(state: dict[str, Any]) -> str:
     if "measured" in state:
         return "measured"
     selections = [v for k, v in state.items() if k.startswith("select")]
-    for key, name in (("model", "trained"), ("returned", "returned")):
+    for key, name in (
+        ("model", "trained"),
+        ("returned", "returned"),
+        ("handed over", "handed over"),
+    ):
         if any(key in selection for selection in selections):
             return name
     if selections:

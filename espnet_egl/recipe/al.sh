@@ -223,6 +223,12 @@ for al_number in "${al_stage}" "${al_stop_stage:-1}" "${al_round}" "${al_nj:-1}"
         exit 2
     }
 done
+if [ "${al_stage}" -gt "${al_last_stage}" ]; then
+    echo "$0: there is no stage ${al_stage}: the last is ${al_last_stage}" 1>&2; exit 2
+fi
+if [ "${al_stage}" -ge "${al_first_stage}" ] && [ "${al_stop_stage:-${al_last_stage}}" -lt "${al_stage}" ]; then
+    echo "$0: nothing to do: --stop_stage ${al_stop_stage} is before --stage ${al_stage}" 1>&2; exit 2
+fi
 [[ "${al_simulate}" =~ ^(true|false)$ ]] || {
     echo "$0: expected \"true\" or \"false\": --al_simulate ${al_simulate}" 1>&2; exit 2; }
 [[ "${al_dry_run}" =~ ^(true|false)$ ]] || {
@@ -257,8 +263,11 @@ fi
 
 # Sourced without any of its stages, asr.sh sets its variables (asr_exp, data_feats, decode_cmd,
 # ..., and the function log) as training had them, and still refuses options it does not know.
+# Its last words would look like the end of ours.
 # shellcheck disable=SC1091
-. ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage "${al_first_stage}" --stop_stage $((al_first_stage - 1))
+. ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage "${al_first_stage}" --stop_stage $((al_first_stage - 1)) \
+    > >(grep -v -e "Skipped stages:" -e "Successfully finished\.")
+wait
 
 
 if [ -z "${al_dir}" ]; then
@@ -315,6 +324,21 @@ al_scoring_opts=()
 [ "${nlsyms_txt}" != none ] && al_scoring_opts+=(--non_linguistic_symbols "${nlsyms_txt}")
 al_config_opts=()
 [ -n "${al_config}" ] && al_config_opts=(--config "${al_config}")
+# Whether commands in wav.scp are run, for every command that reads audio.
+al_pipe_opts=()
+[ -n "${al_allow_pipes}" ] && al_pipe_opts=(--allow_pipes "${al_allow_pipes}")
+# What the stages' commands are told of what is given here.
+al_score_opts=(${al_nbest:+--nbest "${al_nbest}"} ${al_hyp_source:+--hyp_source "${al_hyp_source}"}
+    ${al_posterior:+--posterior "${al_posterior}"} ${al_seed:+--seed "${al_seed}"})
+# shellcheck disable=SC2206
+al_select_opts=(${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"}
+    ${al_fusion:+--fusion "${al_fusion}"} ${al_diversity:+--diversity "${al_diversity}"}
+    ${al_random_share:+--random_share "${al_random_share}"} ${al_seed:+--seed "${al_seed}"}
+    ${al_select_args})
+# shellcheck disable=SC2206
+al_export_opts=(${al_format:+--format "${al_format}"} ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_export_args})
+al_import_opts=()
+[ -n "${al_return_format:-${al_format}}" ] && al_import_opts=(--format "${al_return_format:-${al_format}}")
 
 has_audio() {
     [ -e "$1/wav.scp" ] || [ -e "$1/feats.scp" ]
@@ -341,6 +365,23 @@ al_line() {
 
 al_data="${data_feats}/${al_pool}"
 [ -d "${al_data}" ] || al_data="data/${al_pool}"
+
+# What later stages would refuse is refused before the first one.
+# shellcheck disable=SC2206
+_score_words=(${al_score_opts[@]+"${al_score_opts[@]}"} ${al_egl_opts[@]+"${al_egl_opts[@]}"} ${al_score_args})
+_budgets=
+_methods="${al_score_methods}"
+"${al_simulate}" && { _budgets="${al_budgets}"; _methods+=" ${al_methods//+/ }"; }
+# shellcheck disable=SC2206
+[ -n "${_methods}" ] && _score_words+=(--methods ${_methods})
+_import_words=()
+[ "${al_stop_stage}" -ge 23 ] && _import_words=(${al_import_opts[@]+"${al_import_opts[@]}"})
+# shellcheck disable=SC2086
+al_decides=$(${python} -m espnet_egl.bin.al_check ${al_config_opts[@]+"${al_config_opts[@]}"} \
+    ${_score_words[@]+"${_score_words[@]/#/--score=}"} ${al_select_opts[@]+"${al_select_opts[@]/#/--select=}"} \
+    ${al_export_opts[@]+"${al_export_opts[@]/#/--export=}"} ${_import_words[@]+"${_import_words[@]/#/--import=}"} \
+    --budgets ${_budgets})
+
 if "${al_dry_run}"; then
     log "A dry run: nothing is done. Stages ${al_stage}-${al_stop_stage} would go by:"
     _file="${asr_exp}/${inference_asr_model}"
@@ -356,11 +397,7 @@ if "${al_dry_run}"; then
     _cmd="${decode_cmd}"
     "${al_gpu}" && _cmd="${cuda_cmd}"
     al_line "jobs" "${al_nj:-${inference_nj}} by ${_cmd}"
-    _note=
-    if [ -n "${al_config}" ] && { [ -z "${al_method}" ] || [ -z "${al_budget}" ]; }; then
-        _note=" (what is not given: as ${al_config} has it)"
-    fi
-    al_line "method, budget" "${al_method:-egl}, ${al_budget:-20%}${_note}"
+    al_line "method, budget" "${al_decides}"
     al_line "scores" "${al_score_dir}"
     al_line "selection" "${al_select_dir}"
     al_line "annotators get" "${al_annotate_dir}"
@@ -454,12 +491,6 @@ al_score_data() {
 al_state() {
     ${python} -m espnet_egl.bin.al_state --al_dir "${al_dir}" --output_file "${al_dir}/state.yaml" > /dev/null
 }
-
-
-# Whether commands in wav.scp are run, for every command that reads audio.
-al_pipe_opts=()
-[ -n "${al_allow_pipes}" ] && al_pipe_opts=(--allow_pipes "${al_allow_pipes}")
-
 
 # The model of a part of what is labelled.
 al_part_dir() {
@@ -587,8 +618,23 @@ al_report() {
 }
 
 
+# Said here: a job may have to wait for its turn.
+if [ "${al_stage}" -le 20 ] && [ ! -e "${asr_exp}/${inference_asr_model}" ]; then
+    _there=("${asr_exp}"/*.pth)
+    if [ -e "${_there[0]}" ]; then
+        log "Error: no model ${asr_exp}/${inference_asr_model}: with --inference_asr_model" \
+            "give one of those that are there: ${_there[*]##*/}"
+    else
+        log "Error: no model in ${asr_exp}: give the options that training had, which name this directory," \
+            "or train first (stage 11)"
+    fi
+    exit 1
+fi
+
+
 if "${al_simulate}"; then
-    [ -e "${al_truth}" ] || { log "Error: --al_simulate true needs the pool's transcripts: --al_truth"; exit 1; }
+    [ -n "${al_truth}" ] || { log "Error: --al_simulate true needs the pool's transcripts: --al_truth"; exit 1; }
+    [ -e "${al_truth}" ] || { log "Error: --al_truth ${al_truth}: no such file"; exit 1; }
     al_sim_dir="${al_dir}/sim${al_simulate_tag:+_${al_simulate_tag}}"
     # The first wins in no option parser: what stands last counts.
     _again=(./al.sh "${al_all[@]}" --al_simulate false --al_pilot false --al_select_tag "")
@@ -634,12 +680,8 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     if "${use_lm}"; then
         al_inference_args+=" --lm_train_config ${lm_exp}/config.yaml --lm_file ${lm_exp}/${inference_lm}"
     fi
-    _opts=()
+    _opts=(${al_score_opts[@]+"${al_score_opts[@]}"})
     [ -n "${inference_config}" ] && _opts+=(--inference_config "${inference_config}")
-    [ -n "${al_nbest}" ] && _opts+=(--nbest "${al_nbest}")
-    [ -n "${al_hyp_source}" ] && _opts+=(--hyp_source "${al_hyp_source}")
-    [ -n "${al_posterior}" ] && _opts+=(--posterior "${al_posterior}")
-    [ -n "${al_seed}" ] && _opts+=(--seed "${al_seed}")
     _methods=" "
     if [ -n "${al_method}${al_score_methods}${al_diversity}" ]; then
         _wanted="${al_method:-egl}"
@@ -735,33 +777,27 @@ fi
 
 if [ "${al_stage}" -le 21 ] && [ "${al_stop_stage}" -ge 21 ]; then
     log "Stage 21: Select: ${al_method:+method=${al_method} }${al_budget:+budget=${al_budget}}"
-    # shellcheck disable=SC2086
     ${python} -m espnet_egl.bin.al_select \
         --score_file "${al_score_dir}/scores.tsv" \
         --data_dir "${al_data}" \
         --output_dir "${al_select_dir}" \
-        ${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"} \
-        ${al_fusion:+--fusion "${al_fusion}"} ${al_diversity:+--diversity "${al_diversity}"} \
-        ${al_random_share:+--random_share "${al_random_share}"} ${al_seed:+--seed "${al_seed}"} \
-        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_select_args}
+        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_select_opts[@]+"${al_select_opts[@]}"}
 fi
 
 
 if [ "${al_stage}" -le 22 ] && [ "${al_stop_stage}" -ge 22 ]; then
     log "Stage 22: Hand over to annotators${al_format:+: format=${al_format}}"
-    # shellcheck disable=SC2086
     ${python} -m espnet_egl.bin.al_export \
         --select_dir "${al_select_dir}" \
         --nbest_file "${al_score_dir}/nbest.tsv" \
         --output_dir "${al_annotate_dir}" \
-        ${al_format:+--format "${al_format}"} ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} \
-        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_export_args}
+        ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_export_opts[@]+"${al_export_opts[@]}"}
 fi
 
 
 if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ]; then
     log "Stage 23: Take the transcripts back"
-    _opts=()
+    _opts=(${al_import_opts[@]+"${al_import_opts[@]}"})
     if [ -n "${al_truth}" ]; then
         _opts+=(--truth "${al_truth}")
     else
@@ -772,7 +808,6 @@ if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ]; then
     fi
     # One command from the beginning: the first time it comes here, people have yet to work.
     [ "${al_stage}" -le 22 ] && _opts+=(--wait true)
-    [ -n "${al_return_format:-${al_format}}" ] && _opts+=(--format "${al_return_format:-${al_format}}")
     [ "${bpemodel:-none}" != none ] && _opts+=(--bpemodel "${bpemodel}")
     [ "${nlsyms_txt}" != none ] && _opts+=(--non_linguistic_symbols "${nlsyms_txt}")
     [ "${cleaner}" != none ] && _opts+=(--cleaner "${cleaner}")
@@ -834,6 +869,7 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
         log "Nothing is measured yet (stages 23 to 25): the report shows what was scored and selected"
     fi
     [ -e "${al_labelled_dir}/text" ] && _report_opts+=(--labelled_dir "${al_labelled_dir}")
+    [ -d "${al_annotate_dir}" ] && _report_opts+=(--annotate_dir "${al_annotate_dir}")
     for _part in "${al_parts[@]}"; do
         _dir="$(al_part_dir "${_part}")"
         [ -e "${_dir}/manifest.json" ] && _report_opts+=(--train_dir "${_dir}")

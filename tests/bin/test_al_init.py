@@ -50,6 +50,7 @@ def test_it_shows_the_change_and_leaves_run_sh_alone(
     init(recipe)
     printed = capsys.readouterr().out
     assert "write ./al.sh for ./asr.sh" in printed
+    assert "counts with --al_config conf/al.yaml" in printed
     assert (recipe / "run.sh").read_text() == RUN
     assert (recipe / "al.sh").read_bytes() == packaged("al.sh")
     assert os.access(recipe / "al.sh", os.X_OK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
 from espnet_egl.bin import al_state
@@ -20,6 +21,16 @@ def state(directory: Path) -> dict:
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+@pytest.mark.parametrize("name", ["", "none"])
+def test_a_directory_without_rounds_is_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as e:
+        state(tmp_path / name)
+    assert e.value.code == 1
+    assert f"{tmp_path / name}: no round (r1, r2, ...) is there" in capsys.readouterr().err
 
 
 def test_a_round_from_nothing_to_its_point(tmp_path: Path) -> None:
@@ -39,6 +50,12 @@ def test_a_round_from_nothing_to_its_point(tmp_path: Path) -> None:
     found = state(tmp_path)["r2"]
     assert found["select"] == {"method": "egl", "budget": "2utt", "clips": 2, "audio": "3.5 s"}
     assert found["next"].startswith("stage 22")
+    write(one / "annotate" / "skipped.tsv", "utterance\treason\tdetail\n")
+    assert state(tmp_path)["r2"]["next"].startswith("stage 22")
+    write(one / "annotate" / "transcribe.tsv", "utterance\ttranscript\na\t\nb\t\n")
+    found = state(tmp_path)["r2"]
+    assert found["select"]["handed over"] == str(one / "annotate")
+    assert found["next"] == "people transcribe; then stage 23 takes it back"
     write(one / "labelled" / "returned.tsv", "utterance\tstate\na\tlabelled\nb\tout\n")
     write(one / "labelled" / "text", "a one\n")
     found = state(tmp_path)["r2"]

@@ -64,6 +64,9 @@ def test_help_tells_both_kinds_of_options(recipe: Path) -> None:
         (("--asr_konfig", "x", "--stage", "20"), "invalid option --asr_konfig"),
         (("--asr_konfig", "x"), "invalid option --asr_konfig"),
         (("--stage", "twenty"), "are numbers, not 'twenty'"),
+        (("--stage", "30"), "there is no stage 30: the last is 26"),
+        (("--stage", "22", "--stop_stage", "21"), "--stop_stage 21 is before --stage 22"),
+        (("--stage", "20", "--stop_stage", "13"), "--stop_stage 13 is before --stage 20"),
         (("--al_gpu", "maybe", "--stage", "20"), 'expected "true" or "false": --al_gpu'),
         (("--al_allow_pipes", "no", "--stage", "20"), 'expected "true" or "false": --al_allow'),
         (("--al_budget",), "--al_budget needs a value"),
@@ -100,9 +103,47 @@ def test_a_dry_run_says_what_would_be_used(recipe: Path) -> None:
     assert said["seed set"] == "dump/raw/train (not there yet)"
     assert said["pool"] == "data/pool (not there yet)"
     assert said["jobs"] == "3 by run.pl"
-    assert said["method, budget"].startswith("egl, 5h")
+    assert said["method, budget"] == "egl, 5h"
     assert said["scores"] == "exp/al_plan/r1/score"
     assert not (recipe / "exp").exists()
+    # What asr.sh is sourced for does not look like the end of the run.
+    assert "Successfully finished" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--al_method", "elg"), "unknown acquisition method 'elg': choose from egl, "),
+        (("--al_score_methods", "margin elg"), "unknown acquisition method 'elg'"),
+        (("--al_budget", "5hours"), "budget '5hours': write it as 500utt, 2.5h"),
+        (("--al_budget", "9EUR"), "budget '9EUR': give --price_per_hour"),
+        (("--al_random_share", "2"), "--random_share must be from 0 to 1, not 2"),
+        (("--al_select_args", "--cap_mapp x"), "unrecognized arguments: --cap_mapp x"),
+        (("--al_format", "tvs"), "unknown exporter 'tvs': choose from tsv, csv"),
+        (("--al_return_format", "tvs", "--stop_stage", "23"), "unknown importer 'tvs'"),
+        (("--egl_mode", "fast"), "argument --egl_mode: invalid choice: 'fast'"),
+        (("--al_config", "none.yaml"), "--config none.yaml: "),
+        (("--al_config", "typo.yaml"), "typo.yaml: unknown option 'nbst' in section al_report"),
+        (("--al_simulate", "true", "--al_budgets", "5% 9"), "budget '9': write it as"),
+        (("--al_simulate", "true", "--al_methods", "egl+elg"), "unknown acquisition method 'elg'"),
+    ],
+)
+def test_what_later_stages_would_refuse_is_refused_at_once(
+    recipe: Path, options: tuple[str, ...], message: str
+) -> None:
+    (recipe / "typo.yaml").write_text("al_report: {nbst: 3}\n")
+    done = run(recipe, "./run.sh", "--stage", "20", *options, "--al_dry_run", "true")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "A dry run" not in done.stdout
+
+
+def test_a_dry_run_knows_the_config_and_what_wins_over_it(recipe: Path) -> None:
+    (recipe / "al.yaml").write_text("al_select: {method: random, budget: 3utt}\n")
+    dry = ("--stage", "20", "--al_dry_run", "true", "--al_config", "al.yaml")
+    assert "method, budget  random, 3utt\n" in run(recipe, "./run.sh", *dry).stdout
+    more = ("--al_method", "egl+margin", "--al_select_args", "--budget 2h --min_seconds 1")
+    assert "method, budget  egl+margin, 2h\n" in run(recipe, "./run.sh", *dry, *more).stdout
 
 
 @pytest.fixture
@@ -119,6 +160,35 @@ def pool_recipe(recipe: Path, pool_dir: Path, model_files: Any) -> Path:
 
 
 OPTIONS = ["--asr_exp", "exp/asr_model", "--inference_config", "decode.yaml", "--al_nbest", "8"]
+
+
+def test_a_model_that_is_not_there_is_noticed_before_any_job(pool_recipe: Path) -> None:
+    def said(*options: str) -> str:
+        done = run(pool_recipe, "./run.sh", "--stage", "20", *options)
+        assert done.returncode == 1
+        assert "Stage 20" not in done.stdout
+        return done.stdout
+
+    there = next((pool_recipe / "exp" / "asr_model").glob("*.pth")).name
+    text = said("--asr_exp", "exp/asr_model", "--inference_asr_model", "none.pth")
+    assert f"none.pth: with --inference_asr_model give one of those that are there: {there}" in text
+    assert "no model in exp/asr_other: give the options that tr" in said("--asr_tag", "other")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "needs the pool's transcripts: --al_truth"),
+        (("--al_truth", "data/none"), "--al_truth data/none: no such file"),
+    ],
+)
+def test_a_simulation_says_which_transcripts_it_lacks(
+    pool_recipe: Path, options: tuple[str, ...], message: str
+) -> None:
+    simulate = (*OPTIONS, "--stage", "20", "--al_simulate", "true")
+    done = run(pool_recipe, "./run.sh", *simulate, *options)
+    assert done.returncode == 1
+    assert message in done.stdout
 
 
 @pytest.mark.slow
@@ -214,7 +284,7 @@ def words_told(recipe: Path, *options: str) -> list[str]:
     """What al.sh says to the first command that reads audio, which ends before it reads any."""
     python = recipe / "python.sh"
     python.write_text(
-        '#!/bin/bash\n[[ "$2" =~ al_(score|export|train_data)$ ]] || exec python3 "$@"\n'
+        '#!/bin/bash\n[[ "$2" =~ al_(score|export|train_data|report)$ ]] || exec python3 "$@"\n'
         'for word in "$@"; do\n'
         '    if [ "${word}" != "${word#@}" ]; then cat "${word#@}"; else echo "${word}"; fi\n'
         "done > words\nexit 3\n"
@@ -257,11 +327,20 @@ def test_one_option_keeps_commands_from_every_reader_of_audio(
     assert told == ([allowed] if allowed else [])
 
 
+def test_the_report_is_told_where_the_annotators_files_are(pool_recipe: Path) -> None:
+    assert "--annotate_dir" not in words_told(pool_recipe, "--stage", "26")
+    annotate = pool_recipe / "exp" / "al_asr_model_pool" / "r1" / "annotate"
+    annotate.mkdir(parents=True)
+    words = words_told(pool_recipe, "--stage", "26")
+    assert words[words.index("--annotate_dir") + 1] == str(annotate.relative_to(pool_recipe))
+
+
 @pytest.mark.slow
 def test_a_failing_job_is_shown(pool_recipe: Path) -> None:
-    done = run(pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--al_method", "elg")
+    options = (*OPTIONS, "--inference_args", "--beam_sise 4", "--stage", "20")
+    done = run(pool_recipe, "./run.sh", *options)
     assert done.returncode != 0
-    assert "unknown acquisition method 'elg'" in done.stdout + done.stderr
+    assert "unrecognized arguments: --beam_sise 4" in done.stdout + done.stderr
 
 
 def test_a_killed_job_shows_the_end_of_its_log(pool_recipe: Path) -> None:

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Check what later stages are told before the first one is run: scoring may take days."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from espnet_egl import options
+
+COMMANDS = ("score", "select", "export", "import")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = options.make_parser("al_check", __doc__ or "")
+    for name in COMMANDS:
+        parser.add_argument(
+            f"--{name}",
+            action="append",
+            default=[],
+            metavar="WORD",
+            help=f"A word of al_{name}'s command line, e.g. --{name}=--config",
+        )
+    parser.add_argument("--budgets", nargs="*", default=[], help="Likewise, of a simulation")
+    return parser
+
+
+def check(args: argparse.Namespace) -> None:
+    """Run the command; prints what decides: the method and the budget.
+
+    Raises:
+        ConfigError: A method, a format or the value of an option is unknown.
+        BudgetError: A budget cannot be read.
+    """
+    import math
+    import sys
+
+    from espnet_egl.acquisition import acquisition_methods
+    from espnet_egl.exchange import exporters, importers
+    from espnet_egl.selection.budget import Prices, parse_budget
+    from espnet_egl.selection.ranking import split_methods
+    from espnet_egl.selection.select import Rules
+
+    if args.config is not None:
+        for command in options.read_sections(args.config):
+            parser_of(command).read_section(args.config)
+    score, select, export, returned = (
+        parsed(f"al_{name}", vars(args)[name], args.config) for name in COMMANDS
+    )
+    for method in [*score.methods, *split_methods(select.method)]:
+        acquisition_methods.check(method)
+    exporters.check(export.format)
+    importers.check(returned.format)
+    Rules(random_share=select.random_share, diversity_pool=select.diversity_pool)
+    prices = Prices(select.price_per_hour, select.price_per_clip)
+    for budget in (select.budget, *args.budgets):
+        # How large the pool is, is known only when it was scored.
+        parse_budget(budget, sys.maxsize, math.inf, prices)
+    print(f"{select.method}, {select.budget}")
+
+
+def parser_of(command: str) -> options.ArgumentParser:
+    """A command's parser; nothing is asked for that only its stage knows."""
+    from importlib import import_module
+
+    parser = import_module(f"espnet_egl.bin.{command}").get_parser()
+    for action in parser._actions:
+        action.required = False
+    return parser
+
+
+def parsed(command: str, words: Sequence[str], config: str | None) -> argparse.Namespace:
+    """A command's options."""
+    return parser_of(command).parse_args([*(["--config", config] if config else []), *words])
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    options.run(get_parser(), check, cmd)
+
+
+if __name__ == "__main__":
+    main()

@@ -69,7 +69,8 @@ def describe_round(path: Path, curve: Path, number: int) -> dict[str, Any]:
         state[selected.parent.name] = _selection(path, tag)
     if points:
         state["measured"] = [
-            f"{p.method}, {p.utterances} clips, {float(p.hours):.3g} h: WER {p.wer} % on {p.test_set}"
+            f"{p.method}, {p.utterances} clips, {float(p.hours):.3g} h: "
+            f"WER {p.wer} % on {p.test_set}"
             for p in points
         ]
     state["next"] = NEXT[_reached(state)]

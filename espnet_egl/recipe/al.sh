@@ -489,6 +489,8 @@ al_score_data() {
 
 # Where every round stands, for people.
 al_state() {
+    # A learning curve may stand alone.
+    [ -d "${al_round_dir}" ] || return 0
     ${python} -m espnet_egl.bin.al_state --al_dir "${al_dir}" --output_file "${al_dir}/state.yaml" > /dev/null
 }
 

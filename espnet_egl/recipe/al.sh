@@ -350,6 +350,7 @@ show_error() {
     local failed
     failed=$(grep -l -e "error:" "$1"/al_score.*.log | head -n 1 || true)
     if [ -n "${failed}" ]; then
+        echo "${failed}:"
         sed -n '/error:/,$p' "${failed}"
     else
         tail -n 20 "$1"/al_score.*.log

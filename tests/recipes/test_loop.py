@@ -182,7 +182,7 @@ def test_a_pilot_is_one_command_given_twice(recipe: Path) -> None:
     done = run(recipe, *pilot)
     home = next((recipe / "exp").glob("al_*"))
     assert "Nothing is transcribed yet. Fill in" in done.stdout
-    assert "next: 'stage 22" in (home / "state.yaml").read_text()
+    assert "people transcribe; then stage 23" in (home / "state.yaml").read_text()
     table = home / "r1" / "annotate" / "transcribe.tsv"
     selection = (home / "r1" / "select" / "selection.tsv").read_bytes()
     assert selection.count(b"\trandom\t") == 2

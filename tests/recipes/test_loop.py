@@ -228,7 +228,7 @@ def test_a_simulation_hides_transcripts_and_survives_a_kill(recipe: Path) -> Non
     home = next((recipe / "exp").glob("al_*"))
     curve = (home / "sim" / "curve.tsv").read_bytes()
     report = (home / "sim" / "report" / "report.md").read_text()
-    assert '| methods | ["random", "confidence"] |' in report
+    assert r'| methods | \["random", "confidence"\] |' in report
     assert report.count("| train_seconds |") == 1
     rows = [line.split("\t") for line in curve.decode().splitlines()[1:]]
     assert sorted({row[1] for row in rows}) == ["", "confidence", "random"]

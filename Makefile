@@ -15,7 +15,7 @@ PIP_ARGS ?=
 TEST_JOBS ?= 2
 LABEL_STUDIO ?= 1.23.2
 BIN := $(VENV)/bin
-SHELL_SCRIPTS := .ci/run bench/example_report.sh $(wildcard tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
+SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
 .PHONY: demo test faults fuzz integration label-studio fsdd bench check clean

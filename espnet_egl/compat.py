@@ -85,6 +85,13 @@ def shares_positions(module: torch.nn.Module) -> bool:
     return isinstance(module, _attention(*_RELATIVE))
 
 
+def reads_padding(encoder: Any) -> bool:
+    """Whether an encoder cuts the padded batch into blocks: all of it is one stream to it."""
+    names = ("transformer", "conformer")
+    modules = (f"espnet2.asr.encoder.contextual_block_{name}_encoder" for name in names)
+    return type(encoder).__module__ in modules
+
+
 def lora_linear() -> list[type[torch.nn.Module]]:
     """loralib's linear layer, which ESPnet's adapters use, if it is installed."""
     try:

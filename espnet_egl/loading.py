@@ -145,9 +145,16 @@ def inference_options(config: str | Path | None, args: str) -> dict[str, Any]:
     Raises:
         ConfigError: An option is unknown or has a wrong value.
     """
+    from espnet2.bin import asr_inference_streaming
     from espnet2.bin.asr_inference import Speech2Text, get_parser
 
     parser = get_parser()
+    # Of a recipe that decodes by asr_inference_streaming. What they are about, audio that
+    # arrives in pieces, is no matter here; the others mean the same in both.
+    taken = {action.dest for action in parser._actions}
+    for action in asr_inference_streaming.get_parser()._actions:
+        if action.dest not in taken:
+            parser._add_action(action)
 
     # argparse would end the process; the user's option stands behind two layers of scripts.
     def refuse(message: str) -> Any:
@@ -181,7 +188,7 @@ def _build(options: dict[str, Any]) -> Any:
             "supported: its transcripts hang on a prompt. Give a model of the task asr"
         )
     options = {**options, "asr_model_file": None, "batch_size": 1}
-    for key in ("quantize_asr_model", "quantize_lm", "enh_s2t_task", "multi_asr", "streaming"):
+    for key in ("quantize_asr_model", "quantize_lm", "enh_s2t_task", "multi_asr"):
         if options.get(key):
             raise UnsupportedModelError(f"--{key} cannot be combined with gradient lengths")
     try:

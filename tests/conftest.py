@@ -37,6 +37,15 @@ BRANCHFORMER: dict[str, Any] = {
     "cgmlp_conv_kernel": 7,
     "num_blocks": 2,
 }
+BLOCKS: dict[str, Any] = {
+    "output_size": 16,
+    "attention_heads": 2,
+    "linear_units": 24,
+    "num_blocks": 2,
+    "block_size": 6,
+    "hop_size": 2,
+    "look_ahead": 2,
+}
 TRANSFORMER_DECODER = {"attention_heads": 2, "linear_units": 24, "num_blocks": 1}
 
 # Every model is trained code of ESPnet; only sizes are small.
@@ -108,6 +117,19 @@ MODELS: dict[str, dict[str, Any]] = {
         "encoder_conf": {k: v for k, v in CONFORMER.items() if k != "rel_pos_type"},
         "model_conf": {"ctc_weight": 1.0},
     },
+    # Streaming: blocks of frames, of whose means the next ones know. 0.6 s are 9 frames.
+    "ctc_contextual_block": {
+        "encoder": "contextual_block_transformer",
+        "encoder_conf": BLOCKS,
+        "model_conf": {"ctc_weight": 1.0},
+    },
+    "hybrid_contextual_block": {
+        "encoder": "contextual_block_conformer",
+        "encoder_conf": {**BLOCKS, "cnn_module_kernel": 7},
+        "decoder": "transformer",
+        "decoder_conf": TRANSFORMER_DECODER,
+        "model_conf": {"ctc_weight": 0.3},
+    },
     "hybrid_conformer": {
         "encoder": "conformer",
         "encoder_conf": CONFORMER,
@@ -132,6 +154,9 @@ MODELS: dict[str, dict[str, Any]] = {
         "model_conf": {"ctc_weight": 0.3, "report_cer": False, "report_wer": False},
     },
 }
+
+# What their encoders make of an utterance depends on the padding after it.
+PADDING_MATTERS = ("ctc_conformer_legacy", "ctc_contextual_block", "hybrid_contextual_block")
 
 
 # LDC's converter, which no distribution packages; libsndfile reads SPHERE as well.

@@ -142,6 +142,23 @@ def test_a_broken_training_config_is_refused(
         load_recognizer(tmp_path / "config.yaml", files.checkpoint)
 
 
+def test_options_of_streaming_decoding(model_files: Any, tmp_path: Path) -> None:
+    """The search is the same whether the audio comes in pieces or not; so is its config."""
+    files = model_files("hybrid_contextual_block")
+    config = tmp_path / "decode_streaming.yaml"
+    config.write_text("beam_size: 4\nmaxlenratio: -6\nsim_chunk_length: 640\n")
+    arguments = {"inference_config": config, "nbest": 3}
+    plain = load_recognizer(files.config, files.checkpoint, **arguments)
+    simulated = load_recognizer(
+        files.config, files.checkpoint, inference_args="--streaming true", **arguments
+    )
+    assert type(simulated.speech2text.beam_search).__name__ == "BatchBeamSearchOnlineSim"
+    for recognizer in (plain, simulated):
+        with torch.no_grad(), scoring_mode(recognizer.model):
+            encoded = recognizer.encode(make_speech(1.3))
+        assert 1 <= len(recognizer.search(encoded)) <= 3
+
+
 def test_quantized_models_are_refused(model_files: Any) -> None:
     files = model_files("ctc_conformer")
     with pytest.raises(UnsupportedModelError, match="quantize"):

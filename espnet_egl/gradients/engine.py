@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 
+from espnet_egl import compat
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.gradients.losses import (
     Combined,
@@ -221,7 +222,8 @@ class GradientEngine:
                 "One hypothesis at a time, which is slow: the loss has no part they share"
             )
             self._norms = self.above_norms = AutogradNorms(self.parameters, self.projection)
-        self._padding_is_harmless = True
+        # Clips of less than a block would not show it in :meth:`verify`.
+        self._padding_is_harmless = not compat.reads_padding(recognizer.model.encoder)
 
     def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The selected parameters that all hypotheses share, and those above them."""
@@ -274,13 +276,16 @@ class GradientEngine:
         if tapped and not self._decoder_agrees(speech[0]):
             logger.warning("Gradient lengths of the decoder one at a time: hooks miss some of it")
             self.above_norms = AutogradNorms(self.above)
-        if self.shared and self.batches and not self._agrees(speech):
-            self._padding_is_harmless = False
-            if self._agrees(speech[:1]):
-                logger.warning("One utterance at a time: padding changes what this encoder gives")
-            else:
-                logger.warning("One utterance at a time: hooks miss some of this encoder")
-                self._norms = AutogradNorms(self.shared, self.projection)
+        if not self.shared or not isinstance(self._norms, TappedNorms):
+            return
+        if self._padding_is_harmless and self._agrees(speech):
+            return
+        self._padding_is_harmless = False
+        if self._agrees(speech[:1]):
+            logger.warning("One utterance at a time: padding changes what this encoder gives")
+        else:
+            logger.warning("One utterance at a time: hooks miss some of this encoder")
+            self._norms = AutogradNorms(self.shared, self.projection)
 
     def _agrees(self, speech: Sequence[Any]) -> bool:
         try:

@@ -59,6 +59,14 @@ class Rule:
         """Whether the layer's configuration is one the rule knows."""
         return True
 
+    def together(self, x: torch.Tensor, batch: int) -> torch.Tensor:
+        """Put the rows of every utterance together, where a layer sees (B n, ...).
+
+        The recurrent encoders' projections see all frames in a row, those of streaming models
+        the blocks that an utterance is cut into.
+        """
+        return x.unflatten(0, (batch, -1))
+
     def keep(self, layer: Any, a: torch.Tensor) -> torch.Tensor:
         """What of the inputs the gradient is made of: computed once, for all passes."""
         return a
@@ -116,10 +124,10 @@ class Pointwise(Linear):
         )
 
     def keep(self, layer: Any, a: torch.Tensor) -> torch.Tensor:
-        return a.transpose(1, 2)
+        return a.transpose(-2, -1)
 
     def arriving(self, d: torch.Tensor) -> torch.Tensor:
-        return d.transpose(1, 2)
+        return d.transpose(-2, -1)
 
 
 class Convolution(Rule):
@@ -129,9 +137,16 @@ class Convolution(Rule):
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
     def weight(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-        return (_in_groups if layer.groups > 1 else _one_by_one)(layer, a, d)
+        compute = _in_groups if layer.groups > 1 else _one_by_one
+        if a.dim() == layer.weight.dim():
+            return compute(layer, a, d)
+        # Blocks (B, n, ...), each with zeros around it.
+        blocks = compute(layer, a.flatten(0, 1), d.flatten(0, 1))
+        return blocks.unflatten(0, a.shape[:2]).sum(1)
 
     def bias(self, layer: Any, a: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+        if d.dim() > layer.weight.dim():
+            d = d.transpose(1, 2)
         return d.flatten(2).sum(2)
 
 
@@ -198,6 +213,9 @@ class BatchNorm(Rule):
 
     def fits(self, layer: Any) -> bool:
         return layer.running_mean is not None
+
+    def together(self, x: torch.Tensor, batch: int) -> torch.Tensor:
+        return super().together(x, batch).transpose(1, 2).flatten(2)
 
     def keep(self, layer: Any, a: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.batch_norm(

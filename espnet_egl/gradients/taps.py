@@ -185,14 +185,14 @@ class TappedRecording(Recording):
     ) -> torch.Tensor:
         """Note one call of a layer; its norm is taken whenever a gradient comes by."""
         with torch.no_grad():
-            call = Call(rule.keep(layer, self._batch_first(name, inputs.detach())))
+            call = Call(rule.keep(layer, self._batch_first(name, rule, inputs.detach())))
         self._layers[name] = (layer, rule, names)
         self._calls.setdefault(name, []).append(call)
         output = self.watch(output)
         shape = output.shape
 
         def arrive(d: torch.Tensor) -> None:
-            d = self._batch_first(name, d.detach().view(shape))
+            d = self._batch_first(name, rule, d.detach().view(shape))
             self._arrive(name, call, rule.arriving(d))
 
         _before_changes(output).register_hook(arrive)
@@ -204,13 +204,12 @@ class TappedRecording(Recording):
         value.register_hook(lambda d: self._found.append(d.flatten(1).square().sum(1).double()))
         return value
 
-    def _batch_first(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        if x.size(0) != self.batch:
-            # The recurrent encoders' projections see all frames of all utterances in a row.
-            if x.dim() != 2 or x.size(0) % self.batch:
-                raise UnsupportedModelError(f"{name}: no batch in {tuple(x.shape)}")
-            x = x.unflatten(0, (self.batch, -1))
-        return x
+    def _batch_first(self, name: str, rule: Rule, x: torch.Tensor) -> torch.Tensor:
+        if x.size(0) == self.batch:
+            return x
+        if x.size(0) % self.batch:
+            raise UnsupportedModelError(f"{name}: no batch in {tuple(x.shape)}")
+        return rule.together(x, self.batch)
 
     def _arrive(self, name: str, call: Call, d: torch.Tensor) -> None:
         if len(self._calls[name]) == 1:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import MODELS, make_speech, train_args, write_model
+from conftest import MODELS, PADDING_MATTERS, make_speech, train_args, write_model
 
 from espnet_egl import recognizer as recognizer_module
 from espnet_egl.errors import ConfigError
@@ -24,6 +24,7 @@ from espnet_egl.gradients.engine import (
 from espnet_egl.gradients.losses import CTCCotangents, loss_is_ctc, occupancies, separable
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import expected_gradient_length
+from espnet_egl.gradients.taps import TappedNorms
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.loading import load_recognizer
 from espnet_egl.recognizer import ctc_log_likelihoods, scoring_mode
@@ -71,7 +72,9 @@ def test_exact_mode_is_the_definition(load: Any, name: str, params: str) -> None
     weights = [shares(recognizer, s, hypotheses) for s in speech]
     engine = GradientEngine(recognizer, params, mode="exact")
     engine.verify(speech)
-    assert engine.batches == (name not in ("ctc_conformer_legacy",))
+    assert engine.batches == (name not in PADDING_MATTERS)
+    # By rules for the layers, not by plain autograd.
+    assert isinstance(engine._norms, TappedNorms)
     parameters = select_parameters(recognizer.model, params)
     for s, w, found in zip(speech, weights, run(engine, speech, hypotheses, weights), strict=True):
         expected = expected_gradient_length(recognizer, s, hypotheses, w, parameters)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from conftest import SPH2PIPE
+from slurm_node import slurm_node
 
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.tables import read_rows
@@ -29,6 +30,13 @@ parallel: {n_workers: 2}
 al_score: {nbest: 10, inference_args: --beam_size 10, egl_batch_bins: 50000}
 al_select: {budget: 3utt}
 al_import: {truth: data/pool_text}
+"""
+# A node that is not told how much memory it has gives none away.
+SLURM = """
+parallel:
+  env: slurm
+  n_workers: 2
+  options: {queue: cpu, cores: 1, memory: 4GB, walltime: "00:20:00", job_directives_skip: ["--mem"]}
 """
 # The only change of a recipe's run.py.
 BEFORE = (
@@ -161,6 +169,22 @@ def test_scores_are_those_of_the_commands(recipe: Path, scored: Path) -> None:
     assert len(read_rows(scored / "scores.tsv")) == 7
     for name in TABLES:
         assert (scored / name).read_bytes() == (reference / name).read_bytes(), name
+
+
+def test_slurms_scores_are_the_same(
+    recipe: Path, scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Dask's workers as Slurm's jobs."""
+    local = AL_CONFIG.split("\n", 2)[2]
+    (recipe / "conf" / "al_slurm.yaml").write_text(SLURM + local)
+    words = ["run.py", "--stages", "al_score", *TRAINING, *DECODING]
+    with slurm_node(tmp_path, monkeypatch):
+        printed = run(recipe, *words, "--al_config", "conf/al_slurm.yaml")
+        jobs = subprocess.run(["scontrol", "show", "jobs"], capture_output=True, text=True).stdout
+    assert jobs.count("JobName=dask-worker") == 2, jobs + printed
+    for name in TABLES:
+        found = recipe / "exp" / "al_slurm" / "r1" / "score" / name
+        assert found.read_bytes() == (scored / name).read_bytes(), name
 
 
 def test_to_the_annotators_and_back(recipe: Path, scored: Path, al: Callable[..., str]) -> None:

@@ -26,7 +26,8 @@ MODELS = {
     ),
     "streaming": (
         *("--asr_config", "conf/train_asr_streaming_debug.yaml", *CHAR),
-        *("--use_streaming", "true"),
+        # No statistics of features without extracting them, which its config asks for.
+        *("--use_streaming", "true", "--feats_normalize", "utterance_mvn"),
     ),
 }
 

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from genuine import CHAR, checkout, environment, recipe, run, train  # noqa: F401 - fixtures
+from slurm_node import slurm_node
 
 pytestmark = pytest.mark.integration
-SCRIPT = Path(__file__).with_name("slurm.sh")
 TABLES = ("scores.tsv", "nbest.tsv", "skipped.tsv", "words.ctm")
 
 
 @pytest.fixture
 def slurm(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """mini_an4 with ``cmd_backend=slurm``, as a user sets it."""
-    if not (shutil.which("slurmctld") and shutil.which("munged")):
-        pytest.skip("Slurm is not installed: apt-get install slurm-wlm munge")
-    done = subprocess.run([SCRIPT, "start", tmp_path], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        subprocess.run([SCRIPT, "stop", tmp_path], check=True)
-        pytest.fail(done.stderr)
-    monkeypatch.setenv("SLURM_CONF", done.stdout.strip())
     cmd = recipe / "cmd.sh"
     local = cmd.read_text()
     cmd.write_text(local.replace("cmd_backend='local'", "cmd_backend='slurm'"))
-    yield recipe
+    with slurm_node(tmp_path, monkeypatch):
+        yield recipe
     cmd.write_text(local)
-    subprocess.run([SCRIPT, "stop", tmp_path], check=True)
 
 
 def test_the_same_scores_to_the_byte_and_only_what_failed_again(

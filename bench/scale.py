@@ -1,35 +1,56 @@
 #!/usr/bin/env python3
-"""What grows with the pool, and what does not: memory of scoring, selection, two shards.
+"""What grows with the pool, and what does not: scoring, two shards, merge, selection, report.
 
-    python3 bench/scale.py                                   # all of it: the better part of an hour
+    python3 bench/scale.py                                   # all of it: well over an hour
     python3 bench/scale.py --parts memory --clips 1000 10000
     python3 bench/scale.py --parts select --rows 1000000
+    python3 bench/scale.py --parts merge report --rows 100000 1000000
     python3 bench/scale.py --parts shards
 
 Scoring is that of a tiny model with random weights, on clips of 0.3 s: what is measured is the
-pipeline around the model. Prints a table for every part and, last, one JSON line.
+pipeline around the model. Merge and report are of shards as scoring leaves them, made without a
+model; 10 million rows take 20 GB of disk. Prints a table for every part and, last, one JSON line.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-PARTS = ("memory", "select", "shards")
+from espnet_egl.files import claim_directory, file_hash, write_lines
+from espnet_egl.records import OF_SHARD, Summary
+from espnet_egl.tables import (
+    BASE_COLUMNS,
+    NBEST_COLUMNS,
+    SKIPPED_COLUMNS,
+    word_row,
+    write_rows,
+    write_words,
+)
+from espnet_egl.types import Word
+from espnet_egl.verification import write_verified
+
 RATE = 8000
 SECONDS = 0.3
 # Files behind all clips.
 FILES = 50
+# Of parts merge and report: jobs that scored, words of a clip, hypotheses of it, clips a window.
+JOBS, WORDS, NBEST, WINDOW = 100, 7, 5, 128
+SCORES = ("score_egl", "score_confidence", "score_random", "egl_stderr", "audio_hash")
+SELECTED = "100h"
 TOKENS = ["<blank>", "<unk>", "<space>", *"abcdefgh", "<sos/eos>"]
 
 
@@ -37,7 +58,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--clips", nargs="+", type=int, default=[1000, 10_000, 100_000])
     parser.add_argument("--rows", nargs="+", type=int, default=[1_000_000, 10_000_000])
     parser.add_argument("--shard_clips", type=int, default=4000, help="Of part shards")
@@ -74,15 +95,20 @@ def make_model(directory: Path) -> None:
     (directory / "config.yaml").write_text(yaml.safe_dump(vars(options)), encoding="utf-8")
 
 
-def make_pool(directory: Path, clips: int) -> None:
-    """A Kaldi data directory: many ids of a few files."""
+def make_waves(directory: Path, seconds: float) -> None:
+    """The files behind a pool's clips."""
     import soundfile
 
     draw = np.random.default_rng(0)
     directory.mkdir(parents=True)
     for i in range(FILES):
-        wave = 0.1 * draw.standard_normal(int(SECONDS * RATE))
+        wave = 0.1 * draw.standard_normal(int(seconds * RATE))
         soundfile.write(directory / f"{i}.wav", wave, RATE)
+
+
+def make_pool(directory: Path, clips: int) -> None:
+    """A Kaldi data directory: many ids of a few files."""
+    make_waves(directory, SECONDS)
     with (directory / "wav.scp").open("w", encoding="utf-8") as f:
         f.writelines(f"clip{i:07} {directory}/{i % FILES}.wav\n" for i in range(clips))
     with (directory / "utt2dur").open("w", encoding="utf-8") as f:
@@ -168,6 +194,139 @@ def shards(args: argparse.Namespace) -> dict[str, float]:
     return {"two_shard_speedup": round(times[1] / times[2], 3)}
 
 
+def make_shards(home: Path, rows: int) -> None:
+    """What stage 20 has before it merges, of clips of 1-15 s by two thousand speakers."""
+    make_waves(home / "data", 8.0)
+    # As al_prepare cuts a pool: sorted, into parts that follow one another.
+    cuts = [rows * job // JOBS for job in range(JOBS + 1)]
+    wavs = [f"{home}/data/{i}.wav" for i in range(FILES)]
+    with (
+        (home / "data/wav.scp").open("w", encoding="utf-8") as wav_scp,
+        (home / "data/utt2spk").open("w", encoding="utf-8") as utt2spk,
+    ):
+        for job in range(JOBS):
+            numbers = range(cuts[job], cuts[job + 1])
+            uids = [f"spk{i * 2000 // rows:04}-utt{i:08}" for i in numbers]
+            lines = [f"{uid} {wavs[i % FILES]}" for i, uid in zip(numbers, uids, strict=True)]
+            wav_scp.writelines(f"{line}\n" for line in lines)
+            utt2spk.writelines(f"{uid} {uid[:7]}\n" for uid in uids)
+            write_lines(home / f"score/logdir/keys.{job + 1}.scp", lines)
+            # Looking for cycles among millions of small lists takes half the time.
+            gc.disable()
+            make_shard(home / "score/logdir", job + 1, uids, cuts[job], rows)
+            gc.enable()
+    write_rows(home / "score/logdir/skipped.tsv", SKIPPED_COLUMNS, [])
+
+
+def make_shard(logdir: Path, job: int, uids: Sequence[str], first: int, rows: int) -> None:
+    """What al_score leaves of one job, but for its journal, which nothing reads any more."""
+    draw, count, output = np.random.default_rng(job), len(uids), logdir / f"output.{job}"
+    seconds = draw.uniform(1, 15, count).round(3)
+    columns = (
+        *(seconds, draw.integers(25, 375, count), draw.beta(2, 1, count), draw.beta(8, 2, count)),
+        *(draw.lognormal(3, 2, count), draw.random(count), draw.lognormal(0, 1, count)),
+    )
+    numbers = [column.tolist() for column in columns]
+    # Windows of the pool one after the other, the longest clip of each first.
+    order = np.lexsort((-seconds, np.arange(count) // WINDOW)).tolist()
+    scored, skipped = [i for i in order if i % 1000], [i for i in order if i % 1000 == 0]
+    texts = [f"the words of utterance {i % 900_000} are many" for i in range(first, first + count)]
+
+    def cells() -> Iterator[list[str]]:
+        for i in scored:
+            length, frames, mass, confidence, egl, chance, stderr = (c[i] for c in numbers)
+            yield [
+                *(uids[i], f"{length:.3f}", str(frames), "100", f"{mass:.6g}"),
+                *(f"{confidence:.6f}", texts[i], f"{egl:.8g}", f"{1 - confidence:.8g}"),
+                *(f"{chance:.8g}", f"{stderr:.8g}", f"{(first + i) % (rows - 1000):016x}"),
+            ]
+
+    spoken = [word_row(Word("", 0.4 * k, 0.35, 0.9 - 0.1 * k)) for k in range(WORDS)]
+    words = (
+        [uids[i], *place[:3], word, place[4]]
+        for i in scored
+        for place, word in zip(spoken, texts[i].split(), strict=True)
+    )
+    nbest = (
+        [uids[i], str(rank), f"{-1.0 - 0.731 * rank:.6g}", f"{texts[i]} {'indeed ' * rank}"[:-1]]
+        for i in scored
+        for rank in range(1, NBEST + 1)
+    )
+    settings = {"methods": ["egl", "confidence", "random"], "egl_mode": "estimate"}
+    claim_directory(output, {**settings, OF_SHARD: file_hash(logdir / f"keys.{job}.scp")}, "")
+    write_words(output / "words.ctm", words)
+    write_rows(output / "nbest.tsv", NBEST_COLUMNS, nbest)
+    rejected = ([uids[i], "too_short", "2 frames"] for i in skipped)
+    write_rows(output / "skipped.tsv", SKIPPED_COLUMNS, rejected)
+    write_verified(output, [[uids[i], "1", "1", "0", "0.05"] for i in scored[:3]])
+    write_rows(output / "scores.tsv", [*BASE_COLUMNS, *SCORES], cells())
+    total = float(seconds[scored].sum())
+    reasons = Counter({"too_short": len(skipped)})
+    Summary(len(scored), reasons, total, total, total, 1.0).write(output)
+
+
+def measured(command: Sequence[str | Path], log: Path) -> tuple[float, float]:
+    """Run a command: its seconds, and the most memory that it alone used, in GiB."""
+    started = time.perf_counter()
+    with log.open("w", encoding="utf-8") as f:
+        process = subprocess.Popen([sys.executable, "-m", *command], stdout=f, stderr=f)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if status:
+        raise SystemExit(f"{command[0]} failed: {log}")
+    return time.perf_counter() - started, usage.ru_maxrss / 2**20
+
+
+def run_merge(home: Path, rows: int) -> tuple[float, float]:
+    """al_merge as stage 20 calls it, of shards that are made where they are missing."""
+    score_dir = home / "score"
+    if not (score_dir / "logdir/skipped.tsv").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        make_shards(home, rows)
+    command = ["espnet_egl.bin.al_merge", "--logdir", score_dir / "logdir", "--nj", str(JOBS)]
+    return measured([*command, "--output_dir", score_dir], home / "al_merge.log")
+
+
+def run_report(home: Path, rows: int) -> tuple[float, float]:
+    """al_report as stage 26 calls it when nothing is labelled yet."""
+    score_dir, select_dir = home / "score", home / "select"
+    if not (score_dir / "run.json").exists():
+        run_merge(home, rows)
+    shutil.rmtree(select_dir, ignore_errors=True)
+    data = ["--data_dir", home / "data"]
+    select = ["espnet_egl.bin.al_select", "--score_file", score_dir / "scores.tsv", *data]
+    measured([*select, "--budget", SELECTED, "--output_dir", select_dir], home / "al_select.log")
+    command = ["espnet_egl.bin.al_report", "--score_dir", score_dir, "--select_dir", select_dir]
+    command += ["--output_dir", home / "report", *data, "--fs", str(RATE)]
+    return measured([*command, "--command=./al.sh --stage 26"], home / "al_report.log")
+
+
+def by_rows(
+    part: str, run: Callable[[Path, int], tuple[float, float]], args: argparse.Namespace
+) -> dict[str, float]:
+    """What a command on pools of several sizes takes."""
+    print(f"{part:>10}{'rows':>12}{'seconds':>10}{'GiB':>8}")
+    found = {}
+    for rows in args.rows:
+        seconds, memory = run(args.work_dir / f"rows{rows}", rows)
+        print(f"{'':10}{rows:12}{seconds:10.1f}{memory:8.2f}", flush=True)
+        size = f"{rows // 1_000_000}m" if rows >= 1_000_000 else f"{rows // 1000}k"
+        found |= {
+            f"{part}_{size}_seconds": round(seconds, 2),
+            f"{part}_{size}_gb": round(memory, 3),
+        }
+    return found
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
+    "memory": memory,
+    "select": select,
+    "shards": shards,
+    "merge": partial(by_rows, "merge", run_merge),
+    "report": partial(by_rows, "report", run_report),
+}
+
+
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     args.work_dir = args.work_dir.absolute()
@@ -175,7 +334,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         make_model(args.work_dir / "model")
     figures: dict[str, float] = {"load_before": round(os.getloadavg()[0], 2)}
     for part in args.parts:
-        figures |= {"memory": memory, "select": select, "shards": shards}[part](args)
+        figures |= PARTS[part](args)
     print(json.dumps(figures))
 
 

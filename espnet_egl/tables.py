@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,29 +150,49 @@ def read_words(path: str | Path) -> list[list[str]]:
     """The fields of every line of a CTM: utterance, channel, start, duration, word, confidence.
 
     Raises:
+        DataError: See :func:`read_word_lines`.
+    """
+    return [line.split(" ") for line in read_word_lines(path)]
+
+
+def read_word_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a CTM.
+
+    Raises:
         DataError: It is missing, or a line is no such six fields; the message names it.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
+        with Path(path).open(encoding="utf-8") as f:
+            for number, line in enumerate(f, 1):
+                if not line.endswith("\n"):
+                    break
+                if not _is_word(line):
+                    raise DataError(
+                        f"{path}:{number}: not '<utterance> <channel> <start> <duration> <word> "
+                        "<confidence>' with a confidence from 0 to 1"
+                    )
+                yield line[:-1]
     except OSError as e:
         raise DataError(f"{path}: cannot be read ({e.strerror}); score again (stage 20)") from e
     except UnicodeDecodeError as e:
         raise DataError(f"{path}: not UTF-8 ({e})") from e
-    rows = [line.split(" ") for line in lines]
-    for number, row in enumerate(rows, 1):
-        try:
-            good = len(row) == 6 and 0 <= float(row[5]) <= 1
-        except ValueError:
-            good = False
-        if not good:
-            raise DataError(
-                f"{path}:{number}: not '<utterance> <channel> <start> <duration> <word> "
-                "<confidence>' with a confidence from 0 to 1"
-            )
-    return rows
 
 
-def _read_tsv(path: str | Path, types: Mapping[str, type]) -> pd.DataFrame:
+def _is_word(line: str) -> bool:
+    try:
+        return line.count(" ") == 5 and 0 <= float(line[line.rindex(" ") :]) <= 1
+    except ValueError:
+        return False
+
+
+def _lines_of(path: str | Path, wanted: Collection[str]) -> io.StringIO:
+    """The header of a table, and the lines of some utterances."""
+    with Path(path).open(encoding="utf-8") as f:
+        lines = (line for line in f if line.partition("\t")[0] in wanted)
+        return io.StringIO("".join([next(f, ""), *lines]))
+
+
+def _read_tsv(path: str | Path | io.StringIO, types: Mapping[str, type]) -> pd.DataFrame:
     """A table that was written by :func:`write_rows`: no quotes, no missing values."""
     import pandas as pd
 
@@ -227,15 +248,20 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def read_nbest(path: str | Path) -> pd.DataFrame:
+def read_nbest(path: str | Path, wanted: Collection[str] | None = None) -> pd.DataFrame:
     """Read ``nbest.tsv``: NBEST_COLUMNS, the most probable hypothesis of an utterance first.
+
+    Args:
+        path: The table.
+        wanted: The utterances whose rows are read, where not all are: the table of a large pool
+            may not fit memory.
 
     Raises:
         DataError: It is missing or malformed.
     """
     types = {"utterance": str, "rank": int, "log_prob": float, "text": str}
     try:
-        table = _read_tsv(path, types)
+        table = _read_tsv(path if wanted is None else _lines_of(path, wanted), types)
     except (OSError, ValueError, OverflowError) as e:
         raise DataError(f"{path}: not a table of hypotheses: {e}") from e
     if missing := [c for c in NBEST_COLUMNS if c not in table.columns]:

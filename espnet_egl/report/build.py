@@ -435,10 +435,10 @@ class Builder:
         directory = self.inputs.data_dir
         if directory is None or not (directory / "wav.scp").exists():
             return {}
-        known = set(read_utterances(directory))
-        uids = [clip.uid for clip in found if clip.reason not in UNHEARD and clip.uid in known]
         # A clip may have been left out twice, by its id in two files.
-        return self.cut(directory, list(dict.fromkeys(uids))[: self.inputs.max_audio])
+        uids = dict.fromkeys(clip.uid for clip in found if clip.reason not in UNHEARD)
+        known = uids.keys() & read_utterances(directory)
+        return self.cut(directory, [u for u in uids if u in known][: self.inputs.max_audio])
 
     def _suspects(self) -> list[Block]:
         inputs = self.inputs

@@ -55,8 +55,8 @@ def read_nbest(path: str | Path, uids: Sequence[str], most: int) -> dict[str, li
     """
     from espnet_egl.tables import read_nbest
 
-    table = read_nbest(path)
-    table = table[table["utterance"].isin(set(uids)) & (table["rank"] <= most)]
+    table = read_nbest(path, set(uids))
+    table = table[table["rank"] <= most]
     found: dict[str, list[Any]] = {}
     rows = zip(table["utterance"], table["log_prob"], table["text"], strict=True)
     for uid, log_prob, text in rows:

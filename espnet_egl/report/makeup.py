@@ -56,11 +56,12 @@ def shares(
         maps: See :func:`read_maps`.
         say: The language.
     """
-    found = {say("duration, seconds"): dict(pool.astype(str))}
-    found |= {map_name(name, say): {**values} for name, values in maps.items()}
+    found = {say("duration, seconds"): None, **{map_name(name, say): maps[name] for name in maps}}
     tables = []
     for name, values in found.items():
-        groups = _grouped(pool.index.to_series().map(values).fillna(""), say)
+        uids = pool.index.to_series()
+        texts = pool.astype(str) if values is None else uids.map(values.get).fillna("")
+        groups = _grouped(texts, say)
         if groups.nunique() < 2:
             continue
         one = 100 * pool.groupby(groups, sort=False).sum() / pool.sum()

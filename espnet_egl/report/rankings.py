@@ -52,6 +52,8 @@ def overlaps(found: Mapping[str, pd.Series]) -> pd.DataFrame:
     import pandas as pd
 
     def common(one: pd.Series, other: pd.Series) -> float:
-        return float(one[one.index.isin(other.index)].sum() / one.sum())
+        # By the index's hash table: isin looks at every utterance as an object of its own.
+        inside = other.index.get_indexer(one.index) >= 0
+        return float(one[inside].sum() / one.sum())
 
     return pd.DataFrame({b: {a: common(found[a], found[b]) for a in found} for b in found})

@@ -19,6 +19,9 @@ from espnet_egl import compat
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.padding import blind_to_padding
 
+# Of features: with fewer, what fails in the encoder is put down to the length.
+FEW_FRAMES = 32
+
 POSTERIORS = ("auto", "ctc", "attention", "joint", "transducer")
 
 
@@ -168,8 +171,10 @@ class Recognizer:
             raise
         except RuntimeError as e:
             # The front end's padding and ESPnet's convolutions say it in their own ways.
-            if batch.dim() == 2 and batch.size(1) < self._longest_window() * 8:
-                raise UtteranceError("too_short", f"{batch.size(1)} samples: {e}") from e
+            are_samples = batch.dim() == 2
+            if batch.size(1) < (self._longest_window() * 8 if are_samples else FEW_FRAMES):
+                unit = "samples" if are_samples else "frames"
+                raise UtteranceError("too_short", f"{batch.size(1)} {unit}: {e}") from e
             raise
 
     def _longest_window(self) -> int:

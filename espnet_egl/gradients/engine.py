@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 
+from espnet_egl import compat
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.gradients.losses import (
     Combined,
@@ -59,7 +60,7 @@ WEIGHT_LEFT_OUT = {"exact": 1e-5, "estimate": 1e-3}
 PROPORTION_ERROR = 0.4
 
 # Above the encoder: not shared by the hypotheses of a model with a decoder.
-ABOVE = ("decoder.", "ctc.", "joint_network.")
+ABOVE = ("decoder.", "ctc.", "joint_network.", "ctc_lin.", "lm_lin.")
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,9 @@ class GradientEngine:
                 "One hypothesis at a time, which is slow: the loss has no part they share"
             )
             self._norms = self.above_norms = AutogradNorms(self.parameters, self.projection)
-        self._padding_is_harmless = True
+        self._padding_is_harmless = not any(map(compat.reads_padding, recognizer.model.modules()))
+        if not self._padding_is_harmless:
+            logger.warning("One utterance at a time: padding changes what this encoder gives")
 
     def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The selected parameters that all hypotheses share, and those above them."""

@@ -13,7 +13,7 @@ from espnet_egl.bin import al_score
 
 def settings(directory: Path, *extra: str) -> dict[str, Any]:
     for name in ("wav.scp", "config.yaml", "model.pth"):
-        (directory / name).write_text(name)
+        (directory / name).write_text(f"token_list: [{name}]\n")
     command = ["--data_path_and_name_and_type", f"{directory}/wav.scp,speech,sound"]
     command += ["--key_file", f"{directory}/wav.scp", "--output_dir", str(directory)]
     command += ["--asr_train_config", f"{directory}/config.yaml"]

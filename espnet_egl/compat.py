@@ -114,11 +114,11 @@ def makes_positions(module: torch.nn.Module) -> bool:
 def reads_padding(module: torch.nn.Module) -> bool:
     """Whether padding is known to change what comes out, for a reason no mask can mend.
 
-    Of the task asr_transducer, blocks that subsample take every second position from the end
-    of the padded batch.
+    Of the task asr_transducer, convolutions between the encoder's blocks that subsample: they
+    take every second position from the end of the padded batch.
     """
-    block = _transducers("encoder.blocks.conv1d", "Conv1d")
-    return isinstance(module, block) and bool(vars(module)["stride"] > 1)
+    convolution = _transducers("encoder.blocks.conv1d", "Conv1d")
+    return isinstance(module, convolution) and bool(vars(module)["stride"] > 1)
 
 
 def lora_linear() -> list[type[torch.nn.Module]]:

@@ -89,10 +89,8 @@ def _after(layer: Any, lengths: torch.Tensor) -> torch.Tensor:
     """Frames (B,) that a layer leaves of each utterance."""
     if not isinstance(layer, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.MaxPool2d):
         return lengths
-    kernel, stride, padding = (
-        value[0] if isinstance(value, tuple) else value
-        for value in (layer.kernel_size, layer.stride, layer.padding)
-    )
+    sizes: list[Any] = [layer.kernel_size, layer.stride, layer.padding]
+    kernel, stride, padding = (size[0] if isinstance(size, tuple) else size for size in sizes)
     rest = lengths + 2 * padding - kernel
     if not getattr(layer, "ceil_mode", False):
         return torch.div(rest, stride, rounding_mode="floor") + 1

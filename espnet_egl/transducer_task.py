@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +45,6 @@ def adapt(speech2text: Any) -> None:
     No parameter gets another name: what is set here is no registered module.
     """
     from espnet2.asr.ctc import CTC
-    from warprnnt_pytorch import RNNTLoss
 
     model = speech2text.asr_model
     speech2text.beam_search_transducer = speech2text.beam_search
@@ -54,7 +54,8 @@ def adapt(speech2text: Any) -> None:
     # In evaluation mode the model would search for error rates in every loss.
     model.report_cer = model.report_wer = False
     # The task makes it at the first loss: what is amiss shall be known before.
-    model.criterion_transducer = RNNTLoss(reduction="mean", fastemit_lambda=model.fastemit_lambda)
+    loss = importlib.import_module("warprnnt_pytorch").RNNTLoss
+    model.criterion_transducer = loss(reduction="mean", fastemit_lambda=model.fastemit_lambda)
     ctc = None
     if model.use_auxiliary_ctc:
         ctc = CTC(model.vocab_size, model.encoder.output_size)

@@ -151,7 +151,6 @@ MODELS: dict[str, dict[str, Any]] = {
             "input_conf": {"vgg_like": True, "conv_size": 8},
             "body_conf": [
                 {**TRANSDUCER_BLOCK, "block_type": "ebranchformer"},
-                {"block_type": "conv1d", "output_size": 16, "kernel_size": 3},
                 {**TRANSDUCER_BLOCK, "block_type": "branchformer"},
             ],
             "main_conf": {

@@ -24,6 +24,10 @@ MODELS = {
         *("--asr_config", "conf/train_asr_transducer_debug.yaml", *CHAR),
         *("--inference_asr_model", "latest.pth"),
     ),
+    "rnnt": (
+        *("--asr_config", "conf/train_transducer_asr_conformer_rnnt_debug.yaml", *CHAR),
+        *("--asr_task", "asr_transducer", "--inference_asr_model", "latest.pth"),
+    ),
 }
 
 

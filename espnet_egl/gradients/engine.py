@@ -277,7 +277,9 @@ class GradientEngine:
         if tapped and not self._decoder_agrees(speech[0]):
             logger.warning("Gradient lengths of the decoder one at a time: hooks miss some of it")
             self.above_norms = AutogradNorms(self.above)
-        if self.shared and self.batches and not self._agrees(speech):
+        together = speech if self.batches else speech[:1]
+        fast = bool(self.shared) and isinstance(self._norms, TappedNorms)
+        if fast and not self._agrees(together):
             self._padding_is_harmless = False
             if self._agrees(speech[:1]):
                 logger.warning("One utterance at a time: padding changes what this encoder gives")

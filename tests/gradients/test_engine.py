@@ -302,6 +302,18 @@ def test_hooks_that_miss_something_are_found_out(load_fresh: Any, caplog: Any) -
     assert found.value == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.skipif(compat.ESPNET_VERSION < "202611", reason="no loss can be had before")
+def test_hooks_are_checked_where_padding_is_known_to_be_read(tmp_path: Path, caplog: Any) -> None:
+    part = body(TRANSDUCER_BLOCK, {**CONVOLUTION, "stride": 2}, TRANSDUCER_BLOCK)
+    files = write_model(tmp_path, **{**MODELS["transducer_task"], **part})
+    recognizer = load_recognizer(files.config, files.checkpoint)
+    layer = recognizer.model.encoder.encoders.norm_blocks
+    plain = layer.forward
+    layer.forward = lambda x: plain(x) + 3 * layer.weight
+    GradientEngine(recognizer, mode="exact").verify(pool())
+    assert "hooks miss some of this encoder" in caplog.text
+
+
 def test_an_encoder_whose_layers_see_no_batch_is_taken_by_autograd(
     load_fresh: Any, caplog: Any
 ) -> None:

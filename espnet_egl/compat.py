@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from espnet2.asr_transducer import utils as asr_transducer
 
 from espnet_egl.errors import ConfigError
 
@@ -49,13 +50,16 @@ def _legacy(module: str) -> Any:
         return importlib.import_module(f"espnet.{module}")
 
 
-TooShortUttError: type[Exception] = _legacy(
-    "nets.pytorch_backend.transformer.subsampling"
-).TooShortUttError
+# The task asr_transducer has its own.
+TooShortUttError: tuple[type[Exception], ...] = (
+    _legacy("nets.pytorch_backend.transformer.subsampling").TooShortUttError,
+    asr_transducer.TooShortUttError,
+)
 
 # Rates at which ESPnet drops or samples whatever the mode: CTC.dropout_rate, RNNP.dropout,
-# RNNDecoder.sampling_probability. Modules that heed the mode have them too, unread.
-DROPOUT_IN_EVALUATION = frozenset({"dropout_rate", "dropout"})
+# RNNDecoder.sampling_probability, ESPnetASRTransducerModel.ctc_dropout_rate. Modules that heed
+# the mode have them too, unread.
+DROPOUT_IN_EVALUATION = frozenset({"dropout_rate", "dropout", "ctc_dropout_rate"})
 RANDOM_IN_EVALUATION = DROPOUT_IN_EVALUATION | {"sampling_probability"}
 
 
@@ -63,6 +67,11 @@ def _attention(*names: str) -> tuple[type[torch.nn.Module], ...]:
     """Classes of ESPnet's attention; imported when wanted, for the import prints a line."""
     module = _legacy("nets.pytorch_backend.transformer.attention")
     return tuple(getattr(module, name) for name in names)
+
+
+def _transducers(module: str, name: str) -> type[torch.nn.Module]:
+    """A class of the task asr_transducer."""
+    return getattr(importlib.import_module(f"espnet2.asr_transducer.{module}"), name)
 
 
 _RELATIVE = ("RelPositionMultiHeadedAttention", "LegacyRelPositionMultiHeadedAttention")
@@ -76,6 +85,14 @@ def expandable_parameters(module: torch.nn.Module) -> dict[str, int]:
     """
     if isinstance(module, _attention(*_RELATIVE)):
         return {"pos_bias_u": 1, "pos_bias_v": 1}
+    if isinstance(module, _transducers("encoder.modules.attention", _RELATIVE[0])):
+        return {"pos_bias_u": 1, "pos_bias_v": 1}
+    if isinstance(module, _transducers("normalization", "BasicNorm")):
+        return {"eps": 2}
+    if isinstance(module, _transducers("normalization", "ScaleNorm")):
+        return {"scale": 2}
+    if isinstance(module, _transducers("normalization", "RMSNorm")):
+        return {"scale": 1}
     embedding = _legacy("nets.pytorch_backend.transformer.embedding")
     return {"alpha": 2} if isinstance(module, embedding.ScaledPositionalEncoding) else {}
 
@@ -85,11 +102,31 @@ def shares_positions(module: torch.nn.Module) -> bool:
     return isinstance(module, _attention(*_RELATIVE))
 
 
-def reads_padding(encoder: Any) -> bool:
-    """Whether an encoder cuts the padded batch into blocks: all of it is one stream to it."""
-    names = ("transformer", "conformer")
-    modules = (f"espnet2.asr.encoder.contextual_block_{name}_encoder" for name in names)
-    return type(encoder).__module__ in modules
+def makes_positions(module: torch.nn.Module) -> bool:
+    """Whether its output is one table of positions (1, T, D) for the whole batch.
+
+    Of the encoders of the task asr_transducer; further blocks than attention read it there.
+    """
+    name = "encoder.modules.positional_encoding"
+    return isinstance(module, _transducers(name, "RelPositionalEncoding"))
+
+
+# They cut the padded batch into blocks: all of it is one stream to them.
+_STREAMING = tuple(
+    f"espnet2.asr.encoder.contextual_block_{name}_encoder" for name in ("conformer", "transformer")
+)
+
+
+def reads_padding(module: torch.nn.Module) -> bool:
+    """Whether padding is known to change what comes out, for a reason no mask can mend.
+
+    Of streaming encoders, and of the task asr_transducer's convolutions between the encoder's
+    blocks that subsample: they take every second position from the end of the padded batch.
+    """
+    if type(module).__module__ in _STREAMING:
+        return True
+    convolution = _transducers("encoder.blocks.conv1d", "Conv1d")
+    return isinstance(module, convolution) and bool(vars(module)["stride"] > 1)
 
 
 def lora_linear() -> list[type[torch.nn.Module]]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import inspect
 import logging
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from espnet_egl import compat
+from espnet_egl import compat, transducer_task
 from espnet_egl.data.kaldi import read_lines
 from espnet_egl.errors import (
     CheckpointError,
@@ -41,7 +44,8 @@ def load_recognizer(
     Args:
         train_config: ``config.yaml`` that ESPnet's training left.
         model_file: The checkpoint, e.g. ``valid.loss.ave.pth``.
-        inference_config: Options of ``espnet2.bin.asr_inference`` in a yaml file.
+        inference_config: Options of ``espnet2.bin.asr_inference`` in a yaml file, or of
+            ``asr_transducer_inference`` for a model of that task.
         inference_args: More of these options as on a command line; they win.
         nbest: Length of the N-best lists.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
@@ -58,14 +62,15 @@ def load_recognizer(
         if path is not None and not Path(path).is_file():
             raise ConfigError(f"{path}: no such file")
     compat.provide_rnnt_loss()
-    options = inference_options(inference_config, inference_args)
+    train = read_train_config(train_config)
+    options = inference_options(train, inference_config, inference_args)
     options.update(asr_train_config=str(train_config), device=device, dtype=dtype, nbest=nbest)
     lm_file = options.pop("lm_file", None)
     if lm_file is not None and options["lm_train_config"] is None:
         raise ConfigError(f"--lm_file {lm_file} needs --lm_train_config, its config.yaml")
     if options["lm_train_config"] is not None:
         _check_vocabulary(train_config, options["lm_train_config"])
-    speech2text = _build(options)
+    speech2text = _build(options, train)
     load_checkpoint(speech2text.asr_model, model_file, device, strict)
     if lm_file is not None and options["lm_weight"] != 0.0:
         load_checkpoint(_language_model(speech2text), lm_file, device, strict, prefix="lm.")
@@ -135,26 +140,43 @@ def load_checkpoint(
         logger.warning(message)
 
 
-def inference_options(config: str | Path | None, args: str) -> dict[str, Any]:
-    """Options of ``Speech2Text`` from asr_inference's own parser.
+def read_train_config(path: str | Path) -> dict[str, Any]:
+    """What ESPnet's training of a recogniser left in ``config.yaml``.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    train = read_yaml(path)
+    if not isinstance(train, dict) or "token_list" not in train:
+        raise ConfigError(f"{path} is not a config.yaml of ESPnet's ASR")
+    return train
+
+
+def _inference(train: Mapping[str, Any]) -> Any:
+    """The module of ESPnet that decodes with a model."""
+    of_transducers = transducer_task.is_of_the_task(train)
+    return importlib.import_module(
+        transducer_task.INFERENCE if of_transducers else "espnet2.bin.asr_inference"
+    )
+
+
+def inference_options(
+    train: Mapping[str, Any], config: str | Path | None, args: str
+) -> dict[str, Any]:
+    """Options of ``Speech2Text`` from the own parser of ESPnet's inference.
 
     Args:
+        train: The model's config.yaml, which tells which inference that is.
         config: Its ``--config``, a yaml file.
         args: More options as on a command line; they win.
 
     Raises:
         ConfigError: An option is unknown or has a wrong value.
     """
-    from espnet2.bin import asr_inference_streaming
-    from espnet2.bin.asr_inference import Speech2Text, get_parser
-
-    parser = get_parser()
-    # Of a recipe that decodes by asr_inference_streaming. What they are about, audio that
-    # arrives in pieces, is no matter here; the others mean the same in both.
-    taken = {action.dest for action in parser._actions}
-    for action in asr_inference_streaming.get_parser()._actions:
-        if action.dest not in taken:
-            parser._add_action(action)
+    inference = _inference(train)
+    parser = inference.get_parser()
+    if not transducer_task.is_of_the_task(train):
+        _add_streaming(parser)
 
     # argparse would end the process; the user's option stands behind two layers of scripts.
     def refuse(message: str) -> Any:
@@ -171,28 +193,43 @@ def inference_options(config: str | Path | None, args: str) -> dict[str, Any]:
         given = vars(parser.parse_args(words))
     except (ValueError, TypeError, yaml.YAMLError) as e:
         refuse(str(e))
-    known = inspect.signature(Speech2Text.__init__).parameters
+    known = inspect.signature(inference.Speech2Text.__init__).parameters
     return {key: value for key, value in given.items() if key in known}
 
 
-def _build(options: dict[str, Any]) -> Any:
-    """Make Speech2Text with random weights."""
-    from espnet2.bin.asr_inference import Speech2Text
+def _add_streaming(parser: argparse.ArgumentParser) -> None:
+    """Know the options of a recipe that decodes by ``asr_inference_streaming``.
 
-    train = read_yaml(options["asr_train_config"])
-    if not isinstance(train, dict) or "token_list" not in train:
-        raise ConfigError(f"{options['asr_train_config']} is not a config.yaml of ESPnet's ASR")
+    What they are about, audio that arrives in pieces, is no matter here.
+    """
+    from espnet2.bin import asr_inference_streaming
+
+    taken = {action.dest for action in parser._actions}
+    for action in asr_inference_streaming.get_parser()._actions:
+        if action.dest not in taken:
+            parser._add_action(action)
+
+
+def _build(options: dict[str, Any], train: dict[str, Any]) -> Any:
+    """Make Speech2Text with random weights."""
     if str(train.get("preprocessor", "")).startswith("s2t"):
         raise UnsupportedModelError(
             f"{options['asr_train_config']}: a model of ESPnet's task s2t, as OWSM is, is not "
             "supported: its transcripts hang on a prompt. Give a model of the task asr"
         )
-    options = {**options, "asr_model_file": None, "batch_size": 1}
+    of_transducers = transducer_task.is_of_the_task(train)
+    if of_transducers:
+        transducer_task.check(train, options["asr_train_config"])
+        options["streaming"] = False  # it would only get ready for audio in pieces
+    options |= {k: v for k, v in (("asr_model_file", None), ("batch_size", 1)) if k in options}
     for key in ("quantize_asr_model", "quantize_lm", "enh_s2t_task", "multi_asr"):
         if options.get(key):
             raise UnsupportedModelError(f"--{key} cannot be combined with gradient lengths")
     try:
-        return Speech2Text(**_fitted(options, train))
+        speech2text = _inference(train).Speech2Text(**_fitted(options, train))
+        if of_transducers:
+            transducer_task.adapt(speech2text)
+        return speech2text
     except EGLError:
         raise
     except Exception as e:  # from assertions to type checks, whatever the options break

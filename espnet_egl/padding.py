@@ -27,12 +27,16 @@ def blind_to_padding(model: Any, lengths: torch.Tensor) -> Iterator[None]:
     if len(lengths) == 1 or model.encoder is None:
         yield
         return
-    rates = _Rates(lengths)
+    embed: Any = getattr(model.encoder, "embed", None)
+    layers = getattr(embed, "conv", None)
+    rates = _Rates(lengths, layers if isinstance(layers, torch.nn.Sequential) else None)
     with ExitStack() as stack:
-        embed: Any = getattr(model.encoder, "embed", None)
-        if isinstance(getattr(embed, "conv", None), torch.nn.Sequential):
-            stack.callback(embed.register_forward_hook(_subsampled(rates)).remove)
+        if isinstance(layers, torch.nn.Sequential):
+            stack.callback(embed.register_forward_hook(rates.subsampled).remove)
         for module in model.encoder.modules():
+            if isinstance(module, torch.nn.MaxPool2d):
+                # After a ReLU, where zeros are never the largest.
+                stack.callback(module.register_forward_pre_hook(rates.before).remove)
             if not isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d):
                 continue
             if module.kernel_size[0] > 1 and module.padding not in ("valid", (0,), (0, 0)):
@@ -42,17 +46,20 @@ def blind_to_padding(model: Any, lengths: torch.Tensor) -> Iterator[None]:
 
 
 class _Rates:
-    """The lengths of the batch after every subsampling, found by the longest one's."""
+    """The lengths of the batch after every subsampling, found by the longest one's.
 
-    def __init__(self, lengths: torch.Tensor):
+    Args:
+        lengths: (B,) feature frames.
+        layers: What subsamples, if the encoder has it as a sequence of layers.
+    """
+
+    def __init__(self, lengths: torch.Tensor, layers: torch.nn.Sequential | None):
         self.lengths = {int(lengths.max()): lengths}
-        # VGG halves the frames twice, rounding up.
-        for _ in range(2):
-            lengths = (lengths + 1) // 2
-            self.add(lengths)
-
-    def add(self, lengths: torch.Tensor) -> None:
-        self.lengths[int(lengths.max())] = lengths
+        # The task asr's VGG halves the frames twice, rounding up.
+        for layer in (None, None) if layers is None else layers:
+            lengths = (lengths + 1) // 2 if layer is None else _after(layer, lengths)
+            self.lengths[int(lengths.max())] = lengths
+        self.last = lengths
 
     def zero(self, x: torch.Tensor) -> torch.Tensor:
         """Zero the padded frames of (B, C, T) or (B, C, T, D)."""
@@ -69,17 +76,23 @@ class _Rates:
         # What follows may pool over the end of an utterance.
         return self.zero(output) if output.dim() == 4 else None
 
-
-def _subsampled(rates: _Rates) -> Any:
-    def after(embed: Any, args: tuple[Any, ...], output: Any) -> Any:
+    def subsampled(self, embed: Any, args: tuple[Any, ...], output: Any) -> Any:
+        """A mask of the right lengths for what subsamples."""
         x, mask = output
-        lengths = next(iter(rates.lengths.values()))
-        for convolution in embed.conv:
-            if isinstance(convolution, torch.nn.Conv1d | torch.nn.Conv2d):
-                kernel, stride = convolution.kernel_size[0], convolution.stride[0]
-                lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
-        rates.add(lengths)
         frames = torch.arange(mask.size(-1), device=mask.device)
-        return x, (frames[None] < lengths[:, None].to(mask.device)).unsqueeze(1).to(mask)
+        padded = frames[None] >= self.last[:, None].to(mask.device)
+        # The task asr_transducer masks (B, T) what is padded, the task asr (B, 1, T) the rest.
+        return x, padded if mask.dim() == 2 else (~padded).unsqueeze(1).to(mask)
 
-    return after
+
+def _after(layer: Any, lengths: torch.Tensor) -> torch.Tensor:
+    """Frames (B,) that a layer leaves of each utterance."""
+    if not isinstance(layer, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.MaxPool2d):
+        return lengths
+    sizes: list[Any] = [layer.kernel_size, layer.stride, layer.padding]
+    kernel, stride, padding = (size[0] if isinstance(size, tuple) else size for size in sizes)
+    rest = lengths + 2 * padding - kernel
+    if not getattr(layer, "ceil_mode", False):
+        return torch.div(rest, stride, rounding_mode="floor") + 1
+    # As long as a window begins inside.
+    return torch.minimum(-(-rest // stride) + 1, -(-lengths // stride))

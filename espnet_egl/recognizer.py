@@ -19,8 +19,8 @@ from espnet_egl import compat
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.padding import blind_to_padding
 
-# No subsampling of ESPnet needs more.
-FEW_FRAMES = 16
+# Of features: with fewer, what fails in the encoder is put down to the length.
+FEW_FRAMES = 32
 
 POSTERIORS = ("auto", "ctc", "attention", "joint", "transducer")
 
@@ -171,10 +171,9 @@ class Recognizer:
             raise
         except RuntimeError as e:
             # The front end's padding and ESPnet's convolutions say it in their own ways.
-            unit, few = (
-                ("samples", self._longest_window() * 8) if batch.dim() == 2 else ("frames", 16)
-            )
-            if batch.size(1) < few:
+            are_samples = batch.dim() == 2
+            if batch.size(1) < (self._longest_window() * 8 if are_samples else FEW_FRAMES):
+                unit = "samples" if are_samples else "frames"
                 raise UtteranceError("too_short", f"{batch.size(1)} {unit}: {e}") from e
             raise
 

@@ -46,6 +46,13 @@ BLOCKS: dict[str, Any] = {
     "hop_size": 2,
     "look_ahead": 2,
 }
+TRANSDUCER_BLOCK = {
+    "block_type": "conformer",
+    "hidden_size": 16,
+    "linear_size": 24,
+    "heads": 2,
+    "conv_mod_kernel_size": 7,
+}
 TRANSFORMER_DECODER = {"attention_heads": 2, "linear_units": 24, "num_blocks": 1}
 
 # Every model is trained code of ESPnet; only sizes are small.
@@ -153,10 +160,46 @@ MODELS: dict[str, dict[str, Any]] = {
         "joint_net_conf": {"joint_space_size": 12},
         "model_conf": {"ctc_weight": 0.3, "report_cer": False, "report_wer": False},
     },
+    # Of the task asr_transducer.
+    "transducer_task": {
+        "encoder_conf": {"body_conf": [{**TRANSDUCER_BLOCK, "num_blocks": 2}]},
+        "decoder": "rnn",
+        "decoder_conf": {"embed_size": 12, "hidden_size": 12},
+        "joint_network_conf": {"joint_space_size": 12},
+        "model_conf": {"report_cer": True},
+    },
+    "transducer_task_auxiliary": {
+        "encoder_conf": {
+            "input_conf": {"vgg_like": True, "conv_size": 8},
+            "body_conf": [
+                {**TRANSDUCER_BLOCK, "block_type": "ebranchformer"},
+                {**TRANSDUCER_BLOCK, "block_type": "branchformer"},
+            ],
+            "main_conf": {
+                "norm_type": "basic_norm",
+                "conv_mod_norm_type": "rms_norm",
+                "simplified_att_score": True,
+            },
+        },
+        "decoder": "stateless",
+        "decoder_conf": {"embed_size": 12},
+        "joint_network_conf": {"joint_space_size": 12},
+        # The trap: the model's own dropout before CTC, in any mode.
+        "model_conf": {
+            "auxiliary_ctc_weight": 0.5,
+            "auxiliary_ctc_dropout_rate": 0.3,
+            "auxiliary_lm_loss_weight": 0.4,
+        },
+    },
 }
 
 # What their encoders make of an utterance depends on the padding after it.
 PADDING_MATTERS = ("ctc_conformer_legacy", "ctc_contextual_block", "hybrid_contextual_block")
+
+
+def is_transducer(name: str) -> bool:
+    """Whether a model of MODELS is one, of either task."""
+    return name.startswith("transducer")
 
 
 # LDC's converter, which no distribution packages; libsndfile reads SPHERE as well.
@@ -185,11 +228,18 @@ class ModelFiles:
     checkpoint: Path
 
 
+def task_of(overrides: dict[str, Any]) -> Any:
+    """ESPnet's task that makes such a model."""
+    from espnet2.tasks.asr import ASRTask
+    from espnet2.tasks.asr_transducer import ASRTransducerTask
+
+    return ASRTransducerTask if "body_conf" in overrides.get("encoder_conf", {}) else ASRTask
+
+
 def train_args(**overrides: Any) -> Any:
     """ESPnet's training options with ``overrides``."""
-    from espnet2.tasks.asr import ASRTask
-
-    args = ASRTask.get_parser().parse_args(["--output_dir", "unused"])
+    task = task_of(overrides)
+    args = task.get_parser().parse_args(["--output_dir", "unused"])
     conf = {
         "token_list": TOKENS,
         "token_type": "char",
@@ -197,8 +247,8 @@ def train_args(**overrides: Any) -> Any:
         "specaug": "specaug",
         "specaug_conf": {"apply_time_mask": True, "time_mask_width_range": [0, 5]},
         "normalize": "utterance_mvn",
-        "init": "xavier_uniform",
-        "ctc_conf": {},
+        # The task asr_transducer has neither.
+        **({"init": "xavier_uniform", "ctc_conf": {}} if hasattr(args, "ctc_conf") else {}),
         **overrides,
     }
     for key, value in conf.items():
@@ -208,14 +258,12 @@ def train_args(**overrides: Any) -> Any:
 
 def write_model(directory: Path, seed: int = 0, **overrides: Any) -> ModelFiles:
     """Build a model with random weights and write it as training does."""
-    from espnet2.tasks.asr import ASRTask
-
     from espnet_egl.compat import provide_rnnt_loss
 
     provide_rnnt_loss()
     args = train_args(**overrides)
     torch.manual_seed(seed)
-    model = ASRTask.build_model(args)
+    model = task_of(overrides).build_model(args)
     directory.mkdir(parents=True, exist_ok=True)
     files = ModelFiles(directory / "config.yaml", directory / "valid.loss.best.pth")
     files.config.write_text(yaml.safe_dump(vars(args)), encoding="utf-8")
@@ -235,6 +283,11 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Mod
     return get
 
 
+def search_args(name: str) -> str:
+    """Of a short search with a model of MODELS."""
+    return "--beam_size 6" + ("" if "body_conf" in str(MODELS[name]) else " --maxlenratio -8")
+
+
 @pytest.fixture(scope="session")
 def load(model_files: Callable[[str], ModelFiles]) -> Callable[..., Any]:
     """Name in MODELS -> a Recognizer."""
@@ -246,7 +299,7 @@ def load(model_files: Callable[[str], ModelFiles]) -> Callable[..., Any]:
         return load_recognizer(
             files.config,
             files.checkpoint,
-            inference_args="--beam_size 6 --maxlenratio -8",
+            inference_args=search_args(name),
             nbest=nbest,
             dtype=dtype,
         )
@@ -264,7 +317,7 @@ def load_fresh(model_files: Callable[[str], ModelFiles]) -> Callable[[str], Any]
         return load_recognizer(
             files.config,
             files.checkpoint,
-            inference_args="--beam_size 6 --maxlenratio -8",
+            inference_args=search_args(name),
             nbest=10,
         )
 

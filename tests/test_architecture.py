@@ -13,6 +13,7 @@ ORDER = [
     "data",
     "padding",
     "recognizer",
+    "transducer_task",
     "loading",
     "packed",
     "hypotheses",

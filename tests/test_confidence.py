@@ -12,7 +12,7 @@ import hypothesis.strategies as st
 import pytest
 import sentencepiece
 import torch
-from conftest import make_speech
+from conftest import MODELS, is_transducer, make_speech
 from espnet2.text.build_tokenizer import build_tokenizer
 from hypothesis import given, settings
 
@@ -266,7 +266,9 @@ def test_the_transducer_path_is_the_best_of_all(frames: int, count: int, seed: i
 
 
 @pytest.mark.parametrize("tokens", [(), (3,), (3, 2, 4, 4)])
-@pytest.mark.parametrize("name", ["ctc_conformer", "ctc_ebranchformer", "hybrid_rnn", "transducer"])
+@pytest.mark.parametrize(
+    "name", ["ctc_conformer", "ctc_ebranchformer", "hybrid_rnn", *filter(is_transducer, MODELS)]
+)
 def test_alignments_of_real_models(load: Any, name: str, tokens: tuple[int, ...]) -> None:
     recognizer = load(name)
     with torch.no_grad(), scoring_mode(recognizer.model):
@@ -320,7 +322,7 @@ def test_a_decoder_without_ctc_tells_no_times(
     assert [(w.text, w.start, w.seconds) for w in found.words] == [("a", 0, 0.6), ("b", 0, 0.6)]
 
 
-@pytest.mark.parametrize("name", ["ctc_conformer", "hybrid_rnn", "transducer"])
+@pytest.mark.parametrize("name", ["ctc_conformer", "hybrid_rnn", "transducer", "transducer_task"])
 @pytest.mark.parametrize("measure", MEASURES)
 def test_words_of_real_models(load: Any, name: str, measure: str) -> None:
     recognizer = load(name)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import MODELS, TOKENS, make_speech, write_model
+from conftest import MODELS, TOKENS, is_transducer, make_speech, write_model
 
 from espnet_egl.errors import CheckpointError, ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.loading import load_recognizer
@@ -202,7 +202,7 @@ def write_lm(directory: Path) -> tuple[Path, Path]:
     return directory / "config.yaml", directory / "lm.pth"
 
 
-@pytest.mark.parametrize("name", ["hybrid_conformer", "transducer"])
+@pytest.mark.parametrize("name", ["hybrid_conformer", "transducer", "transducer_task"])
 def test_the_language_model_of_the_recipe_is_searched_with(
     model_files: Any, tmp_path: Path, name: str
 ) -> None:
@@ -210,7 +210,7 @@ def test_the_language_model_of_the_recipe_is_searched_with(
     options = f"--lm_train_config {lm_config} --lm_file {lm_file} --beam_size 4"
     recognizer = load_recognizer(files.config, files.checkpoint, inference_args=options, nbest=4)
     search = recognizer.speech2text.beam_search or recognizer.speech2text.beam_search_transducer
-    lm = search.lm if name == "transducer" else search.nn_dict["lm"]
+    lm = search.lm if is_transducer(name) else search.nn_dict["lm"]
     states = torch.load(lm_file, weights_only=True)
     assert all(torch.equal(v, states[f"lm.{k}"]) for k, v in lm.state_dict().items())
     with torch.no_grad(), scoring_mode(recognizer.model):

@@ -30,7 +30,9 @@ def utterance(seed: int = 0) -> Utterance:
 
 
 @pytest.mark.parametrize("mode", ["exact", "estimate"])
-@pytest.mark.parametrize("name", ["ctc_conformer", "hybrid_conformer", "transducer"])
+@pytest.mark.parametrize(
+    "name", ["ctc_conformer", "hybrid_conformer", "transducer", "transducer_task"]
+)
 def test_right_scores_pass_and_wrong_ones_do_not(load: Any, name: str, mode: str) -> None:
     recognizer = load(name)
     method, source = EGL(normalize="sqrt_frames"), BeamSearchSource()

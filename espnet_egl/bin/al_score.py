@@ -61,7 +61,7 @@ def get_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("The model configuration related")
     group.add_argument("--asr_train_config", required=True, help="config.yaml of the training")
     group.add_argument("--asr_model_file", required=True, help="The checkpoint")
-    group.add_argument("--inference_config", help="Options of espnet2.bin.asr_inference in yaml")
+    group.add_argument("--inference_config", help="Options of ESPnet's decoding in yaml")
     group.add_argument(
         "--inference_args", default="", help="More of these options, e.g. '--beam_size 30'"
     )
@@ -233,7 +233,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 
     from espnet_egl import compat
     from espnet_egl.files import file_hash
-    from espnet_egl.loading import inference_options
+    from espnet_egl.loading import inference_options, read_train_config
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
     free |= {"verify"}
@@ -243,9 +243,10 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     for name in files:
         path = getattr(args, name)
         found[f"{name}_sha256"] = None if path is None else file_hash(path)
-    decoding = inference_options(args.inference_config, args.inference_args)
+    train = read_train_config(args.asr_train_config)
+    decoding = inference_options(train, args.inference_config, args.inference_args)
     for name in ("lm_train_config", "lm_file", "ngram_file"):
-        if decoding[name] is not None:
+        if decoding.get(name) is not None:
             found[f"{name}_sha256"] = file_hash(decoding[name])
     found["data_sha256"] = file_hash(args.data_path_and_name_and_type[0][0])
     versions = {"espnet": compat.ESPNET_VERSION, "torch": torch.__version__}

@@ -24,9 +24,10 @@ KEYS = frozenset({"recipe_dir", "al_dir", "round", "data_dir", "wav_dir", "exp_d
 # The module that reads what al_train_data joined.
 DATASET = "espnet_egl.espnet3.dataset"
 # What ESPnet decodes with where the gradient engine knows the model.
-SPEECH2TEXT = "espnet2.bin.asr_inference.Speech2Text"
+SPEECH2TEXT = tuple(f"espnet2.bin.{n}_inference.Speech2Text" for n in ("asr", "asr_transducer"))
 # Of the inference config's model, what is no option of decoding.
 NO_SEARCH = frozenset({"_target_", "_convert_", "asr_train_config", "asr_model_file", "device"})
+NO_SEARCH |= {"return_decoded_hyp"}
 
 
 def parse(command: ModuleType, words: Sequence[str]) -> argparse.Namespace:
@@ -159,10 +160,10 @@ class Round:
     def _decoding(self) -> Config:
         """The inference config's model."""
         found = (self.inference or {}).get("model") or {}
-        if found.get("_target_", SPEECH2TEXT) != SPEECH2TEXT:
+        if found.get("_target_", SPEECH2TEXT[0]) not in SPEECH2TEXT:
             raise UnsupportedModelError(
                 f"--inference_config: model is a {found['_target_']}; "
-                f"what can score is {SPEECH2TEXT}"
+                f"what can score is {' or '.join(SPEECH2TEXT)}"
             )
         return found
 

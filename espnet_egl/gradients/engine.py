@@ -60,7 +60,7 @@ WEIGHT_LEFT_OUT = {"exact": 1e-5, "estimate": 1e-3}
 PROPORTION_ERROR = 0.4
 
 # Above the encoder: not shared by the hypotheses of a model with a decoder.
-ABOVE = ("decoder.", "ctc.", "joint_network.")
+ABOVE = ("decoder.", "ctc.", "joint_network.", "ctc_lin.", "lm_lin.")
 
 
 @dataclass(frozen=True)
@@ -222,8 +222,10 @@ class GradientEngine:
                 "One hypothesis at a time, which is slow: the loss has no part they share"
             )
             self._norms = self.above_norms = AutogradNorms(self.parameters, self.projection)
-        # Clips of less than a block would not show it in :meth:`verify`.
-        self._padding_is_harmless = not compat.reads_padding(recognizer.model.encoder)
+        # Not left to :meth:`verify`: short clips would not show it.
+        self._padding_is_harmless = not any(map(compat.reads_padding, recognizer.model.modules()))
+        if not self._padding_is_harmless:
+            logger.warning("One utterance at a time: padding changes what this encoder gives")
 
     def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The selected parameters that all hypotheses share, and those above them."""
@@ -276,16 +278,15 @@ class GradientEngine:
         if tapped and not self._decoder_agrees(speech[0]):
             logger.warning("Gradient lengths of the decoder one at a time: hooks miss some of it")
             self.above_norms = AutogradNorms(self.above)
-        if not self.shared or not isinstance(self._norms, TappedNorms):
-            return
-        if self._padding_is_harmless and self._agrees(speech):
-            return
-        self._padding_is_harmless = False
-        if self._agrees(speech[:1]):
-            logger.warning("One utterance at a time: padding changes what this encoder gives")
-        else:
-            logger.warning("One utterance at a time: hooks miss some of this encoder")
-            self._norms = AutogradNorms(self.shared, self.projection)
+        together = speech if self.batches else speech[:1]
+        fast = bool(self.shared) and isinstance(self._norms, TappedNorms)
+        if fast and not self._agrees(together):
+            self._padding_is_harmless = False
+            if self._agrees(speech[:1]):
+                logger.warning("One utterance at a time: padding changes what this encoder gives")
+            else:
+                logger.warning("One utterance at a time: hooks miss some of this encoder")
+                self._norms = AutogradNorms(self.shared, self.projection)
 
     def _agrees(self, speech: Sequence[Any]) -> bool:
         try:

@@ -12,8 +12,9 @@ from espnet_egl.errors import ConfigError
 GROUPS = {
     "all": r"",
     "encoder": r"^(frontend|preencoder|encoder|postencoder)\.",
-    "decoder": r"^(decoder|joint_network)\.",
-    "head": r"^(ctc\.ctc_lo|decoder\.output_layer|decoder\.output|joint_network\.lin_out)\.",
+    "decoder": r"^(decoder|joint_network|lm_lin)\.",
+    "head": r"^(ctc\.ctc_lo|ctc_lin|decoder\.output_layer|decoder\.output"
+    r"|joint_network\.lin_out|lm_lin)\.",
 }
 
 

@@ -262,6 +262,7 @@ class TappedNorms:
         self._recurrent: list[tuple[str, Any, list[str]]] = []
         self._expanded: list[tuple[Any, str, int]] = []
         self._sharing = [m for m in model.modules() if compat.shares_positions(m)]
+        self._positions = [m for m in model.modules() if compat.makes_positions(m)]
         wanted = {id(p) for p in parameters.values()}
         covered: list[int] = []
         unknown: list[str] = []
@@ -310,6 +311,8 @@ class TappedNorms:
             for module in self._sharing:
                 hook = _give_each_its_own(recording)
                 stack.callback(module.register_forward_pre_hook(hook).remove)
+            for module in self._positions:
+                stack.callback(module.register_forward_hook(_for_each(recording)).remove)
             for name, layer, names in self._recurrent:
                 forward = Recurrent(recording, name, layer, names)
                 stack.enter_context(replaced(layer, "forward", forward))
@@ -346,6 +349,13 @@ def _give_each_its_own(recording: TappedRecording) -> Any:
         return (query, key, value, positions.expand(recording.batch, -1, -1), *rest)
 
     return before
+
+
+def _for_each(recording: TappedRecording) -> Any:
+    def after(encoding: Any, args: tuple[Any, ...], positions: torch.Tensor) -> Any:
+        return None if recording.closed else positions.expand(recording.batch, -1, -1)
+
+    return after
 
 
 class AutogradNorms:

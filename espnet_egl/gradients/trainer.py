@@ -21,8 +21,8 @@ from espnet2.torch_utils.device_funcs import to_device
 from espnet2.train.trainer import Trainer
 from espnet2.utils.types import str2bool
 
-from espnet_egl import compat
-from espnet_egl.errors import ConfigError
+from espnet_egl import compat, transducer_task
+from espnet_egl.errors import ConfigError, UnsupportedModelError
 from espnet_egl.files import read_yaml
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import squared_norm
@@ -197,6 +197,7 @@ class GradientLengthTask(ASRTask):
 
         Raises:
             ConfigError: The file is missing or no mapping.
+            UnsupportedModelError: It is of the task asr_transducer.
         """
         only_config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         only_config.add_argument("--config")
@@ -213,6 +214,11 @@ class GradientLengthTask(ASRTask):
         found = read_yaml(path)
         if not isinstance(found, dict):
             raise ConfigError(f"--config {path}: must hold 'option: value' lines")
+        if transducer_task.is_of_the_task(found):
+            raise UnsupportedModelError(
+                f"--config {path}: gradient lengths of a training set are the task asr's alone; a "
+                "model of asr_transducer can score with the method true_gl (al_score --text)"
+            )
         options = {key: value for key, value in found.items() if key not in NOT_OPTIONS}
         if unknown := options.keys() - {action.dest for action in parser._actions}:
             raise ConfigError(f"--config {path}: unknown option '{min(map(str, unknown))}'")

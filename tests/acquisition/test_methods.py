@@ -25,7 +25,7 @@ from espnet_egl.recognizer import Encoded, replaced, scoring_mode
 from espnet_egl.types import Hypothesis, NBest, Utterance
 
 METHODS = acquisition_methods.names()
-MODELS = ["ctc_conformer", "hybrid_rnn", "transducer"]
+MODELS = ["ctc_conformer", "hybrid_rnn", "transducer", "transducer_task_auxiliary"]
 
 
 # What scores that look at others find in a row.

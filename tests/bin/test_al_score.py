@@ -9,11 +9,13 @@ import pytest
 
 from espnet_egl import confidence
 from espnet_egl.bin import al_score
+from espnet_egl.errors import ConfigError
 
 
-def settings(directory: Path, *extra: str) -> dict[str, Any]:
-    for name in ("wav.scp", "config.yaml", "model.pth"):
+def settings(directory: Path, *extra: str, config: str = "token_list: []\n") -> dict[str, Any]:
+    for name in ("wav.scp", "model.pth"):
         (directory / name).write_text(name)
+    (directory / "config.yaml").write_text(config)
     command = ["--data_path_and_name_and_type", f"{directory}/wav.scp,speech,sound"]
     command += ["--key_file", f"{directory}/wav.scp", "--output_dir", str(directory)]
     command += ["--asr_train_config", f"{directory}/config.yaml"]
@@ -34,6 +36,15 @@ def test_a_language_model_that_changed_is_noticed(tmp_path: Path, name: str, for
     assert settings(tmp_path, *extra) == before
     model.write_text("two")
     assert settings(tmp_path, *extra) != before
+
+
+def test_a_model_of_the_task_asr_transducer_has_its_own_options(tmp_path: Path) -> None:
+    config = "token_list: []\nencoder_conf: {body_conf: []}\n"
+    (tmp_path / "lm").write_text("one")
+    args = f"--inference_args=--lm_file {tmp_path}/lm --left_context 8"
+    assert "lm_file_sha256" in settings(tmp_path, args, config=config)
+    with pytest.raises(ConfigError, match="left_context"):
+        settings(tmp_path, args)
 
 
 def test_options_of_the_confidence_are_those_of_its_class() -> None:

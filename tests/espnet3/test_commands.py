@@ -84,9 +84,17 @@ def test_model_and_search_are_the_inference_configs(config: dict[str, Any]) -> N
     assert (args.asr_model_file, args.inference_config) == ("exp/x/b.ckpt", "d.yaml")
 
 
+def test_the_task_asr_transducer_is_decoded_with_its_own_options(config: dict[str, Any]) -> None:
+    model = {k: MODEL[k] for k in ("asr_train_config", "asr_model_file")}
+    model |= {"_target_": "espnet2.bin.asr_transducer_inference.Speech2Text", "beam_size": 4}
+    words = Round(config, inference={"model": {**model, "return_decoded_hyp": True}}).score()
+    search = yaml.safe_load(Path(words[words.index("--inference_config") + 1]).read_text())
+    assert search == {"beam_size": 4}
+
+
 def test_a_model_that_cannot_be_scored_with_is_refused(config: dict[str, Any]) -> None:
-    model = {"_target_": "espnet2.bin.asr_transducer_inference.Speech2Text", **MODEL}
-    with pytest.raises(UnsupportedModelError, match="asr_transducer_inference"):
+    model = {"_target_": "espnet2.bin.s2t_inference.Speech2Text", **MODEL}
+    with pytest.raises(UnsupportedModelError, match="s2t_inference"):
         Round(config, inference={"model": model}).score()
 
 

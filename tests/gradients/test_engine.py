@@ -10,8 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import MODELS, PADDING_MATTERS, make_speech, train_args, write_model
+from conftest import (
+    MODELS,
+    PADDING_MATTERS,
+    TRANSDUCER_BLOCK,
+    is_transducer,
+    make_speech,
+    train_args,
+    write_model,
+)
 
+from espnet_egl import compat
 from espnet_egl import recognizer as recognizer_module
 from espnet_egl.errors import ConfigError
 from espnet_egl.gradients.engine import (
@@ -82,7 +91,7 @@ def test_exact_mode_is_the_definition(load: Any, name: str, params: str) -> None
         assert found.value == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["hybrid_conformer", "hybrid_rnn", "transducer"])
+@pytest.mark.parametrize("name", ["hybrid_conformer", "hybrid_rnn", *filter(is_transducer, MODELS)])
 def test_the_decoders_own_part_is_the_definition(load: Any, name: str) -> None:
     recognizer, speech, hypotheses = load(name), pool(), hypotheses_of(name)
     weights = [shares(recognizer, s, hypotheses) for s in speech]
@@ -90,7 +99,7 @@ def test_the_decoders_own_part_is_the_definition(load: Any, name: str) -> None:
     parameters = select_parameters(recognizer.model, "decoder")
     for s, w, found in zip(speech, weights, run(engine, speech, hypotheses, weights), strict=True):
         expected = expected_gradient_length(recognizer, s, hypotheses, w, parameters)
-        assert found.value == pytest.approx(expected, rel=1e-5)
+        assert found.value == pytest.approx(expected, rel=2e-5)
         assert found.passes == 0
 
 
@@ -169,7 +178,7 @@ def test_the_few_that_need_more_directions_go_on_alone(
 class TestInvariance:
     """The same numbers whatever shares a batch, a list, a chunk or a thread with them."""
 
-    NAMES = ("ctc_conformer", "ctc_lstmp", "hybrid_conformer", "transducer")
+    NAMES = ("ctc_conformer", "ctc_lstmp", "hybrid_conformer", *filter(is_transducer, MODELS))
 
     def expected(self, load: Any, name: str) -> tuple[Any, Any, Any, Any]:
         recognizer, speech, hypotheses = load(name), pool(), hypotheses_of(name)
@@ -244,6 +253,43 @@ def test_an_encoder_that_reads_its_padding_is_taken_one_by_one(load: Any, caplog
     assert "padding changes what this encoder gives" in caplog.text
 
 
+def body(*blocks: dict[str, Any], **main_conf: Any) -> dict[str, Any]:
+    return {"encoder_conf": {"body_conf": [*blocks], "main_conf": main_conf}}
+
+
+CONVOLUTION = {"block_type": "conv1d", "output_size": 16, "kernel_size": 3}
+MEGA = {"block_size": 12, "linear_size": 12, "qk_size": 8, "v_size": 16, "num_heads": 2}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        # The trap: in training, chunks of random length.
+        body(TRANSDUCER_BLOCK, CONVOLUTION, norm_type="scale_norm", dynamic_chunk_training=True),
+        body(TRANSDUCER_BLOCK, CONVOLUTION, TRANSDUCER_BLOCK),
+        body(TRANSDUCER_BLOCK, {**CONVOLUTION, "stride": 2}, TRANSDUCER_BLOCK),
+        {"decoder": "mega", "decoder_conf": {**MEGA, "num_blocks": 1}},
+        {"decoder_conf": {"rnn_type": "gru", "num_layers": 2, "hidden_size": 12}},
+    ],
+    ids=["chunks", "convolution", "subsampling", "mega", "gru"],
+)
+def test_other_parts_of_the_task_asr_transducer(
+    tmp_path: Path, part: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    kind = request.node.callspec.id
+    if kind in ("convolution", "subsampling") and compat.ESPNET_VERSION < "202611":
+        pytest.skip("ESPnet counts the frames before the convolution, and no loss can be had")
+    files = write_model(tmp_path, **{**MODELS["transducer_task"], **part})
+    recognizer, speech = load_recognizer(files.config, files.checkpoint), pool()
+    engine = GradientEngine(recognizer, mode="exact")
+    engine.verify(speech)
+    assert engine.batches == (kind != "subsampling")
+    weights = [shares(recognizer, s, HYPOTHESES) for s in speech]
+    for s, w, r in zip(speech, weights, run(engine, speech, HYPOTHESES, weights), strict=True):
+        expected = expected_gradient_length(recognizer, s, HYPOTHESES, w, engine.parameters)
+        assert r.value == pytest.approx(expected, rel=1e-3)
+
+
 def test_hooks_that_miss_something_are_found_out(load_fresh: Any, caplog: Any) -> None:
     """A layer whose forward does more than its class says."""
     recognizer = load_fresh("ctc_conformer")
@@ -258,6 +304,18 @@ def test_hooks_that_miss_something_are_found_out(load_fresh: Any, caplog: Any) -
     parameters = select_parameters(recognizer.model)
     expected = expected_gradient_length(recognizer, pool()[0], HYPOTHESES, weights, parameters)
     assert found.value == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.skipif(compat.ESPNET_VERSION < "202611", reason="no loss can be had before")
+def test_hooks_are_checked_where_padding_is_known_to_be_read(tmp_path: Path, caplog: Any) -> None:
+    part = body(TRANSDUCER_BLOCK, {**CONVOLUTION, "stride": 2}, TRANSDUCER_BLOCK)
+    files = write_model(tmp_path, **{**MODELS["transducer_task"], **part})
+    recognizer = load_recognizer(files.config, files.checkpoint)
+    layer = recognizer.model.encoder.encoders.norm_blocks
+    plain = layer.forward
+    layer.forward = lambda x: plain(x) + 3 * layer.weight
+    GradientEngine(recognizer, mode="exact").verify(pool())
+    assert "hooks miss some of this encoder" in caplog.text
 
 
 def test_an_encoder_whose_layers_see_no_batch_is_taken_by_autograd(

@@ -25,7 +25,13 @@ def test_groups_part_the_model(load: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["hybrid_rnn", "transducer"])
+def test_the_task_asr_transducer_has_heads_of_auxiliary_losses(load: Any) -> None:
+    names = set(select_parameters(load("transducer_task_auxiliary").model, "head"))
+    modules = ("ctc_lin", "lm_lin", "joint_network.lin_out")
+    assert names == {f"{m}.{n}" for m in modules for n in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("name", ["hybrid_rnn", "transducer", "transducer_task"])
 def test_head_is_found_in_every_decoder(load: Any, name: str) -> None:
     head = select_parameters(load(name).model, "head")
     assert any(not n.startswith("ctc") for n in head)

@@ -13,8 +13,10 @@ from conftest import MODELS, ModelFiles, write_model
 
 from espnet_egl.bin import asr_gradient_length
 from espnet_egl.data.audio import read_audio
+from espnet_egl.errors import UnsupportedModelError
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import gradient_length
+from espnet_egl.gradients.trainer import GradientLengthTask
 from espnet_egl.loading import load_recognizer
 
 # "dddd..." has more tokens than its clip has encoder frames.
@@ -118,6 +120,12 @@ def test_frozen_parameters_and_patterns_are_respected(train_dir: Path, tmp_path:
     everything = run(files, tmp_path / "all")
     assert frozen == head
     assert head != everything
+
+
+def test_models_of_the_task_asr_transducer_are_refused(model_files: Any) -> None:
+    files = model_files("transducer_task")
+    with pytest.raises(UnsupportedModelError, match="al_score --text"):
+        GradientLengthTask.parse_args(["--config", str(files.config)])
 
 
 def test_what_cannot_run_says_why(

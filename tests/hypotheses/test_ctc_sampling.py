@@ -63,7 +63,9 @@ def test_the_same_whatever_else_is_drawn(load: Any) -> None:
     assert CTCSampleSource(size=50, seed=1)(recognizer, "u", encoded) != first
 
 
-@pytest.mark.parametrize("name", ["ctc_conformer", "hybrid_conformer", "transducer"])
+@pytest.mark.parametrize(
+    "name", ["ctc_conformer", "hybrid_conformer", "transducer", "transducer_task_auxiliary"]
+)
 def test_hypotheses_are_samples_and_the_best_alignments_transcript(load: Any, name: str) -> None:
     recognizer, source = load(name), CTCSampleSource(size=40)
     source.prepare(recognizer)
@@ -86,8 +88,9 @@ def test_only_ctc_can_be_sampled(load: Any, load_fresh: Any) -> None:
         CTCSampleSource(posterior="attention").prepare(load("hybrid_conformer"))
     recognizer = load_fresh("hybrid_conformer")
     recognizer.model.ctc = None
-    with pytest.raises(ConfigError, match="no such branch"):
-        CTCSampleSource().prepare(recognizer)
+    for without in (recognizer, load("transducer_task")):
+        with pytest.raises(ConfigError, match="no such branch"):
+            CTCSampleSource().prepare(without)
 
 
 def test_the_mean_over_samples_is_the_whole_expectation(load: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TOKENS, make_speech
+from conftest import MODELS, TOKENS, is_transducer, make_speech
 
 from espnet_egl.errors import ConfigError, UtteranceError
 from espnet_egl.hypotheses.beam import BeamSearchSource
@@ -73,9 +73,10 @@ def test_attention_probabilities_equal_a_loop_over_tokens(load: Any) -> None:
     assert float(found[0]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_transducer_probabilities_equal_the_sum_over_alignments(load: Any) -> None:
+@pytest.mark.parametrize("name", [*filter(is_transducer, MODELS)])
+def test_transducer_probabilities_equal_the_sum_over_alignments(load: Any, name: str) -> None:
     """Every way to emit one token in two frames: before the first or the second blank."""
-    recognizer = load("transducer")
+    recognizer = load(name)
     model = recognizer.model
     encoded = encode(recognizer, make_speech())
     encoded = Encoded(encoded.hidden[:, :2], torch.tensor([2]))
@@ -112,7 +113,10 @@ def test_a_branch_the_model_lacks_is_refused(load: Any, name: str, posterior: st
         recognizer.log_likelihoods(encode(recognizer, make_speech()), [(3,)], posterior)
 
 
-@pytest.mark.parametrize("name", ["ctc_conformer", "hybrid_conformer", "hybrid_rnn", "transducer"])
+@pytest.mark.parametrize(
+    "name",
+    ["ctc_conformer", "hybrid_conformer", "hybrid_rnn", "transducer", "transducer_task_auxiliary"],
+)
 def test_the_list_is_a_distribution_cut_short(load: Any, name: str) -> None:
     """Sorted, unique, clean, at most the asked number, mass at most 1 -- also with a beam
     as large as the vocabulary, where ESPnet's own scores sum to more than 1."""

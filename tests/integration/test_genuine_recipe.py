@@ -29,6 +29,10 @@ MODELS = {
         # No statistics of features without extracting them, which its config asks for.
         *("--use_streaming", "true", "--feats_normalize", "utterance_mvn"),
     ),
+    "rnnt": (
+        *("--asr_config", "conf/train_transducer_asr_conformer_rnnt_debug.yaml", *CHAR),
+        *("--asr_task", "asr_transducer", "--inference_asr_model", "latest.pth"),
+    ),
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task, printable
-from espnet_egl.tables import number_in, read_rows
+from espnet_egl.tables import number_in, read_nbest, read_rows
 
 
 def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> list[Task]:
@@ -29,12 +29,11 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
     drafts = defaultdict(list)
     probabilities = defaultdict(list)
     if nbest_file is not None:
-        for row in read_rows(nbest_file, ("utterance", "text", "log_prob")):
-            if row["utterance"] in best:
-                drafts[row["utterance"]].append(row["text"])
-                probabilities[row["utterance"]].append(
-                    math.exp(number_in(row, "log_prob", nbest_file))
-                )
+        nbest = read_nbest(nbest_file, best.keys())
+        columns = (nbest[name] for name in ("utterance", "text", "log_prob"))
+        for uid, text, log_prob in zip(*columns, strict=True):
+            drafts[uid].append(text)
+            probabilities[uid].append(math.exp(log_prob))
     scp = next((p for n in ("wav.scp", "feats.scp") if (p := select_dir / n).exists()), None)
     if scp is None:
         raise DataError(f"{select_dir} has neither wav.scp nor feats.scp; run stage 21 again")

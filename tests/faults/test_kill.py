@@ -241,7 +241,8 @@ def test_training(recipe: Path) -> None:  # noqa: F811
     )
     runs.finish(whole)
     home, expected = (recipe / "exp" / f"al_{tag}" for tag in ("killed", "whole0"))
-    logs = ("r1/asr_stats/logdir/stats.1.log", "r1/asr/train.log", "r1/asr/*/test/text")
+    decoding = "r1/asr/*/test/logdir/asr_inference.1.log"
+    logs = ("r1/asr_stats/logdir/stats.1.log", "r1/asr/train.log", decoding)
     for log, delay in zip(logs, (3.0, 6.0, 3.0), strict=True):
         assert runs.kill(killed, lambda log=log: any(home.glob(log)), delay, log)
     runs.finish(killed)

@@ -229,13 +229,20 @@ def _build(options: dict[str, Any], train: dict[str, Any]) -> Any:
         speech2text = _inference(train).Speech2Text(**_fitted(options, train))
         if of_transducers:
             transducer_task.adapt(speech2text)
-        return speech2text
     except EGLError:
         raise
     except Exception as e:  # from assertions to type checks, whatever the options break
         raise ConfigError(
             f"ESPnet cannot make the model or its search: {type(e).__name__}: {e}"
         ) from e
+    searched_in_blocks = type(speech2text.beam_search).__name__ == "BatchBeamSearchOnlineSim"
+    if searched_in_blocks and options["maxlenratio"] < 0:
+        # It would read "at most 6 tokens" as "at most 1", and fall over its end.
+        raise ConfigError(
+            f"--maxlenratio {options['maxlenratio']}: ESPnet's search in blocks knows no number of "
+            "tokens. Give a share of the frames (0.0: ESPnet's default), or --streaming false"
+        )
+    return speech2text
 
 
 def _fitted(options: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def test_options_of_streaming_decoding(model_files: Any, tmp_path: Path) -> None
     """The search is the same whether the audio comes in pieces or not; so is its config."""
     files = model_files("hybrid_contextual_block")
     config = tmp_path / "decode_streaming.yaml"
-    config.write_text("beam_size: 4\nmaxlenratio: -6\nsim_chunk_length: 640\n")
+    config.write_text("beam_size: 4\nmaxlenratio: 0.0\nsim_chunk_length: 640\n")
     arguments = {"inference_config": config, "nbest": 3}
     plain = load_recognizer(files.config, files.checkpoint, **arguments)
     simulated = load_recognizer(
@@ -157,6 +157,10 @@ def test_options_of_streaming_decoding(model_files: Any, tmp_path: Path) -> None
         with torch.no_grad(), scoring_mode(recognizer.model):
             encoded = recognizer.encode(make_speech(1.3))
         assert 1 <= len(recognizer.search(encoded)) <= 3
+    with pytest.raises(ConfigError, match="--maxlenratio -6"):
+        load_recognizer(
+            files.config, files.checkpoint, inference_args="--streaming true --maxlenratio -6"
+        )
 
 
 def test_quantized_models_are_refused(model_files: Any) -> None:

@@ -30,8 +30,9 @@ from typing import Any
 
 import numpy as np
 
-from espnet_egl.files import claim_directory, file_hash, write_lines
+from espnet_egl.files import claim_directory, file_hash, write_checksums, write_lines
 from espnet_egl.records import OF_SHARD, Summary
+from espnet_egl.scoring import TABLES
 from espnet_egl.tables import (
     BASE_COLUMNS,
     NBEST_COLUMNS,
@@ -260,6 +261,7 @@ def make_shard(logdir: Path, job: int, uids: Sequence[str], first: int, rows: in
     write_rows(output / "skipped.tsv", SKIPPED_COLUMNS, rejected)
     write_verified(output, [[uids[i], "1", "1", "0", "0.05"] for i in scored[:3]])
     write_rows(output / "scores.tsv", [*BASE_COLUMNS, *SCORES], cells())
+    write_checksums(output, [name for name in TABLES if (output / name).exists()])
     total = float(seconds[scored].sum())
     reasons = Counter({"too_short": len(skipped)})
     Summary(len(scored), reasons, total, total, total, 1.0).write(output)

@@ -162,14 +162,43 @@ def file_hash(path: str | Path) -> str:
     Raises:
         DataError: It cannot be read.
     """
-    digest = hashlib.sha256()
     try:
         with Path(path).open("rb") as f:
-            while block := f.read(1 << 20):
-                digest.update(block)
+            return hashlib.file_digest(f, "sha256").hexdigest()
     except OSError as e:
         raise DataError(f"{path}: cannot be read ({e.strerror})") from e
-    return digest.hexdigest()
+
+
+# As sha256sum writes it, and checks with --check.
+CHECKSUMS = "SHA256SUMS"
+
+
+def write_checksums(directory: Path, names: Iterable[str]) -> None:
+    """Leave the checksums of finished files beside them."""
+    write_lines(directory / CHECKSUMS, (f"{file_hash(directory / n)}  {n}" for n in names))
+
+
+def verify_checksums(directory: Path) -> None:
+    """See that files are still what :func:`write_checksums` found.
+
+    Raises:
+        DataError: One is not, or there are no checksums: what writes the directory did not finish.
+    """
+    path = directory / CHECKSUMS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: what writes it did not finish; see its log") from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise DataError(f"{path}: cannot be read ({e})") from e
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        table = directory / name
+        if Path(name).name != name or not table.exists() or file_hash(table) != digest:
+            raise DataError(
+                f"{table} is not what was written there, by {path}: a damaged disk, or "
+                "a hand. Stage 20, run again, makes it anew from the journal beside it"
+            )
 
 
 class _BoundedLoader(yaml.SafeLoader):

@@ -149,6 +149,9 @@ def read_train_config(path: str | Path) -> dict[str, Any]:
     train = read_yaml(path)
     if not isinstance(train, dict) or "token_list" not in train:
         raise ConfigError(f"{path} is not a config.yaml of ESPnet's ASR")
+    for name in ("encoder_conf", "model_conf"):
+        if not isinstance(train.get(name) or {}, dict):
+            raise ConfigError(f"{path}: {name} must be options by their names, not {train[name]!r}")
     return train
 
 

@@ -170,6 +170,8 @@ class Recognizer:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as e:
+            if any(words in str(e) for words in ("allocate memory", "CUDA")):
+                raise
             # The front end's padding and ESPnet's convolutions say it in their own ways.
             are_samples = batch.dim() == 2
             if batch.size(1) < (self._longest_window() * 8 if are_samples else FEW_FRAMES):
@@ -193,7 +195,9 @@ class Recognizer:
                 found = self.speech2text.beam_search_transducer(hidden)
             else:
                 found = self._search_tokens(hidden)
-        return [torch.as_tensor(h.yseq).tolist() for h in found[: self.speech2text.nbest]]
+        # The search in blocks gives every hypothesis twice.
+        distinct = dict.fromkeys(tuple(torch.as_tensor(h.yseq).tolist()) for h in found)
+        return [list(tokens) for tokens in distinct][: self.speech2text.nbest]
 
     def _search_tokens(self, hidden: torch.Tensor) -> Any:
         ratio = self.speech2text.maxlenratio

@@ -26,7 +26,7 @@ from espnet_egl.acquisition.confidence import Confidence
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.pool import Pool, read_ahead
 from espnet_egl.errors import ConfigError, DataError, EGLError, StorageError, UtteranceError
-from espnet_egl.files import write_lines
+from espnet_egl.files import verify_checksums, write_checksums, write_lines
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.hypotheses.rescoring import MASS_TOLERANCE, has_ctc_alignment
@@ -57,6 +57,9 @@ FAILURES_IN_A_ROW = 10
 FAILED = "unexpected_error"
 # What a clip on a disk that is gone looks like, and a broken one.
 UNREADABLE = frozenset({"unreadable_audio", "failed_pipe", FAILED})
+
+# Of a shard, with a checksum: what merging takes from it.
+TABLES = ("scores.tsv", "nbest.tsv", "skipped.tsv", "words.ctm", embeddings.NAME)
 
 # Utterances read before they are cut into batches of similar length.
 WINDOW = 128
@@ -326,6 +329,7 @@ def score_pool(
         if rows:
             logger.info(describe(dict(zip(COLUMNS, row, strict=True)) for row in rows))
         summary = _write_tables(journal, output_dir, scorer.columns)
+        write_checksums(output_dir, [name for name in TABLES if (output_dir / name).exists()])
     summary.elapsed, summary.run_seconds = elapsed, run_seconds
     summary.peak_gib = peak_memory()
     summary.write(output_dir)
@@ -426,7 +430,8 @@ def _verified(
 def _verify(scorer: Scorer, utterances: Sequence[Utterance]) -> bool:
     """Let the engine compare its ways on the longest and the shortest of a batch."""
     assert scorer.engine is not None
-    for batch in scorer.batches(utterances):
+    # The longest: of what short ones never reach, the blocks of a streaming encoder, it has all.
+    for batch in sorted(scorer.batches(utterances), key=lambda batch: -len(batch[0].speech)):
         ends = batch if len(batch) < 2 else batch[:: len(batch) - 1]
         try:
             scorer.engine.verify([u.speech for u in ends])
@@ -477,7 +482,6 @@ def _write_tables(journal: Journal, output_dir: Path, columns: Sequence[str]) ->
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, rows("skipped"))
     found = (embeddings.from_text(e["embedding"]) for e in journal.entries() if "embedding" in e)
     embeddings.write(output_dir / embeddings.NAME, found, summary.scored)
-    # Last: where it stands, the shard is whole.
     write_rows(output_dir / "scores.tsv", [*BASE_COLUMNS, *columns], rows("row"))
     return summary
 
@@ -507,10 +511,13 @@ def merge_shards(
         What all shards came to.
 
     Raises:
-        DataError: A table is missing, or an utterance is missing, unknown or there twice.
+        DataError: A table is missing or damaged, or an utterance is missing, unknown or there
+            twice.
     """
     output_dir = Path(output_dir)
     directories = [Path(shard) for shard in shards]
+    for directory in directories:
+        verify_checksums(directory)
     headers = {
         name: _header([d / name for d in directories])
         for name in ("nbest.tsv", "skipped.tsv", "scores.tsv")

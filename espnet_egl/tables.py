@@ -185,11 +185,17 @@ def _is_word(line: str) -> bool:
         return False
 
 
-def _lines_of(path: str | Path, wanted: Collection[str]) -> io.StringIO:
-    """The header of a table, and the lines of some utterances."""
+def _lines_of(path: str | Path, wanted: Collection[str] | None) -> io.StringIO:
+    """The header of a table, and the lines of some utterances, or of all."""
     with Path(path).open(encoding="utf-8") as f:
-        lines = (line for line in f if line.partition("\t")[0] in wanted)
-        return io.StringIO("".join([next(f, ""), *lines]))
+        kept = [next(f, "")]
+        tabs = kept[0].count("\t")
+        for number, line in enumerate(f, 2):
+            if wanted is None or line.partition("\t")[0] in wanted:
+                if line.count("\t") != tabs:
+                    raise ValueError(f"line {number} has not {tabs + 1} cells")
+                kept.append(line)
+    return io.StringIO("".join(kept))
 
 
 def _read_tsv(path: str | Path | io.StringIO, types: Mapping[str, type]) -> pd.DataFrame:
@@ -259,13 +265,20 @@ def read_nbest(path: str | Path, wanted: Collection[str] | None = None) -> pd.Da
     Raises:
         DataError: It is missing or malformed.
     """
+    import numpy as np
+
     types = {"utterance": str, "rank": int, "log_prob": float, "text": str}
     try:
-        table = _read_tsv(path if wanted is None else _lines_of(path, wanted), types)
+        table = _read_tsv(_lines_of(path, wanted), types)
     except (OSError, ValueError, OverflowError) as e:
         raise DataError(f"{path}: not a table of hypotheses: {e}") from e
     if missing := [c for c in NBEST_COLUMNS if c not in table.columns]:
         raise DataError(f"{path}: not a table of hypotheses: column {missing[0]} is missing")
+    # Rounding may put a certain transcript a little above 0.
+    bad = table[~(np.isfinite(table["log_prob"]) & (table["log_prob"] < 1e-3))]
+    if len(bad):
+        uid, log_prob = bad.iloc[0][["utterance", "log_prob"]]
+        raise DataError(f"{path}: log_prob of '{uid}' is {log_prob}, no logarithm of a probability")
     return table
 
 

@@ -13,7 +13,8 @@ INFERENCE = "espnet2.bin.asr_transducer_inference"
 
 def is_of_the_task(train: Mapping[str, Any]) -> bool:
     """Whether a training's config.yaml is of this task, which alone writes encoders as blocks."""
-    return "body_conf" in (train.get("encoder_conf") or {})
+    conf = train.get("encoder_conf")
+    return isinstance(conf, Mapping) and "body_conf" in conf
 
 
 def check(train: Mapping[str, Any], name: str) -> None:
@@ -48,6 +49,9 @@ def adapt(speech2text: Any) -> None:
 
     model = speech2text.asr_model
     speech2text.beam_search_transducer = speech2text.beam_search
+    # ESPnet leaves it in training mode, and with it its dropout on.
+    if speech2text.beam_search.use_lm:
+        speech2text.beam_search.lm.eval()
     model.use_transducer_decoder = True
     model.blank_id = 0
     model.sos = model.eos = model.vocab_size - 1

@@ -11,7 +11,9 @@ import pytest
 
 from espnet_egl import embeddings
 from espnet_egl.errors import DataError
+from espnet_egl.files import CHECKSUMS, write_checksums
 from espnet_egl.records import Summary
+from espnet_egl.scoring import TABLES as OF_SHARD
 from espnet_egl.scoring import merge_shards
 from espnet_egl.tables import (
     BASE_COLUMNS,
@@ -38,6 +40,7 @@ def write_shard(directory: Path, uids: Sequence[str]) -> None:
     write_words(directory / "words.ctm", words)
     points = (np.full(3, int(u[1:]), embeddings.DTYPE) for u in scored)
     embeddings.write(directory / embeddings.NAME, points, len(scored))
+    write_checksums(directory, OF_SHARD)
     Summary(len(scored)).write(directory)
 
 
@@ -109,17 +112,49 @@ def test_one_shard_at_a_time_is_in_memory(tmp_path: Path) -> None:
         (embeddings.NAME, None, "2 embeddings for 4 rows of scores.tsv"),
     ],
 )
-def test_a_damaged_shard_is_named_and_nothing_is_written(
+def test_shards_that_do_not_go_together_are_named_and_nothing_is_written(
     tmp_path: Path, name: str, content: bytes | None, message: str
 ) -> None:
     # Overlapping, so that they are sorted together.
     directories = write_shards(tmp_path, (["u40", "u10", "u15"], ["u20", "u30", "u45"]))
     path = directories[1] / name
     path.unlink() if content is None else path.write_bytes(content)
+    write_checksums(directories[1], [n for n in OF_SHARD if (directories[1] / n).exists()])
+    refused(directories, tmp_path, message)
+
+
+def refused(directories: Sequence[Path], home: Path, message: str) -> None:
     keys = {"u10", "u15", "u20", "u30", "u40", "u45"}
     with pytest.raises(DataError, match=message):
-        merge_shards(directories, tmp_path / "out", keys, tmp_path / "aside.tsv")
-    assert not any((tmp_path / "out" / name).exists() for name in TABLES)
+        merge_shards(directories, home / "out", keys, home / "aside.tsv")
+    assert not any((home / "out" / name).exists() for name in TABLES)
+
+
+@pytest.mark.parametrize("name", OF_SHARD)
+def test_a_damaged_table_is_named_and_nothing_is_written(tmp_path: Path, name: str) -> None:
+    directories = write_shards(tmp_path, (["u40", "u10", "u15"], ["u20", "u30", "u45"]))
+    path = directories[1] / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-4])
+    refused(directories, tmp_path, f"{name} is not what was written there")
+    path.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+    refused(directories, tmp_path, f"{name} is not what was written there")
+    path.unlink()
+    refused(directories, tmp_path, f"{name} is not what was written there")
+    path.write_bytes(content)
+    (directories[0] / CHECKSUMS).unlink()
+    refused(directories, tmp_path, "what writes it did not finish")
+
+
+def test_hypotheses_with_impossible_cells_are_refused(tmp_path: Path) -> None:
+    path = merge(tmp_path, (["u20", "u10", "u15"], ["u40", "u30", "u45"])) / "nbest.tsv"
+    good = path.read_text()
+    for bad in ("u10\t1\t-1", "u10\t1\tinf\tx", "u10\t1\t1000\tx", "u10\tfirst\t-1\tx"):
+        path.write_text(f"{good}{bad}\n")
+        for wanted in (None, {"u10"}):
+            with pytest.raises(DataError, match=r"nbest\.tsv: "):
+                read_nbest(path, wanted)
+        assert len(read_nbest(path, {"u30"})) == 11
 
 
 def test_hypotheses_of_some_utterances_are_read_alone(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from espnet_egl.bin import al_merge
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.pool import Pool
 from espnet_egl.errors import DataError, ManifestError, StorageError
+from espnet_egl.files import write_checksums
 from espnet_egl.gradients.engine import EncodedBatch, GradientEngine
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.hypotheses.ctc_sampling import CTCSampleSource
@@ -222,6 +223,10 @@ def test_impossible_numbers_are_refused(
     cells = first.split("\t")
     cells[header.split("\t").index(column)] = value
     (output / "scores.tsv").write_text("\n".join([header, "\t".join(cells), *rest]) + "\n")
+    with pytest.raises(SystemExit):
+        al_merge.main(merge)
+    assert "scores.tsv is not what was written there" in capsys.readouterr().err
+    write_checksums(output, ["scores.tsv"])
     with pytest.raises(SystemExit):
         al_merge.main(merge)
     assert f"the scores of '{cells[0]}' are not what scoring writes" in capsys.readouterr().err

@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from humanfriendly import pluralize
+
 from espnet_egl import options
 from espnet_egl.errors import DataError
 
@@ -59,20 +61,23 @@ def export(args: argparse.Namespace) -> None:
         )
         write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, skipped)
         if skipped:
-            print(f"Not handed over, see {output_dir / 'skipped.tsv'}: {len(skipped)} clips.")
+            clips = pluralize(len(skipped), "clip")
+            print(f"Not handed over, see {output_dir / 'skipped.tsv'}: {clips}.")
         if not tasks:
             raise DataError(f"no clip can be read, e.g. {': '.join(skipped[0])}")
     path = exporter.export(tasks, output_dir)
     if lacking := [task.uid for task in exporter.lacking(tasks, path)]:
+        clips = pluralize(len(lacking), "clip")
         print(
-            f"{len(lacking)} clips are not in {path}, which was there before, e.g. {lacking[0]}: "
+            f"Not in {path}, which was there before: {clips}, e.g. {lacking[0]}; "
             "move it away to have one with all of them; stage 23 takes both."
         )
         skipped += [(uid, "not_in_file", f"{path} was there before") for uid in lacking]
         write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, skipped)
         tasks = [task for task in tasks if task.uid not in lacking]
     total = duration(sum(task.seconds for task in tasks))
-    print(f"To transcribe, most valuable first ({len(tasks)} clips, {total}): {path.absolute()}")
+    clips = pluralize(len(tasks), "clip")
+    print(f"To transcribe, most valuable first ({clips}, {total}): {path.absolute()}")
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from espnet_egl import __version__, options
@@ -227,6 +228,21 @@ def method_conf(args: argparse.Namespace, method: str) -> dict[str, Any]:
     return {**own.get(method, {}), **args.method_conf.get(method, {})}
 
 
+def is_finished(shard: Path) -> bool:
+    """Whether all tables are there, as they were written."""
+    from espnet_egl.errors import DataError
+    from espnet_egl.files import CHECKSUMS, verify_checksums
+
+    if not (shard / CHECKSUMS).exists():
+        return False
+    try:
+        verify_checksums(shard)
+    except DataError as e:
+        logging.warning(f"{e}")
+        return False
+    return True
+
+
 def settings(args: argparse.Namespace) -> dict[str, Any]:
     """What determines the scores, for the manifest."""
     import torch
@@ -255,8 +271,6 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def score(args: argparse.Namespace) -> None:
     """Run the command."""
-    from pathlib import Path
-
     from espnet_egl.acquisition import acquisition_methods
     from espnet_egl.data.kaldi import read_durations, read_table
     from espnet_egl.data.pool import Pool
@@ -290,7 +304,7 @@ def score(args: argparse.Namespace) -> None:
         pool_file = args.segments or args.data_path_and_name_and_type[0][0]
         args.egl_mode = "exact" if len(read_table(pool_file)) <= EXACT_POOL else "estimate"
     advice = "Choose another --al_tag or --al_round, or remove the directory."
-    if (Path(args.output_dir) / "scores.tsv").exists():
+    if is_finished(Path(args.output_dir)):
         # Without the model, which takes a while to load.
         check_directory(args.output_dir, settings(args), advice)
         logging.info(f"{args.output_dir} is finished already")

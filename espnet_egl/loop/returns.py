@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from humanfriendly import pluralize
+
 from espnet_egl.data.kaldi import read_durations, read_table, subset_data_dir, write_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Answer
@@ -98,7 +100,10 @@ def reveal(truth: str | Path, selected: Sequence[str]) -> list[Answer]:
     """
     texts = read_table(truth)
     if missing := [uid for uid in selected if uid not in texts]:
-        raise DataError(f"{truth} lacks '{missing[0]}', which was selected")
+        raise DataError(
+            f"{truth} lacks '{missing[0]}', which was selected; what is not speech has its id "
+            "there alone"
+        )
     answers = ((uid, one_line(texts[uid])) for uid in selected)
     return [Answer(u, text, "" if text else "not_speech", str(truth)) for u, text in answers]
 
@@ -257,7 +262,7 @@ def describe(returns: Returns, durations: Mapping[str, float]) -> str:
 
     def size(uids: Iterable[str]) -> str:
         uids = list(uids)
-        return f"{len(uids)} clips, {duration(sum(durations[uid] for uid in uids))}"
+        return f"{pluralize(len(uids), 'clip')}, {duration(sum(durations[uid] for uid in uids))}"
 
     lines = [f"Transcribed: {size(returns.labelled)}."]
     for mark in sorted(set(returns.marked.values())):
@@ -268,7 +273,9 @@ def describe(returns: Returns, durations: Mapping[str, float]) -> str:
         lines.append(f"Still out: {size(returns.out)}, e.g. {examples}.")
     if returns.worked:
         total = sum(returns.worked.values())
-        lines.append(f"Annotators worked {duration(total)} on {len(returns.worked)} clips.")
+        lines.append(
+            f"Annotators worked {duration(total)} on {pluralize(len(returns.worked), 'clip')}."
+        )
     if returns.unknown_tokens:
         tokens = sorted({t for found in returns.unknown_tokens.values() for t in found})
         lines.append(

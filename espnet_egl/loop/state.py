@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from humanfriendly import pluralize
+
 from espnet_egl.errors import DataError
 from espnet_egl.exchange.clips import AUDIO_DIR
 from espnet_egl.files import read_manifest
@@ -69,7 +71,7 @@ def describe_round(path: Path, curve: Path, number: int) -> dict[str, Any]:
         state[selected.parent.name] = _selection(path, tag)
     if points:
         state["measured"] = [
-            f"{p.method}, {p.utterances} clips, {float(p.hours):.3g} h: "
+            f"{p.method}, {pluralize(int(p.utterances), 'clip')}, {float(p.hours):.3g} h: "
             f"WER {p.wer} % on {p.test_set}"
             for p in points
         ]

@@ -19,6 +19,7 @@ import yaml
 
 from espnet_egl import embeddings
 from espnet_egl.bin import al_export, al_fit, al_merge, al_prepare, al_score, al_select
+from espnet_egl.files import write_checksums
 
 
 def score_command(files: Any, pool_dir: Path, output_dir: Path, job: int = 1) -> list[str]:
@@ -171,6 +172,22 @@ def test_a_cut_journal_resumes_to_the_same_bytes(
         assert tables(tmp_path / "cut") == tables(tmp_path / "whole")
 
 
+def test_a_damaged_table_is_made_anew_from_the_journal(
+    model_files: Any, pool_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, logdir = model_files("ctc_conformer"), tmp_path / "logdir"
+    run_stage_20(files, pool_dir, tmp_path, 1)
+    whole = tables(tmp_path)
+    nbest = logdir / "output.1" / "nbest.tsv"
+    nbest.write_text(nbest.read_text().replace("\t2\t", "\t3\t", 1))
+    merge = ["--logdir", str(logdir), "--nj", "1", "--output_dir", str(tmp_path)]
+    assert "nbest.tsv is not what was written there" in error_of(
+        lambda: al_merge.main(merge), capsys
+    )
+    run_stage_20(files, pool_dir, tmp_path, 1)
+    assert tables(tmp_path) == whole
+
+
 @pytest.mark.slow
 def test_a_killed_job_resumes_to_the_same_bytes(
     model_files: Any, pool_dir: Path, tmp_path: Path
@@ -264,8 +281,8 @@ def test_errors_name_what_to_do(
         lambda: al_export.main(["--select_dir", ".", "--output_dir", ".", "--format", "xls"]),
         capsys,
     )
-    (score_dir / "logdir/output.1/scores.tsv").unlink()
-    assert "its shard did not finish" in error_of(
+    (score_dir / "logdir/output.1/SHA256SUMS").unlink()
+    assert "what writes it did not finish" in error_of(
         lambda: al_merge.main(
             ["--logdir", f"{score_dir}/logdir", "--nj", "1", "--output_dir", str(score_dir)]
         ),
@@ -301,9 +318,11 @@ def test_a_lost_utterance_is_found_by_the_merge(
     lines = shard.read_text().splitlines(keepends=True)
     merge = ["--logdir", f"{score_dir}/logdir", "--nj", "1", "--output_dir", str(score_dir)]
     shard.write_text("".join(lines[:-1]))
+    write_checksums(shard.parent, ["scores.tsv"])
     lost = lines[-1].split("\t")[0]
     assert f"1 utterances lost ['{lost}']" in error_of(lambda: al_merge.main(merge), capsys)
     shard.write_text("".join([*lines, lines[-1]]))
+    write_checksums(shard.parent, ["scores.tsv"])
     assert f"1 twice ['{lost}']" in error_of(lambda: al_merge.main(merge), capsys)
 
 

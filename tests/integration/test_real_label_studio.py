@@ -174,8 +174,8 @@ def test_there_and_back(
     team.annotate("c", "begun, then skipped", seconds=7.0, was_cancelled=True)
     assert take_back("part") == {"a": "one two", "d": "x"}
     out = capsys.readouterr().out
-    assert "Marked not_speech, which are not trained on: 1 clips" in out
-    assert "Still out: 1 clips, 0.75 s, e.g. c." in out
+    assert "Marked not_speech, which are not trained on: 1 clip" in out
+    assert "Still out: 1 clip, 0.75 s, e.g. c." in out
     team.annotate("c", "[cannot understand]", seconds=1.0)
     # An edit of an earlier annotation counts from when it was made.
     team.owner.annotations.update(id=first.id, result=first.result, lead_time=6.5)

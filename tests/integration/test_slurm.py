@@ -20,10 +20,12 @@ def slurm(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """mini_an4 with ``cmd_backend=slurm``, as a user sets it."""
     cmd = recipe / "cmd.sh"
     local = cmd.read_text()
-    cmd.write_text(local.replace("cmd_backend='local'", "cmd_backend='slurm'"))
     with slurm_node(tmp_path, monkeypatch):
-        yield recipe
-    cmd.write_text(local)
+        try:
+            cmd.write_text(local.replace("cmd_backend='local'", "cmd_backend='slurm'"))
+            yield recipe
+        finally:
+            cmd.write_text(local)
 
 
 def test_the_same_scores_to_the_byte_and_only_what_failed_again(

@@ -131,9 +131,9 @@ def test_a_part_comes_back_then_the_rest(
     tokens.write_text("<blank>\n<unk>\n<space>\no\nn\ne\n<sos/eos>\n")
     run(tmp_path, HEADER + "a\tone\t\nb\t\tnot speech\nc\t\t\n", "--token_list", str(tokens))
     printed = capsys.readouterr().out
-    assert "Transcribed: 1 clips, 1.5 s." in printed
-    assert "Marked not_speech, which are not trained on: 1 clips, 1.5 s." in printed
-    assert "Still out: 1 clips, 1.5 s, e.g. c." in printed
+    assert "Transcribed: 1 clip, 1.5 s." in printed
+    assert "Marked not_speech, which are not trained on: 1 clip, 1.5 s." in printed
+    assert "Still out: 1 clip, 1.5 s, e.g. c." in printed
     labelled = tmp_path / "labelled"
     assert read_table(labelled / "text") == {"a": "one"}
     assert list(read_table(labelled / "wav.scp")) == ["a"]

@@ -68,5 +68,5 @@ def test_a_round_from_nothing_to_its_point(tmp_path: Path) -> None:
     row = ["c", "egl", "0", "2", "2utt", "test", "1", "0.0007", "0", "5", "9.5", "9", "10", "12"]
     write(tmp_path / "curve.tsv", "\t".join(CURVE_COLUMNS) + "\n" + "\t".join(row) + "\n")
     found = state(tmp_path)["r2"]
-    assert found["measured"] == ["egl, 1 clips, 0.0007 h: WER 9.5 % on test"]
+    assert found["measured"] == ["egl, 1 clip, 0.0007 h: WER 9.5 % on test"]
     assert found["next"].startswith("the next round")

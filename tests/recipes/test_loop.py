@@ -147,7 +147,7 @@ def test_transcripts_come_back_and_the_model_is_trained(recipe: Path) -> None:
     table.write_text("\n".join([header, *rows]) + "\n")
     options = "--optim_conf lr=0.005"
     done = run(recipe, "--stage", "23", "--al_train_args", options)
-    assert "Transcribed: 1 clips" in done.stdout
+    assert "Transcribed: 1 clip," in done.stdout
     assert "Still out: 2 clips" in done.stdout
     assert "the model does not know (z)" in done.stdout
     assert "40 of the seed set, 1 labelled" in done.stdout

@@ -65,7 +65,7 @@ def write_data_dir(
     """Write a Kaldi data directory and its wav files.
 
     ``hide_text``: the transcripts go to this directory's ``text``, not to the data directory:
-    a pool has none, and simulations need them somewhere.
+    a pool has none, and simulations need them somewhere. What is not speech has its id there alone.
     """
     for folder in (directory, wav_dir, *([hide_text] if hide_text else [])):
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,11 +85,12 @@ def write_data_dir(
     tables["spk2utt"] = {speaker: " ".join(uids) for speaker, uids in speakers.items()}
     for name, table in tables.items():
         _write_table(directory / name, table)
-    _write_table((hide_text or directory) / "text", {c.uid: c.text for c in clips if c.text})
+    texts = {c.uid: c.text for c in clips if c.text or hide_text}
+    _write_table((hide_text or directory) / "text", texts)
 
 
 def _write_table(path: Path, table: dict[str, str]) -> None:
-    lines = (f"{key} {table[key]}\n" for key in sorted(table))
+    lines = (f"{key} {table[key]}".rstrip() + "\n" for key in sorted(table))
     path.write_text("".join(lines), encoding="utf-8")
 
 

@@ -43,7 +43,7 @@ bench: $(VENV)/.installed
 	python3 bench/gradient_engine.py
 
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 python3 -m pytest -n $(TEST_JOBS) --dist worksteal
+	OMP_NUM_THREADS=1 python3 -m pytest -n $(TEST_JOBS) --dist worksteal --durations 20
 
 faults: $(VENV)/.installed
 	python3 -m pytest -s -m faults tests/faults

@@ -33,5 +33,4 @@ for seed in $(seq "${first}" "${1:-4}"); do
     simulate "${seed}" kmeans egl --al_diversity kmeans++
     simulate "${seed}" calibrated egl --egl_temperature auto --al_fit_set test
     simulate "${seed}" encoder egl --egl_params encoder
-    simulate "${seed}" predicted_gl predicted_gl --al_fit_set test
 done

@@ -583,6 +583,19 @@ al_point() {
 }
 
 
+# This round's: al_round_point <directory of decoding> <part> <seconds of training>
+al_round_point() {
+    local _opts=() _dir
+    for _dir in "${al_labelled_dirs[@]}"; do
+        _opts+=(--labelled_dir "${_dir}")
+    done
+    al_point "$1" "${_opts[@]}" --part "$2" --round "${al_round}" \
+        ${al_curve_name:+--name "${al_curve_name}"} ${al_curve_budget:+--budget "${al_curve_budget}"} \
+        ${al_select_tag:+--tag "_${al_select_tag}"} \
+        --select_dir "${al_select_dir}" --train_seconds "$3"
+}
+
+
 # How long the seed set is, where that is known.
 al_seed_opts=()
 if [ -e "${asr_stats_dir}/train/speech_shape" ] && [ "${feats_type}" = raw ]; then
@@ -666,8 +679,9 @@ if "${al_simulate}"; then
     done
     read -r _budget _ <<< "${al_budgets//\%/pct}"
     _cell="${al_sim_dir}/cells/${_method}/${_budget}/seed${al_first_seed}/r1"
-    al_report "${al_sim_dir}" "${al_sim_dir}/scored/r1/score" "${_cell}/select" --simulated true \
-        --simulation_dir "${al_sim_dir}" --train_dir "${_cell}/asr"
+    _opts=(--simulated true --simulation_dir "${al_sim_dir}")
+    [ -e "${_cell}/asr/manifest.json" ] && _opts+=(--train_dir "${_cell}/asr")
+    al_report "${al_sim_dir}" "${al_sim_dir}/scored/r1/score" "${_cell}/select" "${_opts[@]}"
     exit 0
 fi
 
@@ -821,11 +835,22 @@ if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ]; then
         --token_list "${token_list}" \
         --token_type "${token_type}" \
         "${_opts[@]}" ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_import_args}
-    [ -e "${al_labelled_dir}/text" ] || { al_state; exit 0; }
 fi
 
 
 al_labelled_dirs+=("${al_labelled_dir}")
+if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ] && [ ! -e "${al_labelled_dir}/text" ]; then
+    # Nothing to train on: for what was paid, the model stays what it was.
+    if [ "${al_stop_stage}" -ge 25 ] && [ -e "${al_labelled_dir}/returned.tsv" ]; then
+        al_decode_seed
+        al_point "${al_seed_exp}/${al_seed_tag}"
+        _decoded="${al_seed_exp}/${al_seed_tag}"
+        [ "${al_round}" -gt 1 ] && _decoded="${asr_exp}/${al_new_tag}"
+        al_round_point "${_decoded}" all 0
+    fi
+    al_state
+    exit 0
+fi
 al_new_exp="$(al_model_dir "${al_round}")"
 
 if [ "${al_stage}" -le 24 ] && [ "${al_stop_stage}" -ge 24 ]; then
@@ -849,15 +874,8 @@ if [ "${al_stage}" -le 25 ] && [ "${al_stop_stage}" -ge 25 ]; then
             exit 1
         fi
         al_decode "$(al_part_dir "${_part}")" "${al_new_model}" "${al_new_tag}"
-        _opts=()
-        for _dir in "${al_labelled_dirs[@]}"; do
-            _opts+=(--labelled_dir "${_dir}")
-        done
-        al_point "$(al_part_dir "${_part}")/${al_new_tag}" "${_opts[@]}" --part "${_part}" --round "${al_round}" \
-            ${al_curve_name:+--name "${al_curve_name}"} ${al_curve_budget:+--budget "${al_curve_budget}"} \
-            ${al_select_tag:+--tag "_${al_select_tag}"} \
-            --select_dir "${al_select_dir}" \
-            --train_seconds "$(cat "$(al_part_dir "${_part}")/train_seconds")"
+        al_round_point "$(al_part_dir "${_part}")/${al_new_tag}" "${_part}" \
+            "$(cat "$(al_part_dir "${_part}")/train_seconds")"
     done
     log "The learning curve: ${al_curve_file}"
 fi

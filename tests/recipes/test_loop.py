@@ -247,6 +247,18 @@ def test_a_simulation_hides_transcripts_and_survives_a_kill(recipe: Path) -> Non
     assert (home / "sim" / "curve.tsv").read_bytes() == curve
 
 
+@pytest.mark.slow
+def test_a_selection_without_speech_is_paid_for_all_the_same(recipe: Path) -> None:
+    silence = (f"{uid}\n" for uid in read_table(recipe / "truth"))
+    (recipe / "truth").write_text("".join(silence))
+    done = run(recipe, *SIMULATION, "--al_methods", "confidence", "--al_rounds", "1")
+    assert "The report" in done.stdout
+    table = next((recipe / "exp").glob("al_*/sim/curve.tsv")).read_text()
+    before, *after = (line.split("\t") for line in table.splitlines()[1:])
+    assert [row[1:6] for row in after] == [["confidence", "0", "1", "4utt", "4"]]
+    assert [row[9:] for row in after] == [before[9:]]
+
+
 def check_hidden(directory: Path, transcripts: set[str]) -> None:
     for path in directory.rglob("*"):
         if path.is_file() and path.suffix != ".pth":

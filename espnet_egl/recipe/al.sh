@@ -299,15 +299,24 @@ al_seed_model="${inference_asr_model}"
 al_seed_tag="${inference_tag}"
 al_new_model="${al_inference_asr_model:-${inference_asr_model}}"
 al_new_tag="${inference_tag/_asr_model_"${al_seed_model%.*}"/_asr_model_"${al_new_model%.*}"}"
-if [ "${al_round}" -gt 1 ]; then
-    asr_exp="$(al_model_dir $((al_round - 1)))"
+# Whether nothing of what came back can be trained on.
+al_without_speech() {
+    [ -e "$1/returned.tsv" ] && [ ! -e "$1/text" ]
+}
+# The last round's model, or where none was trained in it, that of the round before.
+al_decoded="${al_seed_exp}/${al_seed_tag}"
+for _round in $(seq $((al_round - 1)) -1 1); do
+    al_without_speech "${al_labelled_dirs[$((_round - 1))]}" && continue
+    asr_exp="$(al_model_dir "${_round}")"
     inference_asr_model="${al_new_model}"
+    al_decoded="${asr_exp}/${al_new_tag}"
     if [ ! -e "${asr_exp}/${inference_asr_model}" ]; then
-        log "Error: round $((al_round - 1)) has no model ${asr_exp}/${inference_asr_model}:" \
+        log "Error: round ${_round} has no model ${asr_exp}/${inference_asr_model}:" \
             "run its stages 23 and 24 first"
         exit 1
     fi
-fi
+    break
+done
 # A pool may stand among the test sets, so that asr.sh formats it.
 al_test_sets=
 for dset in ${test_sets}; do
@@ -515,7 +524,7 @@ al_train() {
     # Every random seed trains another model.
     [ -n "${al_seed}" ] && _train_args+=" --seed ${al_seed}"
     for _dir in "${al_labelled_dirs[@]}"; do
-        _opts+=(--labelled_dir "${_dir}")
+        al_without_speech "${_dir}" || _opts+=(--labelled_dir "${_dir}")
     done
     ${python} -m espnet_egl.bin.al_train_data "${_opts[@]}" --part "$1" \
         --seed_dir "${data_feats}/${train_set}" \
@@ -844,9 +853,7 @@ if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ] && [ ! -e "${al_lab
     if [ "${al_stop_stage}" -ge 25 ] && [ -e "${al_labelled_dir}/returned.tsv" ]; then
         al_decode_seed
         al_point "${al_seed_exp}/${al_seed_tag}"
-        _decoded="${al_seed_exp}/${al_seed_tag}"
-        [ "${al_round}" -gt 1 ] && _decoded="${asr_exp}/${al_new_tag}"
-        al_round_point "${_decoded}" all 0
+        al_round_point "${al_decoded}" all 0
     fi
     al_state
     exit 0

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from espnet_egl.data.kaldi import read_table
 
@@ -249,14 +250,21 @@ def test_a_simulation_hides_transcripts_and_survives_a_kill(recipe: Path) -> Non
 
 @pytest.mark.slow
 def test_a_selection_without_speech_is_paid_for_all_the_same(recipe: Path) -> None:
-    silence = (f"{uid}\n" for uid in read_table(recipe / "truth"))
-    (recipe / "truth").write_text("".join(silence))
-    done = run(recipe, *SIMULATION, "--al_methods", "confidence", "--al_rounds", "1")
+    truth, paths = (read_table(recipe / name) for name in ("truth", "data/pool/wav.scp"))
+    longest = sorted(truth, key=lambda uid: -soundfile.info(paths[uid]).frames)
+    truth |= dict.fromkeys(longest[:2], "")
+    (recipe / "truth").write_text("".join(f"{uid} {text}\n" for uid, text in truth.items()))
+    done = run(recipe, *SIMULATION, "--al_methods", "longest")
     assert "The report" in done.stdout
     table = next((recipe / "exp").glob("al_*/sim/curve.tsv")).read_text()
-    before, *after = (line.split("\t") for line in table.splitlines()[1:])
-    assert [row[1:6] for row in after] == [["confidence", "0", "1", "4utt", "4"]]
-    assert [row[9:] for row in after] == [before[9:]]
+    before, first, second = (line.split("\t") for line in table.splitlines()[1:])
+    assert first[1:6] == ["longest", "0", "1", "4utt", "2"]
+    assert first[9:] == before[9:]
+    assert second[1:6] == ["longest", "0", "2", "4utt", "4"]
+    (home,) = (recipe / "exp").glob("al_*/sim/cells/longest/4utt/seed0")
+    assert not (home / "r1" / "asr").exists()
+    trained = next((recipe / "dump" / "raw").glob("train_*_r2_asr"))
+    assert len(read_table(trained / "text")) == 42
 
 
 def check_hidden(directory: Path, transcripts: set[str]) -> None:

@@ -14,7 +14,7 @@ from espnet_egl.acquisition import AbsAcquisition, Evidence, acquisition_methods
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.pool import Pool
-from espnet_egl.errors import ConfigError, DataError
+from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.journal import Journal
@@ -101,6 +101,41 @@ def test_batches_hold_similar_lengths_within_the_bound(load: Any) -> None:
         assert lengths[0] * len(batch) <= 20000
     # One that is longer than the bound has a batch of its own.
     assert [len(b) for b in scorer_of(load("ctc_conformer"), 100).batches(utterances(3))] == [1] * 3
+
+
+def test_the_longest_clip_checks_an_encoder_of_blocks(
+    load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short one is a single block, and never takes the way of several."""
+    scorer = scorer_of(load("ctc_contextual_block"))
+    assert scorer.engine is not None
+    assert not scorer.engine.batches
+    seen: list[int] = []
+    monkeypatch.setattr(GradientEngine, "verify", lambda _, speech: seen.extend(map(len, speech)))
+    clips = utterances(5)
+    assert scoring._verify(scorer, clips)
+    assert seen == [max(len(u.speech) for u in clips)]
+
+
+def test_a_device_that_fails_is_not_a_clip_that_is_too_short(
+    load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recognizer = load("ctc_conformer")
+
+    def broken(message: str) -> Any:
+        def encode(*_: Any) -> Any:
+            raise RuntimeError(message)
+
+        return encode
+
+    for message, error in (
+        ("Kernel size can't be greater than actual input size", UtteranceError),
+        ("CUDA error: device-side assert triggered", RuntimeError),
+        ("DefaultCPUAllocator: can't allocate memory", RuntimeError),
+    ):
+        monkeypatch.setattr(recognizer.model, "encode", broken(message))
+        with pytest.raises(error):
+            recognizer.encode(make_speech(0.1))
 
 
 @pytest.mark.parametrize("name", ["ctc_ebranchformer", "hybrid_conformer"])

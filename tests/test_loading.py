@@ -130,6 +130,8 @@ def test_an_empty_decoding_option_is_refused(model_files: Any, tmp_path: Path) -
         ({"token_list": "none.txt"}, r"none\.txt: cannot be read"),
         ({"model_conf": {"ctc_weight": "half"}}, "could not convert string to float: 'half'"),
         ({"encoder_conf": {"output_size": "many"}}, 'TypeCheckError: argument "output_size"'),
+        ({"encoder_conf": 5}, "encoder_conf must be options by their names"),
+        ({"model_conf": [1]}, "model_conf must be options by their names"),
     ],
 )
 def test_a_broken_training_config_is_refused(

@@ -226,7 +226,8 @@ def read_scores(path: str | Path) -> pd.DataFrame:
         One row an utterance, in the file's order; ``best_hypothesis`` may be empty.
 
     Raises:
-        DataError: It is missing, malformed, or holds a score that is not a finite number.
+        DataError: It is missing, malformed, has an utterance twice, or holds a score that is not a
+            finite number.
     """
     import numpy as np
     import pandas as pd
@@ -240,6 +241,10 @@ def read_scores(path: str | Path) -> pd.DataFrame:
         raise DataError(f"{path}: not a score table: {e}") from e
     if missing := [c for c in BASE_COLUMNS if c not in table.columns]:
         raise DataError(f"{path}: not a score table: column {missing[0]} is missing")
+    again = np.flatnonzero(table["utterance"].duplicated())
+    if len(again):
+        uid = table["utterance"][again[0]]
+        raise DataError(f"{path}:{again[0] + 2}: '{uid}' stands twice; keep one of its lines")
     for column in table.columns:
         if column in text:
             continue

@@ -146,9 +146,26 @@ CASES = [
         DataError,
         "not a score table",
     ),
+    Case(
+        "scores_twice",
+        f"{SCORES}\n" + 2 * "a\t1\t2\t3\t0.5\t0.5\tx\t0.5\n",
+        read_scores,
+        DataError,
+        ":3: 'a' stands twice",
+    ),
     Case("scores_binary", bytes(range(256)), read_scores, DataError, "not a score table"),
     Case("nbest_empty", "", read_nbest, DataError, "not a table of hypotheses"),
     Case("nbest_words", "utterance\trank\tlog_prob\ttext\na\tx\ty\tz\n", read_nbest, DataError),
+    Case(
+        "nbest_cut", "utterance\trank\tlog_prob\ttext\na\t1\t0\n", read_nbest, DataError, "4 cells"
+    ),
+    Case(
+        "nbest_above_one",
+        "utterance\trank\tlog_prob\ttext\na\t1\t1000\ty\n",
+        read_nbest,
+        DataError,
+        "log_prob of 'a' is 1000.0",
+    ),
     Case("ctm_short", "a 1 0 0 w\n", read_words, DataError, ":1: not '<utterance>"),
     Case("ctm_confidence", "a 1 0 0 w 7\n", read_words, DataError, "from 0 to 1"),
     Case("ctm_latin_1", b"a 1 0 0 \xfc 0.5\n", read_words, DataError, "not UTF-8"),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_egl.errors import DataError
+from espnet_egl.tables import read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,6 +109,10 @@ class Curve:
         return float(np.trapezoid(wers, sizes) / (size - sizes[0]))
 
 
+# Columns of curve.tsv that are read as such.
+NUMBERS = ("seed", "round", "utterances", "hours", "cost", "wer")
+
+
 def read_points(path: str | Path, test_set: str) -> pd.DataFrame:
     """The rows of a test set from ``curve.tsv``, of a simulation or of real rounds.
 
@@ -120,17 +125,18 @@ def read_points(path: str | Path, test_set: str) -> pd.DataFrame:
     """
     import pandas as pd
 
+    rows = read_rows(path, ("method", "budget", "test_set", *NUMBERS))
+    rows = [row for row in rows if row["test_set"] == test_set]
+    if all(row["round"] == "0" for row in rows):
+        raise DataError(f"{path}: no round of test set '{test_set}' is in it")
+    table = pd.DataFrame(rows)
     try:
-        table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=str, index_col=False)
-        table = table[table["test_set"] == test_set].copy()
-        for name in ("seed", "round", "utterances", "hours", "cost", "wer"):
+        for name in NUMBERS:
             table[name] = pd.to_numeric(table[name])
         table = table.astype({"seed": int, "round": int})
-    except (OSError, ValueError, KeyError) as e:
+    except ValueError as e:
         raise DataError(f"{path}: not a learning curve: {e}") from e
     trained = table["round"] > 0
-    if not trained.any():
-        raise DataError(f"{path}: no round of test set '{test_set}' is in it")
     if "seconds" in table:
         table.loc[trained, "budget"] += " (round " + table["round"].astype(str) + ")"
     return table

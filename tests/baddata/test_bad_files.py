@@ -214,7 +214,14 @@ CASES = [
         DataError,
         "not a learning curve",
     ),
-    Case("curve_empty", "", lambda p: read_points(p, "x"), DataError, "not a learning curve"),
+    Case("curve_empty", "", lambda p: read_points(p, "x"), DataError, "column budget is missing"),
+    Case(
+        "curve_wide",
+        "\t".join(CURVE_COLUMNS) + "\n" + "\t".join(["1"] * 15) + "\n",
+        lambda p: read_points(p, "1"),
+        DataError,
+        ":2: not 14 cells",
+    ),
     # ---- what comes back ----
     Case(
         "return_text",

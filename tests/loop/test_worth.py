@@ -141,7 +141,7 @@ def test_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
         al_worth.main(["--curve_file", str(path), "--test_set", "dev"])
     assert "no round of test set 'dev'" in capsys.readouterr().err
     path.write_text("nonsense\n")
-    with pytest.raises(DataError, match="not a learning curve"):
+    with pytest.raises(DataError, match="column budget is missing"):
         worth.curves_of(worth.read_points(path, "test"), "hours")
 
 

@@ -282,7 +282,7 @@ def test_a_curve_alone_is_enough_and_wrong_input_is_named(
 ) -> None:
     options = ["--output_dir", str(tmp_path), "--curve_file", str(CURVE)]
     al_report.main([*options, "--seed_hours", "0.33", "--report_lang", "ja"])
-    assert "6 手法のうち最良は pctc" in (tmp_path / "report.md").read_text()
+    assert "7 手法のうち最良は pctc" in (tmp_path / "report.md").read_text()
     capsys.readouterr()
     for wrong, message in (
         ([*options, "--test_set", "dev"], "no round of test set 'dev' is in it"),
@@ -304,7 +304,7 @@ def test_the_answer_says_what_the_tables_say() -> None:
     assert "10.84 (10.17 to 11.50) %" in bought
     assert "egl cannot be told from random: -0.35 (-0.81 to 0.12)" in bought
     # Oracles see the pool's transcripts: they are not among the methods to choose from.
-    assert "Best of 6 methods: pctc, -1.47 (-2.32 to -0.61)" in bought
+    assert "Best of 7 methods: pctc, -1.47 (-2.32 to -0.61)" in bought
     assert found.following[-1] == "Going on is worth it."
     assert "Means of 5 random seeds" in found.sure[0]
     worse = findings.measured(points, "test", "longest", "random", 0, FREE, Language())

@@ -15,6 +15,7 @@ simulate() {
     ./run.sh --stage 20 --al_simulate true --al_truth data/pool_truth/text --al_tag curves \
         --al_simulate_tag "${tag}" --al_methods "${methods}" \
         --al_seeds "$((last - first + 1))" --al_first_seed "${first}" \
+        --egl_weights raw --al_select_args "--min_speech 0" \
         --al_budgets "5% 10% 20% 40%" --al_simulate_nj "${jobs}" --al_nj 2 --nj 1 --inference_nj 1 \
         --al_train_from last --al_inference_asr_model train.loss.ave.pth \
         --al_train_args "--max_epoch 6 --optim_conf lr=0.001 --best_model_criterion train,loss,min --keep_nbest_models 3" \
@@ -26,5 +27,5 @@ for seed in $(seq "${first}" "${1:-4}"); do
     simulate "${seed}" "" "random egl pctc"
     simulate "${seed}" renormalized egl --egl_weights renormalized
     simulate "${seed}" speech "egl pctc" --egl_weights renormalized \
-        --al_score_args "--vad true" --al_select_args "--min_speech 0.1"
+        --al_select_args "--min_speech 0.1"
 done

@@ -13,6 +13,7 @@ jobs=${2:-2} first=${3:-0}
     --al_methods "random egl pctc" --al_seeds "$((${1:-2} - first + 1))" --al_first_seed "${first}" \
     --al_budgets "10% 20%" --al_simulate_nj "${jobs}" --al_nj 2 --nj 1 --inference_nj 1 \
     --inference_config conf/decode_simulation.yaml \
-    --al_score_args "--inference_config conf/decode_asr.yaml" \
+    --egl_weights raw --al_score_args "--inference_config conf/decode_asr.yaml --vad false" \
+    --al_select_args "--min_speech 0" \
     --al_train_from scratch --al_inference_asr_model train.loss.ave.pth \
     --al_train_args "--best_model_criterion train,loss,min --keep_nbest_models 3"

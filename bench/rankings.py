@@ -65,6 +65,7 @@ def score(args: argparse.Namespace) -> Path:
         *("--al_method", METHODS[0], "--al_score_methods", " ".join(methods)),
         *("--al_hyp_source", args.hyp_source, "--al_seed", str(args.seed)),
         *("--al_oracle_text", "data/pool_truth/text", "--al_score_args", "--vad true"),
+        *("--egl_weights", "raw"),
     ]
     if args.fit_set:
         command += ["--al_fit_set", args.fit_set]
@@ -82,7 +83,7 @@ def score_junk(args: argparse.Namespace) -> Path:
             "--al_score_methods",
             "badge confidence entropy nbest_entropy random",
         ),
-        *("--al_score_args", "--vad true"),
+        *("--al_score_args", "--vad true", "--egl_weights", "raw"),
     ]
     subprocess.run(command, cwd=args.recipe, check=True, stdout=sys.stderr)
     return args.recipe / "exp" / "al_junk" / "r1" / "score" / "scores.tsv"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from humanfriendly import pluralize
+from humanfriendly.text import pluralize
 
 from espnet_egl import options
 from espnet_egl.errors import DataError

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from humanfriendly import pluralize
+from humanfriendly.text import pluralize
 
 from espnet_egl.errors import DataError
 from espnet_egl.exchange.clips import AUDIO_DIR

@@ -157,6 +157,8 @@ def test_scores_are_those_of_the_commands(recipe: Path, scored: Path) -> None:
         run(
             recipe,
             *("-m", f"{commands}.al_score", "--nbest", "10", "--egl_batch_bins", "50000"),
+            # As the packaged al.yaml has it, which a System reads.
+            *("--egl_weights", "renormalized", "--vad", "true"),
             *("--key_file", f"{logdir}/keys.{job}.scp", "--output_dir", f"{logdir}/output.{job}"),
             *("--data_path_and_name_and_type", f"{pool}/wav.scp,speech,sound"),
             *("--asr_train_config", "exp/training_asr_transformer/config.yaml"),

@@ -195,7 +195,7 @@ class Recognizer:
                 found = self.speech2text.beam_search_transducer(hidden)
             else:
                 found = self._search_tokens(hidden)
-        # The search in blocks gives every hypothesis twice.
+        # The search in blocks gives every hypothesis twice, a transducer's some.
         distinct = dict.fromkeys(tuple(torch.as_tensor(h.yseq).tolist()) for h in found)
         return [list(tokens) for tokens in distinct][: self.speech2text.nbest]
 

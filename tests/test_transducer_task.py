@@ -31,7 +31,9 @@ def test_hypotheses_are_those_of_espnets_own_decoding(
     with torch.no_grad(), scoring_mode(recognizer.model):
         found = recognizer.search(recognizer.encode(speech))
     decode = Speech2Text(str(files.config), str(files.checkpoint), nbest=4, **options)
-    assert found == [hypothesis.yseq for hypothesis in decode(speech)]
+    # The default search may give one twice.
+    distinct = dict.fromkeys(tuple(hypothesis.yseq) for hypothesis in decode(speech))
+    assert found == [list(tokens) for tokens in distinct]
     assert any(len(tokens) > 1 for tokens in found)
 
 

@@ -98,7 +98,7 @@ def hybrid(size: int) -> list[str]:
         ({"token_list": TOKENS[1:]}, "cannot be loaded into this model"),
         ({"token_list": 7}, "cannot make the model"),
         ({"token_list": []}, "cannot make the model"),
-        ({"model_conf": [1]}, "cannot make the model"),
+        ({"model_conf": [1]}, "model_conf must be options by their names"),
         ({"encoder": "no_such"}, "cannot make the model"),
         ({"encoder_conf": {"no_such": 1}}, "cannot make the model"),
         ({"normalize": "global_mvn", "normalize_conf": {"stats_file": "gone.npz"}}, "gone.npz"),

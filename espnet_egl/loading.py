@@ -73,7 +73,10 @@ def load_recognizer(
     speech2text = _build(options, train)
     load_checkpoint(speech2text.asr_model, model_file, device, strict)
     if lm_file is not None and options["lm_weight"] != 0.0:
-        load_checkpoint(_language_model(speech2text), lm_file, device, strict, prefix="lm.")
+        language_model = _language_model(speech2text)
+        load_checkpoint(language_model, lm_file, device, strict, prefix="lm.")
+        # ESPnet leaves a transducer's in training mode, and with it its dropout on.
+        language_model.eval()
     return Recognizer(speech2text)
 
 

@@ -49,9 +49,6 @@ def adapt(speech2text: Any) -> None:
 
     model = speech2text.asr_model
     speech2text.beam_search_transducer = speech2text.beam_search
-    # ESPnet leaves it in training mode, and with it its dropout on.
-    if speech2text.beam_search.use_lm:
-        speech2text.beam_search.lm.eval()
     model.use_transducer_decoder = True
     model.blank_id = 0
     model.sos = model.eos = model.vocab_size - 1

@@ -220,6 +220,7 @@ def test_the_language_model_of_the_recipe_is_searched_with(
     lm = search.lm if is_transducer(name) else search.nn_dict["lm"]
     states = torch.load(lm_file, weights_only=True)
     assert all(torch.equal(v, states[f"lm.{k}"]) for k, v in lm.state_dict().items())
+    assert not lm.training
     with torch.no_grad(), scoring_mode(recognizer.model):
         encoded = recognizer.encode(make_speech())
         found = [recognizer.search(encoded) for _ in range(4)]

@@ -48,12 +48,18 @@ def atomic_open(path: str | Path, mode: str = "w") -> Iterator[Any]:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    with _replacing(temporary, path), temporary.open(mode, **text) as f:
+        yield f
+        f.flush()
+        os.fsync(f.fileno())
+
+
+@contextmanager
+def _replacing(temporary: Path, path: Path) -> Iterator[None]:
+    """``temporary``, which the block writes and has on the disk, takes the place of ``path``."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open(mode, **text) as f:
-            yield f
-            f.flush()
-            os.fsync(f.fileno())
+        yield
         temporary.replace(path)
         sync_directory(path.parent)
     except OSError as e:
@@ -87,45 +93,48 @@ def explain(error: OSError) -> str:
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A path for a library that writes files by itself; what it wrote appears at ``path``, whole,
-    only when the block ends well."""
+    only when the block ends well.
+
+    Raises:
+        StorageError: It cannot be written; what was there before is there still.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with _replacing(temporary, path):
         yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with temporary.open("rb") as f:
+            os.fsync(f.fileno())
 
 
 @contextmanager
-def lock(path: str | Path) -> Iterator[int]:
+def lock(path: str | Path, wait: bool = False) -> Iterator[int]:
     """Only one process at a time is in this block; one that was killed stands in nobody's way.
 
     Args:
         path: A file to hold on to; made if it is missing, and left there.
+        wait: Until the other is done, which then must not take long.
 
     Yields:
         Its descriptor. Processes that inherit it keep the lock, should this one be killed.
 
     Raises:
-        DataError: Another process is.
+        DataError: Another process is, and it is not waited for.
     """
     with Path(path).open("a") as f:
-        hold(f, path)
+        hold(f, path, wait)
         yield f.fileno()
 
 
-def hold(file: IO[Any], path: str | Path) -> None:
+def hold(file: IO[Any], path: str | Path, wait: bool = False) -> None:
     """Keep an open file to this process until it is closed; a process that is gone keeps none.
 
     Some network disks know no locks: there a warning is all that can be given.
 
     Raises:
-        DataError: Another process keeps it.
+        DataError: Another process keeps it, and it is not waited for.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise DataError(
             f"{path} is being written by another process ({_holder(file)}): wait for it, or end it"
@@ -197,8 +206,20 @@ def verify_checksums(directory: Path) -> None:
         if Path(name).name != name or not table.exists() or file_hash(table) != digest:
             raise DataError(
                 f"{table} is not what was written there, by {path}: a damaged disk, or "
-                "a hand. Stage 20, run again, makes it anew from the journal beside it"
+                "a hand. Stage 20, run again, makes it anew"
             )
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether there are checksums, and the files they are of are still what was written."""
+    if not (directory / CHECKSUMS).exists():
+        return False
+    try:
+        verify_checksums(directory)
+    except DataError as e:
+        logger.warning(f"{e}")
+        return False
+    return True
 
 
 class _BoundedLoader(yaml.SafeLoader):

@@ -15,7 +15,7 @@ import pytest
 
 from espnet_egl import files, options
 from espnet_egl.errors import DataError, StorageError
-from espnet_egl.files import atomic_open, hold, lock, write_lines
+from espnet_egl.files import atomic_open, atomic_path, hold, lock, write_lines
 
 
 def test_what_fails_midway_leaves_the_old_file(tmp_path: Path) -> None:
@@ -39,6 +39,22 @@ def test_a_full_disk_is_a_message_and_the_old_file_stays(tmp_path: Path) -> None
     with pytest.raises(StorageError, match=r"table cannot be written: No space left .*make room"):
         write()
     assert path.read_text() == "old\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_librarys_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    with atomic_path(path) as temporary:
+        temporary.write_text("old")
+
+    def write() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(StorageError, match=r"table cannot be written: No space left .*make room"):
+        write()
+    assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 

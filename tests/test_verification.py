@@ -216,6 +216,7 @@ def test_impossible_numbers_are_refused(
     run(load("ctc_conformer"), pool_dir, output, verify=0)
     (logdir / "keys.1.scp").write_bytes((pool_dir / "wav.scp").read_bytes())
     (logdir / "skipped.tsv").write_text("utterance\treason\tdetail\n")
+    write_checksums(logdir, ["keys.1.scp", "skipped.tsv"])
     merge = ["--logdir", str(logdir), "--nj", "1", "--output_dir", str(tmp_path / "score")]
     al_merge.main(merge)
     assert json.loads((tmp_path / "score" / "run.json").read_text())["scored"] == 6

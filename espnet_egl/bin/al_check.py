@@ -26,7 +26,12 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Run the command; prints what decides: the method and the budget.
+    """Run the command; prints what decides."""
+    print(what_decides(args))
+
+
+def what_decides(args: argparse.Namespace) -> str:
+    """The method and the budget, once everything is checked.
 
     Raises:
         ConfigError: A method, a format or the value of an option is unknown.
@@ -56,7 +61,7 @@ def check(args: argparse.Namespace) -> None:
     for budget in (select.budget, *args.budgets):
         # How large the pool is, is known only when it was scored.
         parse_budget(budget, sys.maxsize, math.inf, prices)
-    print(f"{select.method}, {select.budget}")
+    return f"{select.method}, {select.budget}"
 
 
 def parser_of(command: str) -> options.ArgumentParser:

@@ -28,6 +28,7 @@ def merge(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from espnet_egl.data.kaldi import read_table
+    from espnet_egl.data.shards import check_split
     from espnet_egl.files import write_lines
     from espnet_egl.records import join_manifests
     from espnet_egl.scoring import merge_shards
@@ -39,6 +40,7 @@ def merge(args: argparse.Namespace) -> None:
 
         calibration = Calibration.load(args.calibration)
     logdir, jobs = Path(args.logdir), range(1, args.nj + 1)
+    check_split(logdir, args.nj)
     keys = {uid for job in jobs for uid in read_table(logdir / f"keys.{job}.scp")}
     shards = [logdir / f"output.{job}" for job in jobs]
     manifest = join_manifests(shards)

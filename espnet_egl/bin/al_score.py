@@ -228,21 +228,6 @@ def method_conf(args: argparse.Namespace, method: str) -> dict[str, Any]:
     return {**own.get(method, {}), **args.method_conf.get(method, {})}
 
 
-def is_finished(shard: Path) -> bool:
-    """Whether all tables are there, as they were written."""
-    from espnet_egl.errors import DataError
-    from espnet_egl.files import CHECKSUMS, verify_checksums
-
-    if not (shard / CHECKSUMS).exists():
-        return False
-    try:
-        verify_checksums(shard)
-    except DataError as e:
-        logging.warning(f"{e}")
-        return False
-    return True
-
-
 def settings(args: argparse.Namespace) -> dict[str, Any]:
     """What determines the scores, for the manifest."""
     import torch
@@ -276,7 +261,7 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.data.pool import Pool
     from espnet_egl.data.vad import SpeechDetector
     from espnet_egl.errors import ConfigError
-    from espnet_egl.files import check_directory, claim_directory
+    from espnet_egl.files import check_directory, claim_directory, is_finished
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.loading import load_recognizer

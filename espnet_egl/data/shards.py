@@ -12,9 +12,17 @@ from pathlib import Path
 
 from espnet_egl.data.kaldi import read_durations, read_segments, read_table
 from espnet_egl.errors import DataError, ManifestError
-from espnet_egl.files import file_hash, write_lines
+from espnet_egl.files import (
+    file_hash,
+    is_finished,
+    lock,
+    verify_checksums,
+    write_checksums,
+    write_lines,
+)
 from espnet_egl.tables import SKIPPED_COLUMNS, write_rows
 
+SKIPPED = "skipped.tsv"
 Clip = tuple[str, float, float]  # recording, start and end in seconds
 
 
@@ -163,7 +171,8 @@ def split_keys(
     """Write ``keys.1.scp`` ... ``keys.N.scp``, with about as much audio each, and ``skipped.tsv``.
 
     A directory that was split before keeps its split, so that a run that was cut short
-    finds its shards again whatever ``nj`` says now.
+    finds its shards again whatever ``nj`` says now. Checksums tell :func:`check_split` later
+    that no utterance was lost from it.
 
     Args:
         key_file: The pool's wav.scp, segments or feats.scp.
@@ -176,10 +185,23 @@ def split_keys(
         The number of shards.
 
     Raises:
-        DataError: The pool is empty, or nothing of it is left to score.
+        DataError: The pool is empty, nothing of it is left to score, or another process splits
+            it at this moment.
         ManifestError: The directory was split for another pool.
     """
     output_dir = Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with lock(output_dir / "lock"):
+        return _split_keys(Path(key_file), nj, output_dir, pool_dirs, exclude_dirs)
+
+
+def _split_keys(
+    key_file: Path,
+    nj: int,
+    output_dir: Path,
+    pool_dirs: Sequence[str | Path],
+    exclude_dirs: Sequence[str | Path],
+) -> int:
     tables = (Path(d) / n for d in exclude_dirs for n in ("segments", "wav.scp", "feats.scp"))
     identity = [file_hash(key_file), *(file_hash(path) for path in tables if path.exists())]
     split = output_dir / "split"
@@ -190,7 +212,9 @@ def split_keys(
                 f"{output_dir} was made for another pool, or the training data changed since; "
                 "choose another --al_tag or --al_round, or remove the directory"
             )
-        return int(previous[0])
+        nj = int(previous[0])
+        if is_finished(output_dir):
+            return nj
     pool = read_table(key_file)
     if not pool:
         raise DataError(f"{key_file}: the pool is empty")
@@ -198,10 +222,27 @@ def split_keys(
     if not keys:
         raise DataError(f"{key_file}: every utterance of the pool is transcribed already")
     nj = max(1, min(nj, len(keys)))
-    write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, aside)
+    names = [SKIPPED, *(f"keys.{job}.scp" for job in range(1, nj + 1))]
+    write_rows(output_dir / SKIPPED, SKIPPED_COLUMNS, aside)
     cuts = [0, *balanced_cuts(lengths_of(key_file, keys, pool), nj), len(keys)]
-    for job, (start, end) in enumerate(pairwise(cuts), 1):
-        part = keys[start:end]
-        write_lines(output_dir / f"keys.{job}.scp", (f"{uid} {pool[uid]}" for uid in part))
+    for name, (start, end) in zip(names[1:], pairwise(cuts), strict=True):
+        write_lines(output_dir / name, (f"{uid} {pool[uid]}" for uid in keys[start:end]))
+    write_checksums(output_dir, names)
     write_lines(split, [str(nj), *identity])
     return nj
+
+
+def check_split(directory: str | Path, nj: int) -> None:
+    """See that what :func:`split_keys` made is all there, so that no utterance is lost unseen.
+
+    Args:
+        directory: Its ``output_dir``.
+        nj: The shards that are about to be joined.
+
+    Raises:
+        DataError: A file is damaged or missing, or there are more shards than that.
+    """
+    directory = Path(directory)
+    verify_checksums(directory)
+    if (directory / f"keys.{nj + 1}.scp").exists():
+        raise DataError(f"{directory} has more shards than --nj {nj}: give their number")

@@ -16,6 +16,7 @@ from espnet3.utils.config_utils import convert_to_dict
 from omegaconf import DictConfig
 
 from espnet_egl.bin import (
+    al_check,
     al_curve,
     al_export,
     al_import,
@@ -31,7 +32,7 @@ from espnet_egl.errors import EGLError
 from espnet_egl.espnet3.commands import Round, parse
 from espnet_egl.espnet3.dataset import keys_like
 from espnet_egl.espnet3.runner import run_shards
-from espnet_egl.files import write_lines
+from espnet_egl.files import explain, write_lines
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,10 @@ def _stage(function: Callable[[Any, Round], None]) -> Callable[..., None]:
         self._reject_stage_args(function.__name__, args, kwargs)
         try:
             function(self, self._round())
+        except OSError as e:
+            where = "" if e.filename is None else f"{e.filename}: "
+            logger.error(f"{function.__name__}: error: {where}{explain(e)}")
+            raise SystemExit(1) from e
         except EGLError as e:
             logger.error(f"{function.__name__}: error: {e}")
             raise SystemExit(1) from e
@@ -87,8 +92,10 @@ class ASRSystem(espnet3.ASRSystem):
     @_stage
     def al_score(self, round_: Round) -> None:
         """Score the pool: one pass computes every requested method's score."""
+        # Before workers start, and days before the stages that come after.
+        logger.info(f"Deciding: {al_check.what_decides(parse(al_check, round_.sections))}")
         words = round_.score()
-        parse(al_score, [*words, "--key_file", "", "--output_dir", ""])  # before workers start
+        parse(al_score, [*words, "--key_file", "", "--output_dir", ""])
         wanted = parse(al_prepare, round_.prepare())
         nj = split_keys(
             wanted.key_file, wanted.nj, wanted.output_dir, wanted.pool_dir, wanted.exclude_dir

@@ -22,7 +22,7 @@ from espnet_egl.exchange import (
     answer_in_words,
     is_handed_over,
 )
-from espnet_egl.files import safe_name
+from espnet_egl.files import atomic_open, atomic_path, safe_name
 from espnet_egl.progress import progress
 from espnet_egl.tables import one_line, read_rows, write_rows
 
@@ -96,13 +96,12 @@ def _place(
 
 
 def _link_or_copy(source: Path, path: Path, how: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
     if how == "link":
-        temporary.symlink_to(source.resolve())
+        with atomic_path(path) as temporary:
+            temporary.symlink_to(source.resolve())
     else:
-        shutil.copyfile(source, temporary)
-    temporary.replace(path)
+        with source.open("rb") as f, atomic_open(path, "wb") as copy:
+            shutil.copyfileobj(f, copy)
 
 
 def path_inside(audio: str, directory: Path) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.errors import DataError
+from espnet_egl.files import lock
 from espnet_egl.tables import read_rows, write_rows
 
 RESAMPLES = 2000
@@ -212,8 +213,11 @@ def read_curve(path: str | Path) -> list[Point]:
 
 def add_points(path: str | Path, points: list[Point]) -> None:
     """Put points into ``curve.tsv``; one that is there already is replaced."""
-    found = {point.key: point for point in [*read_curve(path), *points]}
-    write_rows(path, CURVE_COLUMNS, [astuple(found[key]) for key in sorted(found)])
+    path = Path(path)
+    # Rounds with other selections share the curve, and may end at the same moment.
+    with lock(path.with_name(f".{path.name}.lock"), wait=True):
+        found = {point.key: point for point in [*read_curve(path), *points]}
+        write_rows(path, CURVE_COLUMNS, [astuple(found[key]) for key in sorted(found)])
 
 
 def read_results(

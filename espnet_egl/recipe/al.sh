@@ -353,14 +353,14 @@ has_audio() {
     [ -e "$1/wav.scp" ] || [ -e "$1/feats.scp" ]
 }
 
-# The whole message of one failed job, from its first line to the end of the log; where none says
-# "error:", as after a kill, the logs' ends.
+# The whole message of one failed job, from its first line to the end of the log; where there is
+# none, as after a kill, the logs' ends.
 show_error() {
-    local failed
-    failed=$(grep -l -e "error:" "$1"/al_score.*.log | head -n 1 || true)
+    local failed message="\(al_score\|slurmstepd\): error:"
+    failed=$(grep -l -e "${message}" "$1"/al_score.*.log | head -n 1 || true)
     if [ -n "${failed}" ]; then
         echo "${failed}:"
-        sed -n '/error:/,$p' "${failed}"
+        sed -n "/${message}/,\$p" "${failed}"
     else
         tail -n 20 "$1"/al_score.*.log
     fi
@@ -516,7 +516,7 @@ al_part_dir() {
 
 # Train on the seed set and a part of what is labelled: al_train <part>
 al_train() {
-    local _exp _train_set _opts=() _dir _start _train_args="${al_train_args}"
+    local _exp _train_set _opts=() _dir _start _lock _train_args="${al_train_args}"
     _exp="$(al_part_dir "$1")"
     # Beside asr.sh's own training sets, whose directory it prescribes.
     _train_set="${_exp#"${expdir}"/}"
@@ -534,9 +534,17 @@ al_train() {
         --speed_perturb_factors "${speed_perturb_factors:-}" \
         --fs "${fs}" --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
         ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_config_opts[@]+"${al_config_opts[@]}"}
+    # Two trainings would write into each other's checkpoints. What trains keeps the lock, also
+    # when this script is killed; some network disks know none.
+    exec {_lock}> "${_exp}/.lock"
+    flock --nonblock --conflict-exit-code 9 "${_lock}" || [ $? -ne 9 ] || {
+        log "Error: ${_exp} is being trained by another process: wait for it, or end it"
+        exit 1
+    }
     if [ -e "${_exp}/train_seconds" ]; then
         # Entered once more, ESPnet may train on.
         log "${_exp} is trained already"
+        exec {_lock}>&-
         return
     fi
 
@@ -549,6 +557,7 @@ al_train() {
     ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 10 --stop_stage 11 "${_opts[@]}"
     echo $((SECONDS - _start)) > "${_exp}/.train_seconds"
     mv "${_exp}/.train_seconds" "${_exp}/train_seconds"
+    exec {_lock}>&-
 }
 
 

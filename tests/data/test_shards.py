@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espnet_egl.data.shards import balanced_cuts, lengths_of, set_aside, split_keys
+from espnet_egl.data.shards import balanced_cuts, check_split, lengths_of, set_aside, split_keys
 from espnet_egl.errors import DataError, ManifestError
+from espnet_egl.files import lock
 
 
 def write(path: Path, rows: dict[str, str]) -> Path:
@@ -80,6 +81,34 @@ def test_a_directory_keeps_its_split_and_its_pool(tmp_path: Path) -> None:
     assert split_keys(pool, 5, tmp_path / "log") == 3
     write(pool, {"other": "1.wav"})
     with pytest.raises(ManifestError, match="another pool"):
+        split_keys(pool, 3, tmp_path / "log")
+
+
+def test_no_utterance_is_lost_from_a_split_unseen(tmp_path: Path) -> None:
+    pool = write(tmp_path / "wav.scp", {f"u{i}": f"{i}.wav" for i in range(7)})
+    logdir = tmp_path / "log"
+    assert split_keys(pool, 3, logdir) == 3
+    check_split(logdir, 3)
+    with pytest.raises(DataError, match="more shards than --nj 2"):
+        check_split(logdir, 2)
+    second = logdir / "keys.2.scp"
+    whole = second.read_text()
+    for damage in (lambda: second.write_text(whole.split("\n")[0] + "\n"), second.unlink):
+        damage()
+        with pytest.raises(DataError, match=r"keys\.2\.scp is not what was written"):
+            check_split(logdir, 3)
+        # Stage 20, run again, makes it anew, for as many shards as before.
+        assert split_keys(pool, 2, logdir) == 3
+        assert second.read_text() == whole
+
+
+def test_two_splits_at_a_time_are_told_apart(tmp_path: Path) -> None:
+    pool = write(tmp_path / "wav.scp", {f"u{i}": f"{i}.wav" for i in range(7)})
+    (tmp_path / "log").mkdir()
+    with (
+        lock(tmp_path / "log" / "lock"),
+        pytest.raises(DataError, match="is being written by another process"),
+    ):
         split_keys(pool, 3, tmp_path / "log")
 
 

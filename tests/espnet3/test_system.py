@@ -84,6 +84,31 @@ def test_a_user_error_ends_without_a_traceback(
     assert "al_select: error: --al_config: round is a number" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"al_select": {"budget": "5hours"}}, "5hours"),
+        ({"al_select": {"metod": "egl"}}, "metod"),
+        ({"al_score": {"methods": ["elg"]}}, "elg"),
+    ],
+)
+def test_what_later_stages_are_told_is_checked_before_scoring(
+    launching: Any,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    section: dict[str, Any],
+    message: str,
+) -> None:
+    from omegaconf import OmegaConf
+
+    config = {"al_dir": str(tmp_path / "al"), "round": 1, **section}
+    with pytest.raises(SystemExit):
+        launching.ASRSystem(al_config=OmegaConf.create(config)).al_score()
+    # And not that nothing names the model, which comes next.
+    assert f"'{message}'" in caplog.text + capsys.readouterr().err
+
+
 def test_labelled_clips_are_a_dataset(launching: Any, tmp_path: Path) -> None:
     from espnet3.components.data.dataset_module import instantiate_dataset_reference
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from espnet_egl.bin import al_curve
 from espnet_egl.errors import DataError
-from espnet_egl.loop.curve import CURVE_COLUMNS, Cleaning, error_rates, read_curve, read_results
+from espnet_egl.loop.curve import (
+    CURVE_COLUMNS,
+    Cleaning,
+    error_rates,
+    read_curve,
+    read_results,
+)
 
 
 def test_error_rates_by_hand() -> None:
@@ -101,6 +109,22 @@ def test_annotators_time_is_priced_where_it_was_measured(
     with pytest.raises(SystemExit):
         al_curve.main(cmd)
     assert "does not tell how long annotators worked on 'y'" in capsys.readouterr().err
+
+
+ADDER = """
+import sys
+from espnet_egl.loop.curve import CURVE_COLUMNS, Point, add_points
+for number in range(20):
+    cells = ["c", sys.argv[2], str(number)] + ["1"] * (len(CURVE_COLUMNS) - 3)
+    add_points(sys.argv[1], [Point(*cells)])
+"""
+
+
+def test_rounds_that_end_together_lose_no_point(tmp_path: Path) -> None:
+    path = str(tmp_path / "curve.tsv")
+    runs = [subprocess.Popen([sys.executable, "-c", ADDER, path, m]) for m in ("egl", "random")]
+    assert [run.wait() for run in runs] == [0, 0]
+    assert len(read_curve(path)) == 40
 
 
 @pytest.mark.parametrize("text", ["", "x\ty\n", "\t".join(CURVE_COLUMNS) + "\nx\n"])

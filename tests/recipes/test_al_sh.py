@@ -343,13 +343,28 @@ def test_a_failing_job_is_shown(pool_recipe: Path) -> None:
     assert "unrecognized arguments: --beam_sise 4" in done.stdout + done.stderr
 
 
+def cluster_that_fails(recipe: Path, *lines: str) -> None:
+    """One that runs nothing, but writes a line into each job's log."""
+    cluster = recipe / "cluster.sh"
+    jobs = (f'echo "{line}" > "${{4/JOB/{job}}}"\n' for job, line in enumerate(lines, 1))
+    cluster.write_text("#!/bin/bash\n" + "".join(jobs) + "exit 1\n")
+    cluster.chmod(0o755)
+    (recipe / "cmd.sh").unlink()
+    (recipe / "cmd.sh").write_text('decode_cmd="./cluster.sh"\n')
+
+
+def test_the_job_that_failed_is_shown_not_one_that_skipped(pool_recipe: Path) -> None:
+    skipped = "WARNING: u5 skipped: unexpected_error: RuntimeError: a layer"
+    cluster_that_fails(pool_recipe, skipped, "al_score: error: the reason")
+    done = run(pool_recipe, "./run.sh", *OPTIONS, "--stage", "20")
+    assert done.returncode == 1
+    assert "al_score.2.log:\nal_score: error: the reason" in done.stdout
+    assert "u5" not in done.stdout
+
+
 def test_a_killed_job_shows_the_end_of_its_log(pool_recipe: Path) -> None:
     """A log that holds no message of ours."""
-    cluster = pool_recipe / "cluster.sh"
-    cluster.write_text('#!/bin/bash\necho "out of memory" > "${4/JOB/1}"\nexit 1\n')
-    cluster.chmod(0o755)
-    (pool_recipe / "cmd.sh").unlink()
-    (pool_recipe / "cmd.sh").write_text('decode_cmd="./cluster.sh"\n')
+    cluster_that_fails(pool_recipe, "out of memory")
     done = run(pool_recipe, "./run.sh", *OPTIONS, "--stage", "20")
     assert done.returncode == 1
     assert "out of memory" in done.stdout

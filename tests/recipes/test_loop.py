@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from espnet_egl.data.kaldi import read_table
+from espnet_egl.files import lock
 
 TEMPLATE = Path(__file__).parents[2] / "recipes" / "TEMPLATE" / "asr1"
 CONFIG = """
@@ -52,7 +53,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "VIRTUAL_ENV": "active", "ESPNET_TRAIN_THREADS": "1"}
 
 
-def run(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
+def run(directory: Path, *args: str, fails: bool = False) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         command(*args),
         cwd=directory,
@@ -61,7 +62,7 @@ def run(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
     return done
 
 
@@ -159,6 +160,11 @@ def test_transcripts_come_back_and_the_model_is_trained(recipe: Path) -> None:
     ]
     config = (home / "r1" / "asr" / "config.yaml").read_text()
     assert "lr: 0.005" in config
+    with lock(home / "r1" / "asr" / ".lock"):
+        done = run(
+            recipe, "--stage", "24", "--stop_stage", "24", "--al_train_args", options, fails=True
+        )
+    assert "is being trained by another process" in done.stdout
     # Once more, nothing is trained: ESPnet might go on where it ended.
     trained = (home / "r1" / "asr" / "checkpoint.pth").stat().st_mtime_ns
     done = run(recipe, "--stage", "24", "--stop_stage", "24", "--al_train_args", options)

@@ -2,7 +2,8 @@
 # make test   install into .venv and run the tests, TEST_JOBS (2) at a time
 # make fsdd   the same as the demo on real speech: FSDD=DIR make fsdd
 # make bench  the gradient engine against the definition and against training: FSDD=DIR make bench
-# make integration  stages 1-26 in a genuine recipe: ESPNET_ROOT=DIR make integration; and Label Studio
+# make integration  stages 1-26 in a genuine recipe, Label Studio, Praat, Slurm and ESPnet3, none left out:
+#             ESPNET_ROOT=DIR make integration, with the newest Python there is, in an environment of its own
 # make label-studio  stages 22 and 23 with a real Label Studio, installed for it, and its page in a browser
 # make faults  kill stages 20-26 at random moments and see that nothing is lost
 # make fuzz   parsers against made-up and damaged files, FUZZ_SECONDS (30) for each
@@ -12,23 +13,25 @@ PYTHON ?= python3
 VENV ?= .venv
 # E.g. "-c tests/lowest.txt".
 PIP_ARGS ?=
+# Of setup.py.
+EXTRAS ?= demo,dev
 TEST_JOBS ?= 2
 LABEL_STUDIO ?= 1.23.2
 BIN := $(VENV)/bin
-SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
+SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh tests/*.sh tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test faults fuzz integration label-studio fsdd bench check clean
+.PHONY: demo test faults fuzz integration all-integration label-studio fsdd bench check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	# Python's own pip: the newest refuses a dependency of ESPnet 202511 (ci_sdr's metadata).
-	$(BIN)/python3 -m pip install --quiet $(PIP_ARGS) -e '.[demo,dev]'
+	$(BIN)/python3 -m pip install --quiet $(PIP_ARGS) -e '.[$(EXTRAS)]'
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd bench test faults fuzz integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd bench test faults fuzz integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench test faults fuzz all-integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench test faults fuzz all-integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -49,9 +52,14 @@ faults: $(VENV)/.installed
 	python3 -m pytest -s -m faults tests/faults
 
 # In a checkout of ESPnet, or a git repository of it: make integration ESPNET_ROOT=DIR
-integration: $(VENV)/.installed
+integration:
+	@test -e "$(ESPNET_ROOT)" || { echo "give a checkout of ESPnet, or a git repository of it: make integration ESPNET_ROOT=DIR" >&2; exit 1; }
+	python=$$(tests/newer_python.sh) && $(MAKE) VENV=$(VENV)-integration PYTHON=$$python all-integration
+
+all-integration: $(VENV)/.installed
 	python3 -m pip install --quiet kaldiio resampy -e '.[espnet3,label-studio]'
-	EGL_LABEL_STUDIO=$(LABEL_STUDIO) ESPNET_ROOT=$(abspath $(ESPNET_ROOT)) python3 -m pytest -m integration tests/integration tests/espnet3
+	tests/report/install_browser.sh
+	EGL_NO_SKIPS=true EGL_LABEL_STUDIO=$(LABEL_STUDIO) ESPNET_ROOT=$(abspath $(ESPNET_ROOT)) python3 -m pytest -rs -m integration tests/integration tests/espnet3
 
 # LABEL_STUDIO_PYTHON names the Python that runs it (default: python3), LABEL_STUDIO_VENV an environment
 # that has it already.

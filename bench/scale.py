@@ -9,7 +9,8 @@
 
 Scoring is that of a tiny model with random weights, on clips of 0.3 s: what is measured is the
 pipeline around the model. Merge and report are of shards as scoring leaves them, made without a
-model; 10 million rows take 20 GB of disk. Prints a table for every part and, last, one JSON line.
+model; 10 million rows take 20 GB of disk. Prints a table for every part and, last, one JSON line;
+fails where memory grows with the pool, or two shards are not faster than one.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from espnet_egl.files import claim_directory, file_hash, write_checksums, write_lines
+from espnet_egl.files import CHECKSUMS, claim_directory, file_hash, write_checksums, write_lines
 from espnet_egl.records import OF_SHARD, Summary
 from espnet_egl.scoring import TABLES
 from espnet_egl.tables import (
@@ -217,6 +218,8 @@ def make_shards(home: Path, rows: int) -> None:
             make_shard(home / "score/logdir", job + 1, uids, cuts[job], rows)
             gc.enable()
     write_rows(home / "score/logdir/skipped.tsv", SKIPPED_COLUMNS, [])
+    keys = [f"keys.{job}.scp" for job in range(1, JOBS + 1)]
+    write_checksums(home / "score/logdir", ["skipped.tsv", *keys])
 
 
 def make_shard(logdir: Path, job: int, uids: Sequence[str], first: int, rows: int) -> None:
@@ -282,7 +285,7 @@ def measured(command: Sequence[str | Path], log: Path) -> tuple[float, float]:
 def run_merge(home: Path, rows: int) -> tuple[float, float]:
     """al_merge as stage 20 calls it, of shards that are made where they are missing."""
     score_dir = home / "score"
-    if not (score_dir / "logdir/skipped.tsv").exists():
+    if not (score_dir / "logdir" / CHECKSUMS).exists():
         shutil.rmtree(home, ignore_errors=True)
         make_shards(home, rows)
     command = ["espnet_egl.bin.al_merge", "--logdir", score_dir / "logdir", "--nj", str(JOBS)]
@@ -329,6 +332,10 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
 }
 
 
+# What is promised whatever the machine is.
+MOST_GROWTH, LEAST_SPEEDUP = 1.1, 1.8
+
+
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     args.work_dir = args.work_dir.absolute()
@@ -338,6 +345,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
     for part in args.parts:
         figures |= PARTS[part](args)
     print(json.dumps(figures))
+    growth = max((v for name, v in figures.items() if "growth" in name), default=1.0)
+    speedup = figures.get("two_shard_speedup", LEAST_SPEEDUP)
+    if growth > MOST_GROWTH or speedup < LEAST_SPEEDUP:
+        raise SystemExit(f"promised: growth to {MOST_GROWTH}, speedup from {LEAST_SPEEDUP}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -310,6 +311,12 @@ def _ended_by_sigterm(command: str) -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
+def _place(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
+    """Of a job among many, its command and shard: for lines of many logs together."""
+    shard = Path(vars(args).get("output_dir") or "").name
+    return f"{parser.prog} {shard} " if shard.startswith("output.") else ""
+
+
 def run(
     parser: argparse.ArgumentParser,
     function: Callable[[argparse.Namespace], None],
@@ -321,9 +328,10 @@ def run(
     SIGTERM, by which schedulers end jobs.
     """
     args = parser.parse_args(cmd)
+    place = _place(parser, args)
     logging.basicConfig(
         level=args.log_level,
-        format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s",
+        format=f"%(asctime)s ({place}%(module)s:%(lineno)d) %(levelname)s: %(message)s",
     )
     print(" ".join(sys.argv if cmd is None else [parser.prog, *cmd]), file=sys.stderr)
     try:

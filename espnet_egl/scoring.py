@@ -157,7 +157,8 @@ class Scorer:
                 logger.exception(f"{batch[0].uid}: unexpected error")
                 reason = "out_of_memory" if is_out_of_memory(e) else FAILED
                 return [Skipped(batch[0].uid, reason, f"{type(e).__name__}: {e}")]
-            logger.warning(f"{len(batch)} utterances together: {type(e).__name__}: {e}; in halves")
+            names = " ".join(u.uid for u in batch)
+            logger.warning(f"{names} together: {type(e).__name__}: {e}; in halves")
         # Outside of the handlers: the exception holds on to the failed batch's memory.
         middle = len(batch) // 2
         return [*self.score(batch[:middle]), *self.score(batch[middle:])]
@@ -346,10 +347,15 @@ def _results(
     """
     done = frozenset(journal.done)
     windows = [pool.keys[i : i + WINDOW] for i in range(0, len(pool.keys), WINDOW)]
-    windows = list(itertools.dropwhile(done.issuperset, windows))
+    finished = list(itertools.takewhile(done.issuperset, windows))
+    windows = windows[len(finished) :]
     pool.keys = [key for window in windows for key in window]
     items = read_ahead(pool, num_workers)
-    verified = False
+    # What was decided on before a kill decides again.
+    verified = scorer.engine is None or any(
+        _verify(scorer, [u for key in window if isinstance(u := pool.read(key), Utterance)])
+        for window in (finished if windows else ())
+    )
     witness = _any_scored(journal)
     for window in windows:
         found = list(itertools.islice(items, len(window)))
@@ -358,7 +364,7 @@ def _results(
         skipped = [i for i in found if isinstance(i, Skipped) and i.uid not in done]
         _check_disk(pool, skipped, witness)
         yield from skipped
-        if scorer.engine is not None and utterances and not verified:
+        if utterances and not verified:
             verified = _verify(scorer, utterances)
         for batch in scorer.batches(utterances):
             if not done.issuperset(u.uid for u in batch):

@@ -38,6 +38,7 @@ al_return=          # What came back from the annotators (default: what stage 22
 al_return_format=   # The format of it (default: al_format).
 al_import_args=     # Other arguments for al_import, e.g., "--ls_winner latest".
 al_train_from=scratch # Train anew, or go on from the model that scored the pool (last).
+al_resume=true    # Go on from the last checkpoint of a training that was killed, as ESPnet does.
 al_inference_asr_model= # Of the models that stage 24 trains (default: inference_asr_model).
 al_train_args=      # Arguments for training beside asr_args, e.g., "--max_epoch 10".
 al_curve_name=      # Of the learning curve's point, if other than method and select tag.
@@ -121,6 +122,8 @@ Options:
                        # (default="${al_import_args}").
     --al_train_from    # scratch, or last: go on from the model that scored the pool
                        # (default="${al_train_from}").
+    --al_resume        # Go on from the last checkpoint of a training that was killed, as ESPnet does; or
+                       # false: train it anew, for the same model to the bit (default="${al_resume}").
     --al_inference_asr_model  # Of the models that stage 24 trains, the checkpoint to decode and to score
                        # with (default: inference_asr_model). A validation set that says nothing of what
                        # is labelled picks a checkpoint at random: train.loss.ave.pth does not ask it,
@@ -242,6 +245,8 @@ fi
     echo "$0: expected \"true\" or \"false\": --al_calibrate ${al_calibrate}" 1>&2; exit 2; }
 [[ "${al_train_from}" =~ ^(scratch|last)$ ]] || {
     echo "$0: expected \"scratch\" or \"last\": --al_train_from ${al_train_from}" 1>&2; exit 2; }
+[[ "${al_resume}" =~ ^(true|false)$ ]] || {
+    echo "$0: expected \"true\" or \"false\": --al_resume ${al_resume}" 1>&2; exit 2; }
 [[ "${al_allow_pipes:-true}" =~ ^(true|false)$ ]] || {
     echo "$0: expected \"true\" or \"false\": --al_allow_pipes ${al_allow_pipes}" 1>&2; exit 2; }
 [[ "${al_gpu}" =~ ^(true|false)$ ]] || {
@@ -548,6 +553,7 @@ al_train() {
         return
     fi
 
+    "${al_resume}" || rm -f "${_exp}/checkpoint.pth"
     _opts=(--train_set "${_train_set}" --asr_exp "${_exp}" --asr_stats_dir "${al_round_dir}/asr_stats${_exp#"${al_round_dir}/asr"}")
     [ "${al_train_from}" = last ] && _opts+=(--pretrained_model "${asr_exp}/${inference_asr_model}")
     [ -n "${_train_args}" ] && _opts+=(--asr_args "${asr_args} ${_train_args}")

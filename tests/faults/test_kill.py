@@ -230,11 +230,12 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_training(recipe: Path) -> None:  # noqa: F811
-    """Stages 24 and 25; one epoch, which ESPnet begins anew."""
+    """Stages 24 and 25; what was killed in its second epoch begins anew where that is asked for."""
     draw = random.Random(SEED + 1)
     runs = Runs(recipe, draw)
     pool = ["--al_method", "confidence", "--al_budget", "4utt", "--al_truth", "truth"]
-    pool += ["--al_hyp_source", "ctc_sample", "--al_inference_asr_model", "1epoch.pth"]
+    pool += ["--al_hyp_source", "ctc_sample", "--al_inference_asr_model", "2epoch.pth"]
+    pool += ["--al_train_args", "--max_epoch 2 --keep_nbest_models 2", "--al_resume", "false"]
     whole, killed = (
         command("--stage", "20", "--stop_stage", "25", "--al_tag", tag, *pool)
         for tag in ("whole0", "killed")
@@ -242,12 +243,15 @@ def test_training(recipe: Path) -> None:  # noqa: F811
     runs.finish(whole)
     home, expected = (recipe / "exp" / f"al_{tag}" for tag in ("killed", "whole0"))
     decoding = "r1/asr/*/test/logdir/asr_inference.1.log"
-    logs = ("r1/asr_stats/logdir/stats.1.log", "r1/asr/train.log", decoding)
-    for log, delay in zip(logs, (3.0, 6.0, 3.0), strict=True):
+    moments = (
+        *("r1/asr_stats/logdir/stats.1.log", "r1/asr/train.log"),
+        *("r1/asr/checkpoint.pth", decoding),
+    )
+    for log, delay in zip(moments, (3.0, 6.0, 0.0, 3.0), strict=True):
         assert runs.kill(killed, lambda log=log: any(home.glob(log)), delay, log)
     runs.finish(killed)
     print(f"seed {SEED}: {', '.join(runs.log)}")
-    one, other = (weights(d / "r1" / "asr" / "1epoch.pth") for d in (home, expected))
+    one, other = (weights(d / "r1" / "asr" / "2epoch.pth") for d in (home, expected))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     # Without the last column, the seconds of training.

@@ -87,6 +87,55 @@ def read_audio(
     return _resample(wave, file_rate, rate), len(wave) / file_rate
 
 
+def read_channels(
+    entry: str,
+    rate: int,
+    start: float = 0.0,
+    end: float | None = None,
+    allow_pipes: bool = True,
+    pipe_timeout: float = PIPE_TIMEOUT,
+    max_seconds: float = math.inf,
+) -> tuple[np.ndarray, float]:
+    """Read every channel, as ESPnet's type ``multi_columns_sound`` has them.
+
+    Args:
+        entry: What wav.scp says: what :func:`read_audio` takes, or several paths, separated by
+            spaces, whose channels are put side by side.
+        rate: As for :func:`read_audio`, and so the rest.
+        start: See there.
+        end: See there.
+        allow_pipes: See there.
+        pipe_timeout: See there.
+        max_seconds: See there.
+
+    Returns:
+        Waveform (samples, channels) in [-1, 1], float32, or (samples,) of one channel; and its
+        duration in seconds.
+
+    Raises:
+        UtteranceError: As :func:`read_audio`, or the files differ in length or sampling rate.
+    """
+    is_command = entry.endswith("|")
+    columns = [entry] if is_command else entry.split() or [""]
+    allow_pipes = allow_pipes and is_command  # or else a column would be run as one
+    read = [
+        _read(column, start, end, allow_pipes, pipe_timeout, max_seconds, every_channel=True)
+        for column in columns
+    ]
+    shapes = [(len(wave), file_rate) for wave, file_rate in read]
+    for column, shape in zip(columns, shapes, strict=True):
+        if shape != shapes[0]:
+            raise UtteranceError(
+                "unreadable_audio",
+                f"{column} has {shape[0]} samples at {shape[1]} Hz, {columns[0]} has "
+                f"{shapes[0][0]} at {shapes[0][1]} Hz: make them channels of one recording",
+            )
+    samples, file_rate = shapes[0]
+    wave = np.concatenate([wave for wave, _ in read], axis=1)
+    wave = wave[:, 0] if wave.shape[1] == 1 else wave
+    return _resample(wave, file_rate, rate), samples / file_rate
+
+
 def write_wave(path: Path, wave: np.ndarray, rate: int) -> None:
     """Write a file at once, in the format of its suffix; one that is there is left as it is.
 
@@ -158,7 +207,9 @@ def _read(
     allow_pipes: bool,
     pipe_timeout: float,
     max_seconds: float = math.inf,
+    every_channel: bool = False,
 ) -> tuple[np.ndarray, int]:
+    """(samples,) of the first channel or (samples, channels), and the sampling rate."""
     source: Any
     if rxfilename.endswith("|"):
         source = _run_pipe(rxfilename[:-1], allow_pipes, pipe_timeout)
@@ -168,6 +219,8 @@ def _read(
         wave, file_rate = _read_samples(source, rxfilename, start, end, max_seconds)
     except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as e:
         raise UtteranceError("unreadable_audio", f"{rxfilename}: {e}") from e
+    if not every_channel:
+        wave = wave[:, 0]
     if len(wave) == 0:
         raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
     if not np.isfinite(wave).all():
@@ -265,7 +318,7 @@ def _read_samples(
             raise UtteranceError(
                 "truncated_audio", f"{name}: damaged, a part of it is missing; copy it again"
             )
-        return wave[:, 0], f.samplerate
+        return wave, f.samplerate
 
 
 def is_cut_off(f: soundfile.SoundFile) -> bool:
@@ -407,12 +460,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _resample(wave: np.ndarray, file_rate: int, rate: int) -> np.ndarray:
+    """(samples,) or (samples, channels), each channel by itself."""
     if file_rate == rate:
         return wave
     import torch
     import torchaudio
 
-    return torchaudio.functional.resample(torch.from_numpy(wave), file_rate, rate).numpy()
+    channels = torch.from_numpy(np.ascontiguousarray(wave.T))
+    return torchaudio.functional.resample(channels, file_rate, rate).numpy().T
 
 
 def change_speed(wave: np.ndarray, rate: int, factor: float) -> np.ndarray:

@@ -45,8 +45,9 @@ def get_parser() -> argparse.ArgumentParser:
         type=options.data_triplet,
         action="append",
         required=True,
-        help="e.g. dump/raw/pool/wav.scp,speech,sound; the type 'sound' takes every format "
-        "of libsndfile, every sampling rate and Kaldi's pipes",
+        help="e.g. dump/raw/pool/wav.scp,speech,sound; the types 'sound' and "
+        "'multi_columns_sound' take every format of libsndfile, every sampling rate and Kaldi's "
+        "pipes",
     )
     group.add_argument("--key_file", required=True, help="The utterances to score")
     group.add_argument("--segments", help="Kaldi's segments, if the pool has them")

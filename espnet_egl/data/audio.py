@@ -8,6 +8,7 @@ import os
 import re
 import selectors
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -27,11 +28,29 @@ PIPE_BYTES = 1 << 30
 _ARK_ENTRY = re.compile(r"(.+\.ark):([0-9]+)", re.S)
 _ARK_SOUND = b"AUDIO"
 
-# Where a file says how much audio it holds, libsndfile notes how much there is.
-_CLAIM = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.M)
-_FRAME_COUNT = re.compile(r"^\*\*\* Calculated frame count \d+ does not match", re.M)
+# Where a file says how much audio it holds, libsndfile notes how much there is: of WAV, AIFF, AU,
+# SVX and W64 both; that they differ, of RF64, MAT4 and VOC.
+_CLAIM = re.compile(r"^\s*(?:data|SSND|Data Size|BODY|riff)\s*: (\d+) \(should be (\d+)\)", re.M)
+_TOO_SHORT = re.compile(
+    r"^(?:\*\*\* Calculated frame count \d+ does not match"
+    r"|\*\*\* File seems to be truncated|Seems to be a truncated file)",
+    re.M,
+)
 # Who writes to a pipe does not know yet, and claims as much as the field can say.
 _UNKNOWN_LENGTH = 0x7FFF0000
+
+# A page of Ogg has 65307 bytes at most: the last one begins in a file's tail.
+_OGG_TAIL = 1 << 16
+_OGG_PAGE = re.compile(rb"OggS\0[\0-\7]")
+_OGG_HEADER = struct.Struct("<5xBqI8xB")  # flags, granule position, serial number, segments
+_OGG_END_OF_STREAM = 4
+# What libsndfile took for the stream, and for the granule position of its last page.
+_OGG_STREAM = re.compile(r"^Stream serialno : (\d+)", re.M)
+_OGG_LAST = re.compile(r"^(?:PCM end| *Last Granule pos) *: (\d+)", re.M)
+# What it notes of bytes that are no page, and of pages that are missing.
+_OGG_SKIPPED, _OGG_HOLE = r"Ogg : Skipped \d+ bytes", r"Ogg : Warning, libogg reports a hole"
+_OGG_BROKEN = re.compile(rf"^(?:{_OGG_SKIPPED}|{_OGG_HOLE})", re.M)
+_OGG_DAMAGED = re.compile(rf"^{_OGG_SKIPPED}.*\n{_OGG_HOLE}", re.M)
 
 
 def read_audio(
@@ -66,6 +85,55 @@ def read_audio(
     """
     wave, file_rate = _read(rxfilename, start, end, allow_pipes, pipe_timeout, max_seconds)
     return _resample(wave, file_rate, rate), len(wave) / file_rate
+
+
+def read_channels(
+    entry: str,
+    rate: int,
+    start: float = 0.0,
+    end: float | None = None,
+    allow_pipes: bool = True,
+    pipe_timeout: float = PIPE_TIMEOUT,
+    max_seconds: float = math.inf,
+) -> tuple[np.ndarray, float]:
+    """Read every channel, as ESPnet's type ``multi_columns_sound`` has them.
+
+    Args:
+        entry: What wav.scp says: what :func:`read_audio` takes, or several paths, separated by
+            spaces, whose channels are put side by side.
+        rate: As for :func:`read_audio`, and so the rest.
+        start: See there.
+        end: See there.
+        allow_pipes: See there.
+        pipe_timeout: See there.
+        max_seconds: See there.
+
+    Returns:
+        Waveform (samples, channels) in [-1, 1], float32, or (samples,) of one channel; and its
+        duration in seconds.
+
+    Raises:
+        UtteranceError: As :func:`read_audio`, or the files differ in length or sampling rate.
+    """
+    is_command = entry.endswith("|")
+    columns = [entry] if is_command else entry.split() or [""]
+    allow_pipes = allow_pipes and is_command  # or else a column would be run as one
+    read = [
+        _read(column, start, end, allow_pipes, pipe_timeout, max_seconds, every_channel=True)
+        for column in columns
+    ]
+    shapes = [(len(wave), file_rate) for wave, file_rate in read]
+    for column, shape in zip(columns, shapes, strict=True):
+        if shape != shapes[0]:
+            raise UtteranceError(
+                "unreadable_audio",
+                f"{column} has {shape[0]} samples at {shape[1]} Hz, {columns[0]} has "
+                f"{shapes[0][0]} at {shapes[0][1]} Hz: make them channels of one recording",
+            )
+    samples, file_rate = shapes[0]
+    wave = np.concatenate([wave for wave, _ in read], axis=1)
+    wave = wave[:, 0] if wave.shape[1] == 1 else wave
+    return _resample(wave, file_rate, rate), samples / file_rate
 
 
 def write_wave(path: Path, wave: np.ndarray, rate: int) -> None:
@@ -139,7 +207,9 @@ def _read(
     allow_pipes: bool,
     pipe_timeout: float,
     max_seconds: float = math.inf,
+    every_channel: bool = False,
 ) -> tuple[np.ndarray, int]:
+    """(samples,) of the first channel or (samples, channels), and the sampling rate."""
     source: Any
     if rxfilename.endswith("|"):
         source = _run_pipe(rxfilename[:-1], allow_pipes, pipe_timeout)
@@ -149,6 +219,8 @@ def _read(
         wave, file_rate = _read_samples(source, rxfilename, start, end, max_seconds)
     except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as e:
         raise UtteranceError("unreadable_audio", f"{rxfilename}: {e}") from e
+    if not every_channel:
+        wave = wave[:, 0]
     if len(wave) == 0:
         raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
     if not np.isfinite(wave).all():
@@ -215,9 +287,11 @@ def _read_samples(
     with soundfile.SoundFile(source) as f:
         first = round(start * f.samplerate)
         last = f.frames if end is None else round(end * f.samplerate)
+        notes = f.extra_info
         if (end is None or last > f.frames) and is_cut_off(f):
             raise UtteranceError(
-                "truncated_audio", f"{name}: its header claims more than it holds; copy it again"
+                "truncated_audio",
+                f"{name}: its header claims more than it holds, or it lacks its end; copy it again",
             )
         # Kaldi forgives segments that overshoot by rounding, no more.
         if f.frames and (first >= f.frames or last > f.frames + f.samplerate // 2):
@@ -240,21 +314,65 @@ def _read_samples(
                 "truncated_audio",
                 f"{name}: {len(wave)} of {count} samples are there; copy it again",
             )
-        return wave[:, 0], f.samplerate
+        if _is_broken(notes, f.extra_info):
+            raise UtteranceError(
+                "truncated_audio", f"{name}: damaged, a part of it is missing; copy it again"
+            )
+        return wave, f.samplerate
 
 
 def is_cut_off(f: soundfile.SoundFile) -> bool:
-    """Whether a file's header claims more audio than there is.
+    """Whether a file's header claims more audio than there is, or an Ogg file lacks its end.
 
     Formats that name no length, as MP3, do not tell.
     """
     if f.format == "NIST":
         return _sphere_samples(f.name) > f.frames
+    if f.format == "OGG":
+        return _lacks_ogg_end(f)
     found = _CLAIM.search(f.extra_info)
     if found is not None:
         # Chunks of odd length have a byte behind them, which some leave out.
         return int(found[2]) + 1 < int(found[1]) < _UNKNOWN_LENGTH
-    return _FRAME_COUNT.search(f.extra_info) is not None
+    return _TOO_SHORT.search(f.extra_info) is not None
+
+
+def _lacks_ogg_end(f: soundfile.SoundFile) -> bool:
+    """Whether the last page is cut off, ends no stream, or is one that libsndfile cannot use."""
+    tail = _read_tail(f.name, _OGG_TAIL)
+    starts = [found.start() for found in _OGG_PAGE.finditer(tail)]
+    page = tail[starts[-1] :] if starts else b""
+    if len(page) < _OGG_HEADER.size:
+        return True
+    flags, granule, serial, segments = _OGG_HEADER.unpack_from(page)
+    body = _OGG_HEADER.size + segments
+    if len(page) < body + sum(page[_OGG_HEADER.size : body]) or not flags & _OGG_END_OF_STREAM:
+        return True
+    stream, last = (pattern.search(f.extra_info) for pattern in (_OGG_STREAM, _OGG_LAST))
+    # Of chained streams libsndfile reads the first, and the last page is of another.
+    if stream is None or last is None or int(stream[1]) != serial:
+        return False
+    return granule not in (-1, int(last[1]))  # -1: no packet ends in the page
+
+
+def _is_broken(before: str, after: str) -> bool:
+    """Whether a part of an Ogg file is missing, by what libsndfile noted before reading and after.
+
+    A stream recorded from its midst lacks its first pages, and nothing of what was recorded. If
+    damage takes them, what follows begins too early: no segment is where it should be. A search
+    for a segment that comes across damage may end in a wrong place, too.
+    """
+    in_the_way = _OGG_BROKEN.search(after[len(before) :])
+    return in_the_way is not None or _OGG_DAMAGED.search(before) is not None
+
+
+def _read_tail(source: Any, size: int) -> bytes:
+    """The last bytes of a file, or of what was read of one."""
+    if isinstance(source, io.BytesIO):
+        return source.getvalue()[-size:]
+    with Path(source).open("rb") as f:
+        f.seek(max(0, f.seek(0, os.SEEK_END) - size))
+        return f.read()
 
 
 def _sphere_samples(source: Any) -> int:
@@ -342,12 +460,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _resample(wave: np.ndarray, file_rate: int, rate: int) -> np.ndarray:
+    """(samples,) or (samples, channels), each channel by itself."""
     if file_rate == rate:
         return wave
     import torch
     import torchaudio
 
-    return torchaudio.functional.resample(torch.from_numpy(wave), file_rate, rate).numpy()
+    channels = torch.from_numpy(np.ascontiguousarray(wave.T))
+    return torchaudio.functional.resample(channels, file_rate, rate).numpy().T
 
 
 def change_speed(wave: np.ndarray, rate: int, factor: float) -> np.ndarray:

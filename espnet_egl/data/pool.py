@@ -11,12 +11,16 @@ import numpy as np
 import torch
 
 from espnet_egl import compat
-from espnet_egl.data.audio import PIPE_TIMEOUT, read_audio
+from espnet_egl.data.audio import PIPE_TIMEOUT, read_audio, read_channels
 from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.errors import ConfigError, DataError, StorageError, UtteranceError
 from espnet_egl.types import Skipped, Utterance
 
 Preprocess = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+# Types of files and commands: ESPnet's own dataset reads them at whatever rate they are, cut off
+# or not.
+_READERS = {"sound": read_audio, "multi_columns_sound": read_channels}
 
 
 class Pool(torch.utils.data.Dataset):
@@ -24,15 +28,16 @@ class Pool(torch.utils.data.Dataset):
 
     Args:
         data: (path, name, type) as in ``--data_path_and_name_and_type``; exactly one is
-            named ``speech``. The type ``sound`` takes files and pipes of any sampling rate
-            and format of libsndfile; every other type is read by ESPnet's own dataset.
+            named ``speech``. The types ``sound`` and ``multi_columns_sound`` take files and
+            pipes of any sampling rate and format of libsndfile; every other type is read by
+            ESPnet's own dataset.
         keys: Utterance ids to read, in this order.
         rate: The sampling rate of the model.
-        segments: Kaldi's ``segments`` for recordings of the type ``sound``.
+        segments: Kaldi's ``segments`` for recordings of these two types.
         utt2dur: Utterance id -> seconds, used for types that do not tell.
         preprocess: ESPnet's preprocessing for inference.
         allow_pipes: Whether commands in wav.scp are run.
-        pipe_timeout: How long such a command may take, in seconds; of the type ``sound``.
+        pipe_timeout: How long such a command may take, in seconds; of these two types.
         max_seconds: Longer clips are left out: memory grows with the square of the duration.
 
     Raises:
@@ -72,7 +77,7 @@ class Pool(torch.utils.data.Dataset):
             raise DataError(
                 f"{segments or self.path} lacks {len(missing)} of the keys, e.g. '{min(missing)}'"
             )
-        self._dataset = None if self.type == "sound" else self._espnet_dataset()
+        self._dataset = None if self.type in _READERS else self._espnet_dataset()
 
     def _espnet_dataset(self) -> Any:
         from espnet2.train.dataset import ESPnetDataset
@@ -87,7 +92,7 @@ class Pool(torch.utils.data.Dataset):
             raise UtteranceError(
                 "missing_recording", f"{self.segments}: '{recording}' is not in {self.path}"
             )
-        return read_audio(
+        return _READERS[self.type](
             self._recordings[recording],
             self.rate,
             start,
@@ -116,8 +121,7 @@ class Pool(torch.utils.data.Dataset):
         if not np.isfinite(speech).all():
             raise UtteranceError("not_finite_audio", f"{self.path}: NaN or infinite values")
         # Features are taken to come every 10 ms where nothing tells the duration.
-        is_sound = speech.ndim == 1 or self.type == "multi_columns_sound"
-        guess = len(speech) / (self.rate if is_sound else 100)
+        guess = len(speech) / (self.rate if speech.ndim == 1 else 100)
         seconds = self.utt2dur.get(uid, guess)
         if seconds > self.max_seconds:
             raise UtteranceError(

@@ -19,6 +19,7 @@ from conftest import make_speech
 SECONDS = 0.6
 # Exact in 16 bits, so that every lossless way to store it is the same audio.
 PLAIN = ((make_speech(SECONDS) * 32768).round() / 32768).astype(np.float32)
+LONG = make_speech(3.0)
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,14 @@ CASES = [
     ),
     Case("cut_mp3", write("cut.mp3", keep=0.5), "truncated_audio", "samples are there"),
     Case("cut_flac", write("cut.flac", keep=0.5), "unreadable_audio"),
-    Case("cut_ogg", write("cut.ogg", keep=0.5, subtype="VORBIS"), "unreadable_audio"),
+    # Of a shorter one too little would be left for libsndfile to open it.
+    Case("cut_ogg", write("cut.ogg", LONG, keep=0.9, subtype="VORBIS"), "truncated_audio"),
+    Case(
+        "cut_opus",
+        write("cut.opus", LONG, keep=0.9, format="OGG", subtype="OPUS"),
+        "truncated_audio",
+    ),
+    Case("cut_w64", write("cut.w64", keep=0.9), "truncated_audio"),
     Case("cut_pipe", entry("head -c 5000 {}/plain.wav |"), "truncated_audio"),
     Case("nan_samples", write("nan.wav", values(np.nan), subtype="FLOAT"), "not_finite_audio"),
     Case("infinite", write("inf.wav", values(np.inf), subtype="FLOAT"), "not_finite_audio"),

@@ -166,12 +166,87 @@ def test_a_pool_can_be_sent_to_another_process(tmp_path: Path) -> None:
     assert item.uid == "a"
 
 
-def test_columns_of_several_channels_last_as_long_as_they_do(tmp_path: Path) -> None:
-    path = tmp_path / "two.wav"
-    soundfile.write(path, np.stack([make_speech(0.5)] * 2, 1), 8000)
-    scp = write_scp(tmp_path, {"a": str(path)})
-    (item,) = Pool([(scp, "speech", "multi_columns_sound")], ["a"], 8000)
-    assert item.seconds == 0.5
+def make_channels(tmp_path: Path, scp: dict[str, str], rate: int = 8000, **options: object) -> Pool:
+    data = [(write_scp(tmp_path, scp), "speech", "multi_columns_sound")]
+    keys = options.pop("keys", list(scp))
+    return Pool(data, keys, rate, **options)  # type: ignore[arg-type]
+
+
+def test_columns_of_several_channels_are_read_as_espnet_reads_them(tmp_path: Path) -> None:
+    from espnet2.train.dataset import ESPnetDataset
+
+    wave = make_speech(0.5)
+    a, b = write(tmp_path / "a.wav", wave), write(tmp_path / "b.flac", wave / 2)
+    both = write(tmp_path / "both.wav", np.stack([wave / 3, wave / 4], 1))
+    scp = {"columns": f"{a} {b}", "file": both, "mixed": f"{both} {a}", "mono": a}
+    pool = make_channels(tmp_path, scp)
+    espnet = ESPnetDataset([(pool.path, "speech", pool.type)], preprocess=None)
+    for item in pool:
+        assert isinstance(item, Utterance)
+        assert item.seconds == 0.5
+        assert item.speech.dtype == np.float32
+        assert np.array_equal(item.speech, espnet[item.uid][1]["speech"])
+
+
+def test_columns_of_another_rate_are_resampled_each_channel_by_itself(tmp_path: Path) -> None:
+    wave = make_speech(1.0, rate=16000)
+    a, b = write(tmp_path / "a.wav", wave, 16000), write(tmp_path / "b.wav", wave / 2, 16000)
+    both = write(tmp_path / "both.wav", np.stack([wave, wave / 2], 1), 16000)
+    slow = write(tmp_path / "slow.wav", make_speech(1.0))
+    scp = {"columns": f"{a} {b}", "file": both, "mono": a, "slow": slow}
+    channels = [make_pool(tmp_path, {"a": path}).read("a").speech for path in (a, b)]
+    columns, file, mono, slow_item = make_channels(tmp_path, scp)
+    for item in (columns, file, mono, slow_item):
+        assert (len(item.speech), item.seconds) == (8000, 1.0)
+    for item in (columns, file):
+        assert np.allclose(item.speech, np.stack(channels, 1), atol=1e-4)
+    assert np.array_equal(mono.speech, channels[0])
+
+
+def test_columns_may_be_cut_by_segments_and_come_from_a_command(tmp_path: Path) -> None:
+    wave = np.stack([make_speech(2.0), make_speech(2.0) / 2], 1)
+    path = write(tmp_path / "r.wav", wave, subtype="FLOAT")
+    (tmp_path / "segments").write_text("a r 0.5 1.25\nb p 0.5 1.25\n")
+    scp = {"r": path, "p": f"cat {path} |"}
+    pool = make_channels(tmp_path, scp, keys=["a", "b"], segments=tmp_path / "segments")
+    for item in pool:
+        assert np.array_equal(item.speech, wave[4000:10000])
+
+
+def test_bad_columns_are_reported_with_their_reason(tmp_path: Path) -> None:
+    wave = make_speech(1.0)
+    good = write(tmp_path / "a.wav", wave)
+    whole = Path(good).read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    bad = wave.copy()
+    bad[3] = np.nan
+    scp = {
+        "cut": f"{good} {tmp_path}/cut.wav",
+        "length": f"{good} {write(tmp_path / 'b.wav', wave[:-1])}",
+        "long": write(tmp_path / "long.wav", make_speech(3.0)),
+        "missing": f"{good} {tmp_path}/none.wav",
+        "nan": write(tmp_path / "nan.wav", np.stack([wave, bad], 1), subtype="FLOAT"),
+        "none": "",
+        "pipe": f"touch {tmp_path}/ran |",
+        "pipe_in_columns": f"{good} touch|",
+        "rate": f"{good} {write(tmp_path / 'c.wav', wave, 16000)}",
+    }
+    pool = make_channels(tmp_path, scp, allow_pipes=False, max_seconds=2.0)
+    found = {item.uid: item for item in pool}
+    assert {uid: getattr(item, "reason", None) for uid, item in found.items()} == {
+        "cut": "truncated_audio",
+        "length": "unreadable_audio",
+        "long": "too_long",
+        "missing": "unreadable_audio",
+        "nan": "not_finite_audio",
+        "none": "unreadable_audio",
+        "pipe": "pipe_not_allowed",
+        "pipe_in_columns": "pipe_not_allowed",
+        "rate": "unreadable_audio",
+    }
+    assert "7999 samples at 8000 Hz" in found["length"].detail  # type: ignore[union-attr]
+    assert "8000 samples at 16000 Hz" in found["rate"].detail  # type: ignore[union-attr]
+    assert not (tmp_path / "ran").exists()
 
 
 def test_commands_are_not_run_by_any_type_that_must_not(tmp_path: Path) -> None:

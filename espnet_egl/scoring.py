@@ -82,6 +82,8 @@ class Scorer:
             one of the methods.
         temperature: Of P(y | x) in EGL, see :meth:`.NBest.tempered`.
         texts: Utterance -> transcript, for methods that need the truth.
+        skip_untranscribed: Leave out what has no transcript that could be trained on, where
+            methods are fitted; else oracles give it 0, and the others what they always give.
         detector: Measures the seconds of speech, if they are wanted.
     """
 
@@ -93,6 +95,7 @@ class Scorer:
     confidence: Confidence = field(default_factory=Confidence)
     temperature: float = 1.0
     texts: Mapping[str, str] | None = None
+    skip_untranscribed: bool = True
     detector: Callable[[Utterance], float] | None = None
 
     def prepare(self) -> None:
@@ -195,34 +198,49 @@ class Scorer:
         ]
 
     def _truths(self, batch: Sequence[Utterance]) -> list[Truth | None]:
-        """What the transcripts tell, of a batch.
+        """What the transcripts tell, of a batch; None where there is none to train on.
 
         Raises:
-            UtteranceError: One has no transcript, or none that the model could have spoken.
+            UtteranceError: One has no transcript, or none that the model could have spoken, and
+                such are to be skipped.
         """
         if self.texts is None:
             return [None] * len(batch)
-        for utterance in batch:
-            if utterance.uid not in self.texts:
-                raise UtteranceError("no_transcript", f"{utterance.uid} is not in --text")
-        tokens = [self.recognizer.to_tokens(self.texts[u.uid]) for u in batch]
+        tokens = [self._transcript(utterance.uid) for utterance in batch]
         lengths: list[float | None] = [None] * len(batch)
         if self.wants_true_gradients:
             assert self.engine is not None
             with self.engine.encode([u.speech for u in batch]) as encoded:
-                self._check_alignments(encoded.utterances, tokens)
-                one_each, weights = [[y] for y in tokens], [[1.0]] * len(batch)
-                gradients = encoded.expected_gradient_lengths(one_each, weights)
-            lengths = [gradient.value for gradient in gradients]
-        texts = [self.recognizer.to_text(y) for y in tokens]
-        return [Truth(text, length) for text, length in zip(texts, lengths, strict=True)]
-
-    def _check_alignments(self, encoded: Sequence[Encoded], tokens: Sequence[list[int]]) -> None:
-        for one, y in zip(encoded, tokens, strict=True):
-            if self.recognizer.has_ctc_loss() and not has_ctc_alignment(y, one.frames):
-                raise UtteranceError(
-                    "no_alignment", f"{len(y)} tokens cannot be aligned with {one.frames} frames"
+                pairs = zip(tokens, encoded.utterances, strict=True)
+                tokens = [y and self._aligned(y, one) for y, one in pairs]
+                gradients = encoded.expected_gradient_lengths(
+                    [[y] if y else [] for y in tokens], [[1.0] if y else [] for y in tokens]
                 )
+            lengths = [gradient.value for gradient in gradients]
+        return [
+            Truth(self.recognizer.to_text(y), length) if y else None
+            for y, length in zip(tokens, lengths, strict=True)
+        ]
+
+    def _transcript(self, uid: str) -> list[int] | None:
+        assert self.texts is not None
+        if uid not in self.texts:
+            return self._no_truth(UtteranceError("no_transcript", f"{uid} is not in --text"))
+        try:
+            return self.recognizer.to_tokens(self.texts[uid])
+        except UtteranceError as e:
+            return self._no_truth(e)
+
+    def _aligned(self, y: list[int], encoded: Encoded) -> list[int] | None:
+        if not self.recognizer.has_ctc_loss() or has_ctc_alignment(y, encoded.frames):
+            return y
+        detail = f"{len(y)} tokens cannot be aligned with {encoded.frames} frames"
+        return self._no_truth(UtteranceError("no_alignment", detail))
+
+    def _no_truth(self, error: UtteranceError) -> list[int] | None:
+        if self.skip_untranscribed:
+            raise error
+        return None
 
     def _find(self, utterance: Utterance, encoded: Encoded) -> NBest | Skipped:
         try:

@@ -45,7 +45,8 @@ class Evidence:
         encoded: The encoder's output, without a graph.
         nbest: The hypotheses, most probable first; never empty.
         gradient: For the hypotheses' weights, if any method needs it.
-        truth: The transcript, where one was given: never for a pool that is to be labelled.
+        truth: The transcript, where one was given that could be trained on: never for a pool
+            that is to be labelled.
         columns: Of the score table, as far as they are known: what methods with
             :attr:`AbsAcquisition.needs_columns` look at.
     """

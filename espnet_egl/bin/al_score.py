@@ -153,6 +153,13 @@ def get_parser() -> argparse.ArgumentParser:
         "are transcribed, never for a pool that is to be",
     )
     group.add_argument(
+        "--skip_untranscribed",
+        type=options.str2bool,
+        default=True,
+        help="Leave out what has no transcript in --text that could be trained on, as for fitting; "
+        "false: oracles give it 0, and no other method is touched by the transcripts",
+    )
+    group.add_argument(
         "--vad",
         type=options.str2bool,
         default=False,
@@ -320,6 +327,7 @@ def score(args: argparse.Namespace) -> None:
         or acquisition_methods.build("confidence", method_conf(args, "confidence")),
         temperature=args.egl_temperature,
         texts=read_table(args.text) if args.text else None,
+        skip_untranscribed=args.skip_untranscribed,
         detector=SpeechDetector(recognizer.rate) if args.vad else None,
     )
     scorer.prepare()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from espnet_egl import options
 from espnet_egl.loop.returns import PARTS
@@ -46,29 +47,59 @@ def get_parser() -> argparse.ArgumentParser:
         "--model_dir", help="Where it is trained; one that holds a model of other data is refused"
     )
     parser.add_argument("--train_options", default="", help="Of that model, whatever they are")
+    parser.add_argument(
+        "--train_file",
+        action="append",
+        default=[],
+        help="Another file that it hangs on (repeatable): its config, its tokens, the model it "
+        "goes on from",
+    )
+    parser.add_argument(
+        "--only_check",
+        type=options.str2bool,
+        default=False,
+        help="Only see that the model in --model_dir is of the transcripts that are there now",
+    )
     return parser
+
+
+def model_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What determines the model, for its manifest."""
+    from pathlib import Path
+
+    from espnet_egl.files import file_hash
+
+    seed_dirs = [] if args.seed_dir is None else [args.seed_dir]
+    texts = [Path(directory) / "text" for directory in [*seed_dirs, *args.labelled_dir]]
+    return {
+        "text_sha256": [file_hash(path) for path in texts],
+        "part": args.part,
+        "train_options": args.train_options,
+        "speed_perturb_factors": args.speed_perturb_factors,
+        "train_file_sha256": [file_hash(path) for path in args.train_file],
+    }
 
 
 def join(args: argparse.Namespace) -> None:
     """Run the command; prints the sizes."""
-    from pathlib import Path
-
-    from espnet_egl.files import claim_directory, file_hash
-    from espnet_egl.loop.training import join_sets, parse_factors, parse_rate
+    from espnet_egl.files import claim_directory
+    from espnet_egl.loop.training import (
+        check_transcripts,
+        join_sets,
+        parse_factors,
+        parse_rate,
+        put_aside,
+    )
 
     if args.model_dir is not None:
         # ESPnet goes on from a checkpoint, or takes it for done, whatever it was trained on.
-        seed_dirs = [] if args.seed_dir is None else [args.seed_dir]
-        texts = [Path(directory) / "text" for directory in [*seed_dirs, *args.labelled_dir]]
-        claim_directory(
-            args.model_dir,
-            {
-                "text_sha256": [file_hash(path) for path in texts],
-                "part": args.part,
-                "train_options": args.train_options,
-            },
-            "To train anew on what is labelled now, move the directory away.",
-        )
+        settings = model_settings(args)
+        if args.only_check:
+            check_transcripts(args.model_dir, settings)
+            return
+        put_aside(args.model_dir, settings)
+        advice = "To train anew by these, move the directory away."
+        claim_directory(args.model_dir, settings, advice)
     seed, added, skipped = join_sets(
         args.seed_dir,
         args.labelled_dir,

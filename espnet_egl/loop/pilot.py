@@ -22,6 +22,8 @@ from espnet_egl.loop.tables import LEAST_GAIN, amount, money, number_of_clips
 from espnet_egl.loop.worth import Say
 
 Texts = Mapping[str, str]
+# How much larger one half may be than the other for a verdict on choosing.
+LOPSIDED = 1.25
 # In percent or points of WER: a figure, and the ends of its 95 % interval.
 Interval = tuple[float, float, float]
 
@@ -196,7 +198,11 @@ def tell(found: Figures, say: Say = str.format) -> list[str]:
             difference=_points(found.choice, say),
         )
         + " "
-        + _verdict(found.choice, better, worse, unknown)
+        + (
+            say("One half is much larger than the other: that does not tell what choosing does.")
+            if _is_lopsided(found)
+            else _verdict(found.choice, better, worse, unknown)
+        )
     )
     better, worse = say("More labels keep helping."), say("More labels made it worse.")
     lines.append(
@@ -214,6 +220,12 @@ def tell(found: Figures, say: Say = str.format) -> list[str]:
         "a small difference may be the luck of training."
     )
     return [*lines, caveat]
+
+
+def _is_lopsided(found: Figures) -> bool:
+    """Whether the halves differ much, both in clips and in audio: not all has come back yet."""
+    of = (found.clips, found.seconds)
+    return all(max(n["chosen"], n["random"]) > LOPSIDED * min(n["chosen"], n["random"]) for n in of)
 
 
 def _price(found: Figures, say: Say) -> list[str]:

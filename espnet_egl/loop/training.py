@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -20,10 +23,12 @@ from espnet_egl.data.audio import (
 )
 from espnet_egl.data.kaldi import read_segments, read_table, write_spk2utt, write_table
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
-from espnet_egl.files import atomic_open, safe_name, write_lines
+from espnet_egl.files import atomic_open, read_manifest, safe_name, write_lines
 from espnet_egl.loop.returns import read_handled
 from espnet_egl.progress import progress
 from espnet_egl.tables import SKIPPED_COLUMNS, write_rows
+
+logger = logging.getLogger(__name__)
 
 # asr.sh's --audio_format where it dumps audio into arks, and what they hold.
 ARKS = {"wav.ark": "WAV", "flac.ark": "FLAC"}
@@ -70,7 +75,7 @@ def join_sets(
     Raises:
         ConfigError: ``audio_format`` is of arks that are not supported.
         DataError: A set is no such directory, a table of it lacks an utterance, or two share one;
-            or the seed set is not of ``audio_format``.
+            nothing of the part is labelled; or the seed set is not of ``audio_format``.
     """
     if "ark" in audio_format and audio_format not in ARKS:
         raise ConfigError(
@@ -81,17 +86,22 @@ def join_sets(
     names = ("wav.scp", "text", "utt2spk")
     tables = {n: {} if seed_dir is None else read_table(Path(seed_dir) / n) for n in names}
     _check_format(f"{seed_dir}/wav.scp", tables["wav.scp"], audio_format)
-    count, skipped, added = len(tables["text"]), [], 0
+    of_seed, skipped, added = len(tables["text"]), [], 0
+    labelled = [_read_labelled(Path(directory), part) for directory in labelled_dirs]
+    if part != "all" and not any(texts for texts, _, _ in labelled):
+        raise DataError(
+            f"{labelled_dirs[-1]}: nothing of the {part} half is transcribed yet. A pilot compares "
+            "two halves: have some of each transcribed, and run the same command again"
+        )
     with _writer(output_dir, rate, audio_format) as write:
-        for directory in map(Path, labelled_dirs):
-            texts, speakers, clips = _read_labelled(directory, part)
+        for directory, (texts, speakers, clips) in zip(labelled_dirs, labelled, strict=True):
             wanted_speeds = [(uid, factor) for uid in sorted(texts) for factor in speed_factors]
             for original, factor in progress(wanted_speeds, len(wanted_speeds)):
                 prefix = "" if factor == 1 else f"sp{factor:g}-"
                 uid, clip = prefix + original, clips[original]
                 if uid in tables["text"]:
                     raise DataError(
-                        f"{directory / 'text'}: '{uid}' is in the training set already; rename it"
+                        f"{directory}/text: '{uid}' is in the training set already; rename it"
                     )
                 try:
                     speech, seconds = _speech(
@@ -112,7 +122,48 @@ def join_sets(
     write_lines(output_dir / "feats_type", ["raw"])
     write_lines(output_dir / "audio_format", [audio_format])
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, sorted(skipped))
-    return count, added, len(skipped)
+    return of_seed, added, len(skipped)
+
+
+# In a model's manifest: what it was trained on, which grows with every return.
+TRANSCRIPTS = "text_sha256"
+
+
+def check_transcripts(model_dir: str | Path, settings: Mapping[str, Any]) -> None:
+    """See that a model is of the transcripts that are there now.
+
+    Args:
+        model_dir: Of the model, claimed by the settings it was trained with.
+        settings: As they would be now.
+
+    Raises:
+        DataError: It is not.
+    """
+    if read_manifest(model_dir).get(TRANSCRIPTS) != settings[TRANSCRIPTS]:
+        raise DataError(
+            f"{model_dir} was trained on other transcripts than are back now: run stage 24 first"
+        )
+
+
+def put_aside(model_dir: str | Path, settings: Mapping[str, Any]) -> None:
+    """Move a model that is of fewer transcripts out of the way of one that is of all: to ``asr.1``.
+
+    One that was trained with other options stays; claiming its directory is refused.
+
+    Args:
+        model_dir: As for :func:`check_transcripts`; or of no model yet.
+        settings: Likewise.
+    """
+    path = Path(model_dir)
+    if not (path / "manifest.json").exists():
+        return
+    found = read_manifest(path)
+    other = {name for name in {*found, *settings} if found.get(name) != settings.get(name)}
+    if other == {TRANSCRIPTS}:
+        numbers = (path.with_name(f"{path.name}.{n}") for n in count(1))
+        aside = next(p for p in numbers if not p.exists())
+        path.rename(aside)
+        logger.info(f"{path} was trained on other transcripts: it is {aside} from now on")
 
 
 def parse_rate(text: str) -> int:

@@ -327,9 +327,9 @@ al_test_sets=
 for dset in ${test_sets}; do
     [ "${dset}" = "${al_pool}" ] || al_test_sets+=" ${dset}"
 done
-# What stage 24 trains on: in a pilot also each half alone.
+# What stage 24 trains on: in a pilot also each half alone, and first, for want of which it stops.
 al_parts=(all)
-"${al_pilot}" && al_parts=(all chosen random)
+"${al_pilot}" && al_parts=(random chosen all)
 al_merge_opts=()
 # Texts are scored as stage 13 of asr.sh scores them.
 al_scoring_opts=()
@@ -519,33 +519,55 @@ al_part_dir() {
 }
 
 
-# Train on the seed set and a part of what is labelled: al_train <part>
-al_train() {
-    local _exp _train_set _opts=() _dir _start _lock _train_args="${al_train_args}"
-    _exp="$(al_part_dir "$1")"
-    # Beside asr.sh's own training sets, whose directory it prescribes.
-    _train_set="${_exp#"${expdir}"/}"
-    _train_set="${train_set}_${_train_set//\//_}"
-    # Every random seed trains another model.
-    [ -n "${al_seed}" ] && _train_args+=" --seed ${al_seed}"
+# A part's training set beside asr.sh's own, whose directory it prescribes: al_train_set <part>
+al_train_set() {
+    local _name
+    _name="$(al_part_dir "$1")"
+    _name="${_name#"${expdir}"/}"
+    echo "${train_set}_${_name//\//_}"
+}
+
+
+# Every random seed trains another model.
+al_new_train_args="${al_train_args}${al_seed:+ --seed ${al_seed}}"
+
+
+# Join the seed set and a part of what is labelled: al_train_data <part> <option of al_train_data>...
+al_train_data() {
+    local _part=$1 _opts=() _files _dir _file
+    shift
     for _dir in "${al_labelled_dirs[@]}"; do
         al_without_speech "${_dir}" || _opts+=(--labelled_dir "${_dir}")
     done
-    ${python} -m espnet_egl.bin.al_train_data "${_opts[@]}" --part "$1" \
+    _files=("${asr_config}" "${token_list}")
+    [ "${al_train_from}" = last ] && _files+=("${asr_exp}/${inference_asr_model}")
+    for _file in "${_files[@]}"; do
+        [ -e "${_file}" ] && _opts+=(--train_file "${_file}")
+    done
+    ${python} -m espnet_egl.bin.al_train_data "${_opts[@]}" --part "${_part}" \
         --seed_dir "${data_feats}/${train_set}" \
         --audio_format "$(cat "${data_feats}/${train_set}/audio_format" 2>/dev/null || echo "${audio_format}")" \
-        --output_dir "${data_feats}/${_train_set}" \
-        --model_dir "${_exp}" --train_options "${al_train_from} ${asr_args} ${_train_args}" \
+        --output_dir "${data_feats}/$(al_train_set "${_part}")" \
+        --model_dir "$(al_part_dir "${_part}")" \
+        --train_options "${al_train_from} ${asr_args} ${al_new_train_args}" \
         --speed_perturb_factors "${speed_perturb_factors:-}" \
         --fs "${fs}" --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
-        ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_config_opts[@]+"${al_config_opts[@]}"}
+        ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_config_opts[@]+"${al_config_opts[@]}"} "$@"
+}
+
+
+# Train on the seed set and a part of what is labelled: al_train <part>
+al_train() {
+    local _exp _opts=() _start _lock
+    _exp="$(al_part_dir "$1")"
     # Two trainings would write into each other's checkpoints. What trains keeps the lock, also
     # when this script is killed; some network disks know none.
-    exec {_lock}> "${_exp}/.lock"
+    exec {_lock}> "${al_round_dir}/.$(basename "${_exp}").lock"
     flock --nonblock --conflict-exit-code 9 "${_lock}" || [ $? -ne 9 ] || {
         log "Error: ${_exp} is being trained by another process: wait for it, or end it"
         exit 1
     }
+    al_train_data "$1"
     if [ -e "${_exp}/train_seconds" ]; then
         # Entered once more, ESPnet may train on.
         log "${_exp} is trained already"
@@ -554,9 +576,9 @@ al_train() {
     fi
 
     "${al_resume}" || rm -f "${_exp}/checkpoint.pth"
-    _opts=(--train_set "${_train_set}" --asr_exp "${_exp}" --asr_stats_dir "${al_round_dir}/asr_stats${_exp#"${al_round_dir}/asr"}")
+    _opts=(--train_set "$(al_train_set "$1")" --asr_exp "${_exp}" --asr_stats_dir "${al_round_dir}/asr_stats${_exp#"${al_round_dir}/asr"}")
     [ "${al_train_from}" = last ] && _opts+=(--pretrained_model "${asr_exp}/${inference_asr_model}")
-    [ -n "${_train_args}" ] && _opts+=(--asr_args "${asr_args} ${_train_args}")
+    [ -n "${al_new_train_args}" ] && _opts+=(--asr_args "${asr_args} ${al_new_train_args}")
     # The training set is perturbed already.
     [ -n "${speed_perturb_factors:-}" ] && _opts+=(--speed_perturb_factors "")
     _start=${SECONDS}
@@ -582,9 +604,11 @@ al_decode() {
 
 # The seed model's decoding, where it was not done yet: the first point of every learning curve.
 al_decode_seed() {
-    local _dset
+    local _dset _text
     for _dset in ${al_test_sets}; do
-        if [ ! -e "${al_seed_exp}/${al_seed_tag}/${_dset}/text" ]; then
+        _text="${al_seed_exp}/${al_seed_tag}/${_dset}/text"
+        # A kill may have left a part of it.
+        if [ ! -e "${_text}" ] || [ "$(wc -l < "${_text}")" -lt "$(wc -l < "${data_feats}/${_dset}/text")" ]; then
             al_decode "${al_seed_exp}" "${al_seed_model}" "${al_seed_tag}"
             return
         fi
@@ -597,7 +621,7 @@ al_point() {
     local _dir=$1 _opts=() _dset
     shift
     for _dset in ${al_test_sets}; do
-        [ -e "${_dir}/${_dset}/text" ] || return 0
+        [ -e "${_dir}/${_dset}/text" ] || { log "Error: ${_dir}/${_dset}/text is missing: decode again"; exit 1; }
         _opts+=(--result "${_dset},${data_feats}/${_dset}/text,${_dir}/${_dset}/text")
     done
     # shellcheck disable=SC2086
@@ -656,6 +680,10 @@ al_report() {
         --command="${_command% }" ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_report_lang:+--report_lang "${al_report_lang}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_report_args}
 }
+
+
+# Also where a stage fails: the others are done.
+trap 'al_state || true' EXIT
 
 
 # Said here: a job may have to wait for its turn.
@@ -805,9 +833,9 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
         has_audio "${_dir}" && _prepare_opts+=(--pool_dir "${_dir}")
     done
-    # Only the oracles see transcripts while scoring.
+    # Only the oracles see transcripts while scoring, and the pool is for them what it is for the others.
     [[ "${_methods}" == *" true_"* ]] && : "${al_oracle_text:=${al_truth}}"
-    [ -n "${al_oracle_text}" ] && _opts+=(--text "${al_oracle_text}")
+    [ -n "${al_oracle_text}" ] && _opts+=(--text "${al_oracle_text}" --skip_untranscribed false)
     # shellcheck disable=SC2206
     [ "${_methods}" = " " ] || _opts+=(--methods ${_methods})
     al_score_data "${al_data}" "${al_score_dir}" ${_prepare_opts[@]+"${_prepare_opts[@]}"} -- \
@@ -870,7 +898,6 @@ if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ] && [ ! -e "${al_lab
         al_point "${al_seed_exp}/${al_seed_tag}"
         al_round_point "${al_decoded}" all 0
     fi
-    al_state
     exit 0
 fi
 al_new_exp="$(al_model_dir "${al_round}")"
@@ -895,6 +922,7 @@ if [ "${al_stage}" -le 25 ] && [ "${al_stop_stage}" -ge 25 ]; then
             log "Error: $(al_part_dir "${_part}") is not trained to its end: run stage 24 first"
             exit 1
         fi
+        al_train_data "${_part}" --only_check true
         al_decode "$(al_part_dir "${_part}")" "${al_new_model}" "${al_new_tag}"
         al_round_point "$(al_part_dir "${_part}")/${al_new_tag}" "${_part}" \
             "$(cat "$(al_part_dir "${_part}")/train_seconds")"
@@ -935,5 +963,4 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
     al_report "${al_dir}" "${al_score_dir}" "${al_select_dir}" ${_report_opts[@]+"${_report_opts[@]}"}
 fi
 
-al_state
 log "Successfully finished. [elapsed=${SECONDS}s]"

@@ -86,8 +86,8 @@ class Selection:
     """What was selected.
 
     Attributes:
-        chosen: SELECTION_COLUMNS, best first; at the end what was drawn at random. The index is
-            the score table's.
+        chosen: SELECTION_COLUMNS, best first; what was drawn at random stands evenly between.
+            The index is the score table's.
         filtered: FILTERED_COLUMNS of what was not, whatever its score; likewise.
     """
 
@@ -140,7 +140,7 @@ def select(
         ranked = ranked.drop(same.index)
     if rules.diversity != "none":
         ranked = _spread(ranked, budget, rules, embeddings)
-    chosen = ranked[_fitting(ranked, budget, rules)].sort_values("drawn", kind="stable")
+    chosen = _mixed(ranked[_fitting(ranked, budget, rules)])
     filtered = pd.concat([failed, same])
     if chosen.empty:
         raise BudgetError(_nothing(table, filtered, rules.budget))
@@ -202,6 +202,13 @@ def _fitting(ranked: pd.DataFrame, budget: Budget, rules: Rules) -> np.ndarray:
     return take(costs, budget.limit, groups, cap.costs(ranked), cap.limit)
 
 
+def _mixed(chosen: pd.DataFrame) -> pd.DataFrame:
+    """What was drawn evenly between the others: whatever comes back first has some of both."""
+    drawn = chosen["drawn"]
+    places = (drawn.groupby(drawn).cumcount() + 0.5) / drawn.groupby(drawn).transform("size")
+    return chosen.loc[places.sort_values(kind="stable").index]
+
+
 def _nothing(table: pd.DataFrame, filtered: pd.DataFrame, budget: str) -> str:
     if len(filtered) == len(table):
         counts = ", ".join(f"{n} {r}" for r, n in filtered["reason"].value_counts().items())
@@ -260,7 +267,8 @@ def describe(table: pd.DataFrame, selection: Selection, rules: Rules) -> str:
         counts = selection.filtered["reason"].value_counts()
         listed = ", ".join(f"{n} {reason}" for reason, n in counts.items())
         lines.append(f"Left out, see filtered.tsv: {listed}.")
-    lines += ["", "The best:", _best(chosen.head(10), rules.method), ""]
+    best = chosen[chosen["reason"] != "random"].head(10)
+    lines += ["", "The best:", _best(best, rules.method), ""]
     for other in methods_of(table):
         if other not in split_methods(rules.method):
             lines.append(_compare(table, selection, rules, other))

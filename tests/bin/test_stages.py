@@ -407,6 +407,20 @@ def test_oracles_need_transcripts_and_skip_what_has_none(
         uids[2]: "no_alignment",
         uids[5]: "no_transcript",
     }
+    # In a simulation the others must not learn from the transcripts which clips are worthless.
+    methods = ("--methods", "random", "egl")
+    run_stage_20(files, pool_dir, tmp_path / "blind", 1, *methods)
+    with_oracles = (*methods, "true_gl", "true_wer", "--text", str(text))
+    run_stage_20(
+        files, pool_dir, tmp_path / "all", 1, *with_oracles, "--skip_untranscribed", "false"
+    )
+    blind, seen = (read(tmp_path / name / "scores.tsv") for name in ("blind", "all"))
+    assert [{k: row[k] for k in blind[0]} for row in seen] == blind
+    assert len(seen) == 6
+    for row in seen:
+        worthless = row["utterance"] in skipped
+        assert (float(row["score_true_gl"]) == 0) == worthless
+        assert float(row["score_true_wer"]) == 0 or not worthless
 
 
 def test_embeddings_follow_the_rows_of_the_table(

@@ -67,6 +67,17 @@ def test_what_cannot_be_told_is_not_told() -> None:
     assert "cost" not in "".join(lines)
 
 
+def test_halves_of_which_one_is_hardly_back_are_not_compared() -> None:
+    figures = measure(pilot(recognised(2), recognised(3), recognised(1)))
+    partly = {"all": 160, "chosen": 150, "random": 10}
+    # As long, of fewer clips, or as many, of less audio: a budget of one cannot make both alike.
+    for unlike in ({"clips": partly}, {"seconds": partly}):
+        assert "Choosing pays here." in tell(replace(figures, **unlike))[3]
+    said = tell(replace(figures, clips=partly, seconds=partly))[3]
+    assert "One half is much larger than the other" in said
+    assert "Choosing" not in said
+
+
 def test_annotators_time_is_told_where_it_is_known() -> None:
     figures = measure(pilot(recognised(2), recognised(3), recognised(1)))
     worked = replace(figures, worked=7200.0)

@@ -138,14 +138,50 @@ def test_a_model_of_other_data_is_not_taken_for_this_ones(
     cmd += ["--fs", "8k", "--model_dir", str(tmp_path / "asr")]
     for _ in range(2):
         al_train_data.main([*cmd, "--train_options", "--max_epoch 5"])
+    config = tmp_path / "train.yaml"
+    config.write_text("lr: 0.1\n")
     (new / "text").write_text("a two\n")
     before = (tmp_path / "o" / "text").read_bytes()
-    for options in ("--max_epoch 5", "--max_epoch 6"):
+    for other in (["--train_options", "--max_epoch 6"], ["--train_file", str(config)]):
         with pytest.raises(SystemExit):
-            al_train_data.main([*cmd, "--train_options", options])
+            al_train_data.main([*cmd, *other])
         assert "move the directory away" in capsys.readouterr().err
         # The training set is still that of the model.
         assert (tmp_path / "o" / "text").read_bytes() == before
+
+
+def test_a_model_of_fewer_transcripts_is_kept_aside(
+    tmp_path: Path, seed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready = wav(tmp_path / "ready.wav", 1.0)
+    scp = f"a {ready}\nb {ready}\n"
+    new = data_dir(tmp_path / "n", wav_scp=scp, text="a one\nb x\n", utt2spk="a x\nb x\n")
+    (new / "text").write_text("a one\n")
+    model = tmp_path / "asr"
+    cmd = ["--seed_dir", str(seed), "--labelled_dir", str(new), "--output_dir", str(tmp_path / "o")]
+    cmd += ["--fs", "8k", "--model_dir", str(model)]
+    al_train_data.main(cmd)
+    (model / "train_seconds").write_text("7\n")
+    al_train_data.main([*cmd, "--only_check", "true"])
+    for number, text in ((1, "a one\nb two\n"), (2, "a one\nb three\n")):
+        (new / "text").write_text(text)
+        # Its error rates would be booked as those of all transcripts.
+        with pytest.raises(SystemExit):
+            al_train_data.main([*cmd, "--only_check", "true"])
+        assert "trained on other transcripts" in capsys.readouterr().err
+        al_train_data.main(cmd)
+        assert read_table(tmp_path / "o" / "text")["b"] == text.split()[-1]
+        assert (tmp_path / f"asr.{number}" / "manifest.json").exists()
+        assert [path.name for path in model.iterdir()] == ["manifest.json"]
+    assert (tmp_path / "asr.1" / "train_seconds").exists()
+
+
+def test_a_half_of_which_nothing_came_back_is_named(tmp_path: Path, seed: Path) -> None:
+    ready = wav(tmp_path / "ready.wav", 1.0)
+    new = data_dir(tmp_path / "n", wav_scp=f"a {ready}\n", text="a one\n", utt2spk="a x\n")
+    with pytest.raises(DataError, match="nothing of the chosen half is transcribed yet"):
+        join_sets(seed, [new], tmp_path / "chosen", RATE, part="chosen")
+    assert not (tmp_path / "chosen" / "text").exists()
 
 
 def test_audio_that_changed_is_cut_anew(tmp_path: Path, seed: Path) -> None:

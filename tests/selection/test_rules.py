@@ -200,6 +200,8 @@ def large(count: int = 2000) -> pd.DataFrame:
 def test_a_random_share_is_like_the_pool() -> None:
     scored = large()
     found = select(scored, Rules(budget="40%", random_share=0.5)).chosen
+    # Whatever comes back first has some of both.
+    assert 0.4 < (found["reason"].head(20) == "random").mean() < 0.6
     drawn = scored[scored["utterance"].isin(found["utterance"][found["reason"] == "random"])]
     assert drawn["seconds"].sum() == pytest.approx(0.2 * scored["seconds"].sum(), rel=0.05)
     # The mean of 400 clips; a sample that passed over long ones would be a second shorter.

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +24,9 @@ from espnet_egl.files import atomic_open
 # Commands get so many seconds, as --pipe_timeout has it, and may write so many bytes.
 PIPE_TIMEOUT = 300.0
 PIPE_BYTES = 1 << 30
+
+# Of the two numbers that say how rates relate: those of all usual rates come to less.
+RATIO_PRODUCT = 1 << 20
 
 _ARK_ENTRY = re.compile(r"(.+\.ark):([0-9]+)", re.S)
 _ARK_SOUND = b"AUDIO"
@@ -147,7 +151,8 @@ def _read(
         source = find_sound(rxfilename)
     try:
         wave, file_rate = _read_samples(source, rxfilename, start, end, max_seconds)
-    except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as e:
+    # Memory: a header may claim any number of samples.
+    except (soundfile.LibsndfileError, OSError, ValueError, TypeError, MemoryError) as e:
         raise UtteranceError("unreadable_audio", f"{rxfilename}: {e}") from e
     if len(wave) == 0:
         raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
@@ -347,7 +352,13 @@ def _resample(wave: np.ndarray, file_rate: int, rate: int) -> np.ndarray:
     import torch
     import torchaudio
 
-    return torchaudio.functional.resample(torch.from_numpy(wave), file_rate, rate).numpy()
+    # Memory grows with the product of the reduced rates: gigabytes for 44101 Hz, more for what a
+    # damaged header says. A ratio that is off by a millionth is close by, and in most cases exact.
+    ratio = Fraction(file_rate, rate)
+    ratio = ratio.limit_denominator(max(1, math.isqrt(int(RATIO_PRODUCT / ratio))))
+    return torchaudio.functional.resample(
+        torch.from_numpy(wave), ratio.numerator, ratio.denominator
+    ).numpy()
 
 
 def change_speed(wave: np.ndarray, rate: int, factor: float) -> np.ndarray:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +19,8 @@ import soundfile
 from conftest import make_speech
 
 from espnet_egl.bin import main
+from espnet_egl.bin.al_score_dir import run_shards
+from espnet_egl.data.audio import read_audio
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.wav_dir import write_data_dir
 from espnet_egl.errors import ConfigError, DataError
@@ -63,6 +71,70 @@ def test_ids_are_paths_and_speakers_folders(wavs: Path, tmp_path: Path) -> None:
         write_data_dir(wavs, tmp_path / "again")
     with pytest.raises(DataError, match="no audio file is in it"):
         write_data_dir(tmp_path / "data", tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", [b"a\nb.wav", b"a\rb.wav", "aüb.wav".encode("latin-1")])
+def test_names_that_no_table_holds_are_read_by_a_link(tmp_path: Path, name: bytes) -> None:
+    folder = tmp_path / "wavs" / os.fsdecode(name)
+    folder.mkdir(parents=True)
+    soundfile.write(tmp_path / "wavs" / "z.wav", make_speech(), 8000)
+    shutil.copy(tmp_path / "wavs" / "z.wav", folder / os.fsdecode(name))
+    for _ in range(2):
+        assert write_data_dir(tmp_path / "wavs", tmp_path / "data") == 2
+        assert list(read_table(tmp_path / "data" / "utt2spk")) == ["a_b.wav-a_b", "z"]
+        paths = read_table(tmp_path / "data" / "wav.scp")
+        assert paths["z"] == str(tmp_path / "wavs" / "z.wav")
+        assert np.array_equal(
+            read_audio(paths["a_b.wav-a_b"], 8000)[0], read_audio(paths["z"], 8000)[0]
+        )
+    with pytest.raises(DataError, match=r"a.+b\.wav' cannot stand in wav\.scp: rename it"):
+        write_data_dir(tmp_path / "wavs", folder)
+
+
+# Stands for al_score: notes its process and threads, and goes on for long.
+CHILD = """
+import os, sys, time
+with open(sys.argv[-1], "w") as f:
+    f.write(f"{os.getpid()} {os.environ.get('OMP_NUM_THREADS')}\\n")
+time.sleep(float(sys.argv[1]))
+"""
+PARENT = """
+import pathlib, signal, sys
+from espnet_egl import options
+from espnet_egl.bin.al_score_dir import run_shards
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+cmd, logdir = [sys.executable, "-c", sys.argv[1], "60"], pathlib.Path(sys.argv[2])
+options.run(options.make_parser("x", ""), lambda _: run_shards(cmd, logdir, 2), [])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_ended_leaves_no_children(tmp_path: Path, number: signal.Signals) -> None:
+    outputs = [tmp_path / f"output.{job}" for job in (1, 2)]
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, CHILD, str(tmp_path)])
+    while not all(path.exists() and path.read_text().endswith("\n") for path in outputs):
+        assert parent.poll() is None
+        time.sleep(0.05)
+    parent.send_signal(number)
+    assert parent.wait(timeout=30) != 0
+    for path in outputs:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.read_text().split()[0]), 0)
+
+
+@pytest.mark.parametrize("given", [None, "3"])
+def test_processes_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    for nj, threads in ((1, None), (2, "4"), (3, "2"), (9, "1")):
+        run_shards([sys.executable, "-c", CHILD, "0"], tmp_path, nj)
+        for job in range(1, nj + 1):
+            found = (tmp_path / f"output.{job}").read_text().split()[1]
+            assert found == str(given or threads)
 
 
 @pytest.mark.slow

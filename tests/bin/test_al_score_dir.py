@@ -11,13 +11,16 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from conftest import make_speech
 
+from espnet_egl import packed as packed_models
 from espnet_egl.bin import main
 from espnet_egl.bin.al_score_dir import run_shards
 from espnet_egl.data.audio import read_audio
@@ -193,6 +196,86 @@ def test_what_is_no_packed_model_is_refused(
     with pytest.raises(ConfigError, match=message):
         unpack(str(path), tmp_path / "out")
     assert not (tmp_path / "x").exists()
+
+
+def model_zip(path: Path, weights: str, meta: str = "meta.yaml") -> str:
+    """With a token that is a folder's name, too."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.mkdir("exp")
+        archive.writestr("exp/m.pth", weights)
+        archive.writestr("exp/c.yaml", "{token_list: [exp, ''], stats: exp/m.pth}")
+        archive.writestr(
+            meta,
+            "{yaml_files: {asr_train_config: exp/c.yaml}, files: {asr_model_file: exp/m.pth}}",
+        )
+    return str(path)
+
+
+def test_every_archive_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    """Wherever its meta.yaml lies; and what is there is not written to again."""
+    out = tmp_path / "out"
+    one = unpack(model_zip(tmp_path / "one.zip", "one"), out)
+    two = unpack(model_zip(tmp_path / "two.zip", "two", "exp/meta.yaml"), out)
+    assert Path(one["asr_model_file"]).read_text() == "one"
+    assert Path(two["asr_model_file"]).read_text() == "two"
+    for found in (one, two):
+        assert yaml.safe_load(Path(found["asr_train_config"]).read_text()) == {
+            "token_list": ["exp", ""],
+            "stats": found["asr_model_file"],
+        }
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+    shutil.copy(tmp_path / "one.zip", tmp_path / "copy.zip")
+    assert unpack(str(tmp_path / "copy.zip"), out) == one
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+
+
+def test_what_was_unpacked_in_part_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = model_zip(tmp_path / "one.zip", "one"), tmp_path / "out"
+
+    def settle(temporary: Path, target: Path) -> None:
+        assert (temporary / "exp" / "m.pth").exists()
+        assert not target.exists()
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packed_models, "_settle", settle)
+        with pytest.raises(ConfigError, match="cannot be unpacked"):
+            unpack(path, out)
+    assert not list(out.iterdir())
+    assert Path(unpack(path, out)["asr_model_file"]).read_text() == "one"
+
+
+class Zoo:
+    """Stands for espnet_model_zoo's downloader."""
+
+    there = ""
+
+    def download(self, name: str) -> str:
+        assert name == "user/model"
+        return self.there
+
+    def download_and_unpack(self, name: str) -> dict[str, str]:
+        assert Path(self.download(name)).is_dir()
+        return {"asr_train_config": "c", "asr_model_file": "m"}
+
+
+def test_an_archive_of_the_zoo_is_checked_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("espnet_model_zoo.downloader")
+    module.ModelDownloader = Zoo  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "espnet_model_zoo", ModuleType("espnet_model_zoo"))
+    monkeypatch.setitem(sys.modules, "espnet_model_zoo.downloader", module)
+    monkeypatch.setattr(Zoo, "there", model_zip(tmp_path / "one.zip", "one"))
+    found = unpack("user/model", tmp_path / "out")
+    assert Path(found["asr_model_file"]).is_relative_to(tmp_path / "out")
+    monkeypatch.setattr(Zoo, "there", str(write_zip(tmp_path / "evil.zip", "../x")))
+    with pytest.raises(ConfigError, match="which lies outside"):
+        unpack("user/model", tmp_path / "out")
+    monkeypatch.setattr(Zoo, "there", str(tmp_path))
+    assert unpack("user/model", tmp_path / "out")["asr_model_file"] == "m"
 
 
 def test_what_is_no_model_at_all_is_refused(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def audio(path: Path) -> Any:
         raise
     assert wave.dtype == np.float32
     assert np.isfinite(wave).all()
-    assert 0 < seconds < 120
+    assert 0 < seconds <= 120
     return wave
 
 

@@ -274,6 +274,18 @@ def read_yaml(path: str | Path) -> Any:
     return parse_yaml(text, path)
 
 
+def parse_json(text: str) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: It is not JSON, or more lists or objects lie in each other than Python follows.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("too many lists or objects lie in each other") from None
+
+
 def text_hash(text: str) -> str:
     """SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -320,8 +332,8 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
     """
     path = Path(directory) / "manifest.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as e:
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
         raise DataError(f"{path}: cannot be read ({e}); run the stage that makes it again") from e
     if not isinstance(found, dict):
         raise DataError(f"{path}: no settings stand in it; run the stage that makes it again")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_egl.errors import DataError, StorageError
-from espnet_egl.files import explain, hold
+from espnet_egl.files import explain, hold, parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +35,12 @@ def to_line(entry: dict[str, Any]) -> str:
 def from_line(line: str) -> dict[str, Any] | None:
     """What :func:`to_line` was given; None if the line is damaged."""
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
         del entry["crc"]
-    except (ValueError, KeyError, TypeError):
+        return entry if "uid" in entry and to_line(entry) == line else None
+    # A line can say what cannot be written: half a surrogate pair, or one list too many in others.
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return entry if "uid" in entry and to_line(entry) == line else None
 
 
 class Journal:

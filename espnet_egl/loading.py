@@ -28,6 +28,9 @@ from espnet_egl.recognizer import Recognizer
 
 logger = logging.getLogger(__name__)
 
+# Names of encoders, decoders and tokenizers.
+WHISPER = ("whisper", "whisper_en", "whisper_multilingual")
+
 
 def load_recognizer(
     train_config: str | Path,
@@ -54,6 +57,7 @@ def load_recognizer(
 
     Raises:
         ConfigError: A file is missing, or ESPnet cannot make the model or the search.
+        UnsupportedModelError: The model is of a kind that cannot be scored.
         CheckpointError: The checkpoint does not fit the configuration.
     """
     if not Path(model_file).is_file():
@@ -218,11 +222,7 @@ def _add_streaming(parser: argparse.ArgumentParser) -> None:
 
 def _build(options: dict[str, Any], train: dict[str, Any]) -> Any:
     """Make Speech2Text with random weights."""
-    if str(train.get("preprocessor", "")).startswith("s2t"):
-        raise UnsupportedModelError(
-            f"{options['asr_train_config']}: a model of ESPnet's task s2t, as OWSM is, is not "
-            "supported: its transcripts hang on a prompt. Give a model of the task asr"
-        )
+    _refuse_prompted(train, options["asr_train_config"])
     of_transducers = transducer_task.is_of_the_task(train)
     if of_transducers:
         transducer_task.check(train, options["asr_train_config"])
@@ -249,6 +249,22 @@ def _build(options: dict[str, Any], train: dict[str, Any]) -> Any:
             "tokens. Give a share of the frames (0.0: ESPnet's default), or --streaming false"
         )
     return speech2text
+
+
+def _refuse_prompted(train: Mapping[str, Any], path: str) -> None:
+    """Refuse models whose search starts from a prompt, which no likelihood here is given."""
+    if str(train.get("preprocessor", "")).startswith("s2t"):
+        raise UnsupportedModelError(
+            f"{path}: a model of ESPnet's task s2t, as OWSM is, is not supported: its transcripts "
+            "hang on a prompt. Give a model of the task asr"
+        )
+    for name in ("encoder", "decoder", "token_type", "bpemodel"):
+        if str(train.get(name, "")) in WHISPER:
+            raise UnsupportedModelError(
+                f"{path}: a model made of Whisper ({name}: {train[name]}) is not supported: its "
+                "transcripts hang on a prompt, and ESPnet would load OpenAI's weights for it. Give "
+                "a model of the task asr with an encoder, decoder and tokens of ESPnet"
+            )
 
 
 def _fitted(options: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:

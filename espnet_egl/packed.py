@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from espnet_egl.errors import ConfigError
-from espnet_egl.files import parse_yaml
+from espnet_egl.files import file_hash, parse_yaml
 
 # What a packed file may come to: models of some gigabytes pass, an archive made to fill a disk not.
 UNPACKED_BYTES = 100 << 30
@@ -23,7 +27,8 @@ def unpack(model: str, directory: str | Path) -> dict[str, str]:
     Args:
         model: A packed file, or a name of the model zoo or of Hugging Face, for which
             ``espnet_model_zoo`` is needed.
-        directory: Where a packed file is unpacked; what it holds already is not unpacked again.
+        directory: Where a packed file is unpacked, into a folder with the file's SHA-256 for a
+            name. A folder that is there is whole, and is not written to again.
 
     Raises:
         ConfigError: There is no such file or name; it is not packed as ESPnet does, holds a file
@@ -33,7 +38,7 @@ def unpack(model: str, directory: str | Path) -> dict[str, str]:
     if model.endswith(SUFFIXES):
         found = _unpack_file(Path(model), Path(directory).absolute())
     else:
-        found = _download(model)
+        found = _download(model, Path(directory).absolute())
     if missing := {"asr_train_config", "asr_model_file"} - found.keys():
         raise ConfigError(
             f"{model}: no {min(missing)} is in it but {', '.join(sorted(found))}: only models of "
@@ -43,27 +48,72 @@ def unpack(model: str, directory: str | Path) -> dict[str, str]:
 
 
 def _unpack_file(path: Path, directory: Path) -> dict[str, str]:
-    from espnet2.main_funcs import pack_funcs
+    from espnet2.main_funcs.pack_funcs import Archiver
 
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
+    target = directory / file_hash(path)
     try:
-        with pack_funcs.Archiver(path) as archive:
+        with Archiver(path) as archive:
             size = 0
             for info in archive:
                 _check_name(path, archive.get_name_from_info(info))
                 size += _size(path, info)
-            _check_size(path, size, directory)
-            _check_yaml(path, archive)
-        found = pack_funcs.unpack(path, directory)
+            if not target.exists():
+                _check_size(path, size, directory)
+            configs, others = _read_meta(path, archive)
+            for name in (*configs.values(), *others.values()):
+                _check_name(path, name)
+            if not target.exists():
+                _extract(path, archive, configs.values(), target)
     except ConfigError:
         raise
     except Exception as e:
         # Whatever a damaged archive makes of zipfile, tarfile and yaml.
         raise ConfigError(f"{path}: cannot be unpacked ({type(e).__name__}: {e})") from e
-    for name in found.values():
-        _check_name(path, name.removeprefix(f"{directory}/"))
-    return found
+    return {key: str(target / name) for key, name in {**configs, **others}.items()}
+
+
+def _extract(path: Path, archive: Any, configs: Iterable[str], target: Path) -> None:
+    """Unpack to a folder that appears only when it is whole.
+
+    Args:
+        path: The archive's, for messages.
+        archive: ESPnet's Archiver.
+        configs: The yaml files, in which names of the archive's files become paths.
+        target: The folder.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        for info in archive:
+            archive.extract(info, path=temporary)
+        files = [p.relative_to(temporary) for p in temporary.rglob("*") if p.is_file()]
+        places = {name: str(target / name) for name in files}
+        for name in configs:
+            text = (temporary / name).read_text(encoding="utf-8")
+            config = _relocated(parse_yaml(text, f"{path}: {name}"), places)
+            (temporary / name).write_text(yaml.safe_dump(config), encoding="utf-8")
+        _settle(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _settle(temporary: Path, target: Path) -> None:
+    try:
+        temporary.rename(target)
+    except OSError:
+        # Another process was faster, with the same.
+        if not target.is_dir():
+            raise
+
+
+def _relocated(value: Any, places: Mapping[Path, str]) -> Any:
+    """A config with a place for every name of a file."""
+    if isinstance(value, dict):
+        return {key: _relocated(item, places) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_relocated(item, places) for item in value]
+    return places.get(Path(value), value) if isinstance(value, str) else value
 
 
 def _size(path: Path, info: zipfile.ZipInfo | tarfile.TarInfo) -> int:
@@ -85,21 +135,13 @@ def _check_size(path: Path, size: int, directory: Path) -> None:
         )
 
 
-def _check_yaml(path: Path, archive: Any) -> None:
-    """Read what ESPnet will read and rewrite, but within bounds.
-
-    Raises:
-        ConfigError: It is not yaml, or its anchors write out to more than fits memory.
-    """
-    wanted: set[Any] = set()
+def _read_meta(path: Path, archive: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """What the archive's yaml files and its other files are, by their names in it."""
     for info in archive:
         if Path(name := archive.get_name_from_info(info)).name == "meta.yaml":
             meta = parse_yaml(archive.extractfile(info).read(), f"{path}: {name}")
-            wanted = set(meta["yaml_files"].values())
-            break
-    for info in archive:
-        if (name := archive.get_name_from_info(info)) in wanted:
-            parse_yaml(archive.extractfile(info).read(), f"{path}: {name}")
+            return dict(meta["yaml_files"]), dict(meta["files"])
+    raise ConfigError(f"{path}: cannot be unpacked (no meta.yaml is in it)")
 
 
 def _check_name(path: Path, name: str) -> None:
@@ -107,7 +149,7 @@ def _check_name(path: Path, name: str) -> None:
         raise ConfigError(f"{path}: holds '{name}', which lies outside of it: not unpacked")
 
 
-def _download(name: str) -> dict[str, str]:
+def _download(name: str, directory: Path) -> dict[str, str]:
     if "/" not in name or Path(name).exists():
         raise ConfigError(
             f"{name}: give a file packed by stage 14 of asr.sh ({', '.join(SUFFIXES)}), or a name "
@@ -118,7 +160,12 @@ def _download(name: str) -> dict[str, str]:
     except ImportError as e:
         raise ConfigError(f"{name}: models by name need 'pip install espnet_model_zoo'") from e
     try:
-        return ModelDownloader().download_and_unpack(name)
+        downloader = ModelDownloader()
+        path = Path(downloader.download(name))
+        if path.is_dir():
+            # From Hugging Face come files, not an archive; only their paths are put into configs.
+            return downloader.download_and_unpack(name)
     except Exception as e:
         # No such name, no network, no space: the library raises what it meets.
         raise ConfigError(f"{name}: cannot be downloaded ({type(e).__name__}: {e})") from e
+    return _unpack_file(path, directory)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_egl.errors import DataError, ManifestError
-from espnet_egl.files import read_manifest, write_lines
+from espnet_egl.files import parse_json, read_manifest, write_lines
 
 RUN = "run.json"
 # Of a shard's manifest: what tells shards of one pool apart.
@@ -70,7 +70,7 @@ class Summary:
             if not path.exists():
                 continue
             try:
-                found = json.loads(path.read_text(encoding="utf-8"))
+                found = parse_json(path.read_text(encoding="utf-8"))
                 self.elapsed += found["elapsed_seconds"]
                 self.run_seconds += found["audio_seconds_in_this_time"]
                 self.peak_gib = max(self.peak_gib, found["peak_memory_gib"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,7 +43,12 @@ def test_no_changed_character_goes_unnoticed(place: int, character: str) -> None
     assert changed == line or from_line(changed) is None
 
 
-@pytest.mark.parametrize("damage", ["1.0", "{}", "\0" * 40, "not json", '{"uid": "b"}', "[1]"])
+DAMAGES: list[Any] = ["1.0", "{}", "\0" * 40, "not json", '{"uid": "b"}', "[1]"]
+# At the end half a surrogate pair: JSON, but nothing that can be written.
+DAMAGES += [pytest.param("[" * 100_000, id="deep"), '{"uid": "\\ud800", "crc": "0"}']
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_line_is_scored_again_and_said(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,7 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def init(args: argparse.Namespace) -> None:
-    """Run the command; says what it does before it does it."""
+    """Run the command; says what is to do, does it, and says that it is done."""
     from pathlib import Path
 
     from espnet_egl import recipe
@@ -40,6 +40,7 @@ def init(args: argparse.Namespace) -> None:
         print("Nothing was done (--dry_run).")
         return
     recipe.carry_out(steps)
+    print("Done.")
     if not args.remove:
         print(
             "\nThe audio without transcripts goes into a Kaldi data directory data/pool "

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--work_dir", help="Everything else, and what a killed run goes on from (default: OUT.work)"
     )
-    parser.add_argument("--nj", type=int, default=1, help="Processes")
+    parser.add_argument("--nj", type=int, default=1, help="Processes, which share the cores")
     parser.add_argument(
         "--score_args", default="", help="Options of al_score: '--methods egl entropy --nbest 50'"
     )
@@ -55,7 +56,12 @@ def score_dir(args: argparse.Namespace) -> None:
 
 
 def run_shards(cmd: Sequence[str], logdir: Path, nj: int) -> None:
-    """Score all shards side by side.
+    """Score all shards side by side; when this process is ended, so are they.
+
+    Args:
+        cmd: The command of a shard but for its keys and output.
+        logdir: Where ``keys.JOB.scp`` are, and where logs and outputs go.
+        nj: How many shards there are; they share the cores unless OMP_NUM_THREADS is set.
 
     Raises:
         DataError: One failed; the message is the end of its log.
@@ -64,18 +70,33 @@ def run_shards(cmd: Sequence[str], logdir: Path, nj: int) -> None:
 
     from espnet_egl.errors import DataError
 
-    jobs = []
-    for job in range(1, nj + 1):
-        keys, output = logdir / f"keys.{job}.scp", logdir / f"output.{job}"
-        log = (logdir / f"al_score.{job}.log").open("w")
-        shard = [*cmd, "--key_file", str(keys), "--output_dir", str(output)]
-        jobs.append((subprocess.Popen(shard, stdout=log, stderr=log), log))  # noqa: S603
-    failed = [log.name for process, log in jobs if process.wait() != 0]
-    for _, log in jobs:
-        log.close()
+    threads = {} if nj == 1 else {"OMP_NUM_THREADS": str(max(1, _cores() // nj))}
+    environment = {**threads, **os.environ}
+    jobs: dict[Path, subprocess.Popen[bytes]] = {}
+    try:
+        for job in range(1, nj + 1):
+            keys, output = logdir / f"keys.{job}.scp", logdir / f"output.{job}"
+            shard = [*cmd, "--key_file", str(keys), "--output_dir", str(output)]
+            path = logdir / f"al_score.{job}.log"
+            with path.open("w") as log:
+                jobs[path] = subprocess.Popen(shard, stdout=log, stderr=log, env=environment)  # noqa: S603
+        failed = [path for path, process in jobs.items() if process.wait() != 0]
+    finally:
+        # Those that have ended take no notice.
+        for process in jobs.values():
+            process.terminate()
+        for process in jobs.values():
+            process.wait()
     if failed:
-        lines = Path(failed[0]).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = failed[0].read_text(encoding="utf-8", errors="replace").splitlines()
         raise DataError(f"scoring failed, log: {failed[0]}\n" + "\n".join(lines[-8:]))
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,9 @@ from espnet_egl.files import atomic_open
 # Commands get so many seconds, as --pipe_timeout has it, and may write so many bytes.
 PIPE_TIMEOUT = 300.0
 PIPE_BYTES = 1 << 30
+
+# Of the two numbers that say how rates relate: those of all usual rates come to less.
+RATIO_PRODUCT = 1 << 20
 
 _ARK_ENTRY = re.compile(r"(.+\.ark):([0-9]+)", re.S)
 _ARK_SOUND = b"AUDIO"
@@ -217,7 +221,8 @@ def _read(
         source = find_sound(rxfilename)
     try:
         wave, file_rate = _read_samples(source, rxfilename, start, end, max_seconds)
-    except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as e:
+    # Memory: a header may claim any number of samples.
+    except (soundfile.LibsndfileError, OSError, ValueError, TypeError, MemoryError) as e:
         raise UtteranceError("unreadable_audio", f"{rxfilename}: {e}") from e
     if not every_channel:
         wave = wave[:, 0]
@@ -466,8 +471,12 @@ def _resample(wave: np.ndarray, file_rate: int, rate: int) -> np.ndarray:
     import torch
     import torchaudio
 
+    # Memory grows with the product of the reduced rates: gigabytes for 44101 Hz, more for what a
+    # damaged header says. A ratio that is off by a millionth is close by, and in most cases exact.
+    ratio = Fraction(file_rate, rate)
+    ratio = ratio.limit_denominator(max(1, math.isqrt(int(RATIO_PRODUCT / ratio))))
     channels = torch.from_numpy(np.ascontiguousarray(wave.T))
-    return torchaudio.functional.resample(channels, file_rate, rate).numpy().T
+    return torchaudio.functional.resample(channels, ratio.numerator, ratio.denominator).numpy().T
 
 
 def change_speed(wave: np.ndarray, rate: int, factor: float) -> np.ndarray:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import reprlib
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from espnet_egl.errors import DataError
-from espnet_egl.files import atomic_open
+from espnet_egl.files import atomic_open, parse_json
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -31,7 +32,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         where = f"{path}:{number}"
         try:
-            value = json.loads(line)
+            value = parse_json(line)
         except ValueError as e:
             raise DataError(f"{where}: not JSON: {e}") from e
         if not isinstance(value, dict):
@@ -55,5 +56,5 @@ def text_of(value: dict[str, Any], name: str, where: str) -> str:
     """
     text = value.get(name)
     if text is not None and not isinstance(text, str):
-        raise DataError(f"{where}: {name} is {text!r}, not a text")
+        raise DataError(f"{where}: {name} is {reprlib.repr(text)}, not a text")
     return text or ""

@@ -8,6 +8,7 @@ address they are put into a project there. Back comes the project itself, or wha
 from __future__ import annotations
 
 import json
+import reprlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.exchange import AbsExporter, AbsImporter, Answer, Task, answer, is_handed_over
 from espnet_egl.exchange.clips import path_inside, require_files
 from espnet_egl.exchange.label_studio_server import Project
-from espnet_egl.files import write_lines
+from espnet_egl.files import parse_json, write_lines
 from espnet_egl.tables import one_line
 
 TASKS = "tasks.json"
@@ -186,7 +187,7 @@ class ReturnedLabelStudio(AbsImporter):
         if path.is_dir():
             return self._pull(path)
         try:
-            items = json.loads(path.read_bytes().decode("utf-8-sig"))
+            items = parse_json(path.read_bytes().decode("utf-8-sig"))
         except OSError as e:
             raise DataError(f"{path}: cannot be read ({e.strerror})") from e
         except UnicodeDecodeError as e:
@@ -325,7 +326,7 @@ def _text(value: Any) -> str:
         value = value.get("text", value.get("choices"))
     pieces = value if isinstance(value, list) else [value]
     if not all(isinstance(piece, str) for piece in pieces):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{reprlib.repr(value)} is no text")
     return " ".join(pieces)
 
 

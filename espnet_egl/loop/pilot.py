@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_egl.errors import DataError
-from espnet_egl.files import write_lines
+from espnet_egl.files import parse_json, write_lines
 from espnet_egl.loop.curve import count_errors, rate
 from espnet_egl.loop.tables import LEAST_GAIN, amount, money, number_of_clips
 from espnet_egl.loop.worth import Say
@@ -118,7 +118,7 @@ class Figures:
             DataError: It is missing or something else.
         """
         try:
-            found = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+            found = cls(**parse_json(Path(path).read_text(encoding="utf-8")))
             # Whatever is not as it was written does not come through this.
             tell(found)
         except (OSError, ValueError, TypeError, KeyError, IndexError) as e:

@@ -23,15 +23,17 @@ class Step:
 
     Attributes:
         path: In the recipe.
-        what: For people.
+        what: For people, before it is done.
         content: To write; None: nothing, or, with ``remove``, to take it away.
         remove: Whether it is taken away.
+        shown_only: Whether ``content`` is what people are to write themselves.
     """
 
     path: Path
     what: str
     content: bytes | None = None
     remove: bool = False
+    shown_only: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.what}"
@@ -60,9 +62,10 @@ def check(recipe: Path) -> None:
                 f"{recipe} is no asr1 recipe: {name} is missing; give a directory like "
                 "egs2/mini_an4/asr1"
             )
-    script = (recipe / "asr.sh").read_text(encoding="utf-8")
-    if own := re.search(r"stage\}? -le (2[0-9]|[3-9][0-9])\b", script):
-        raise ConfigError(f"{recipe / 'asr.sh'} has a stage {own[1]} of its own")
+    # Bytes: a script may be in any encoding.
+    script = (recipe / "asr.sh").read_bytes()
+    if own := re.search(rb"stage\}? -le (2[0-9]|[3-9][0-9])\b", script):
+        raise ConfigError(f"{recipe / 'asr.sh'} has a stage {own[1].decode()} of its own")
 
 
 def plan(recipe: Path, apply: bool) -> list[Step]:
@@ -84,15 +87,16 @@ def plan(recipe: Path, apply: bool) -> list[Step]:
             raise ConfigError(f"{run} does not call ./asr.sh: write ./al.sh in its place by hand")
         return [*steps, Step(run, "calls ./al.sh already")]
     if not apply:
-        return [*steps, Step(run, "left alone; write ./al.sh for ./asr.sh, or give --apply true")]
+        what = "stays as it is; write ./al.sh for ./asr.sh, or give --apply true"
+        return [*steps, Step(run, what, changed, shown_only=True)]
     _check_own(run)
     backup = recipe / BACKUP
     if backup.exists() and backup.read_bytes() != run.read_bytes():
         raise ConfigError(f"{backup} is there already and differs from run.sh: move it away")
     return [
         *steps,
-        Step(backup, "written: run.sh as it is", run.read_bytes()),
-        Step(run, "changed: ./al.sh for ./asr.sh", changed),
+        Step(backup, "to write: run.sh as it is", run.read_bytes()),
+        Step(run, "to change: ./al.sh for ./asr.sh", changed),
     ]
 
 
@@ -108,16 +112,16 @@ def removal(recipe: Path) -> list[Step]:
     steps = []
     if restored != run.read_bytes():
         _check_own(run)
-        steps.append(Step(run, "changed: ./asr.sh for ./al.sh", restored))
+        steps.append(Step(run, "to change: ./asr.sh for ./al.sh", restored))
     if backup.exists():
         same = backup.read_bytes() == restored
-        what = "removed" if same else "left: it differs from what run.sh becomes"
+        what = "to remove" if same else "stays: it differs from what run.sh becomes"
         steps.append(Step(backup, what, remove=same))
     for name in FILES:
         path = recipe / name
         if path.exists():
             same = path.read_bytes() == packaged(name) and not path.is_symlink()
-            what = "removed" if same else "left: it is not as this version wrote it"
+            what = "to remove" if same else "stays: it is not as this version wrote it"
             steps.append(Step(path, what, remove=same))
     return steps
 
@@ -130,14 +134,14 @@ def _check_own(run: Path) -> None:
 def _install(recipe: Path, name: str) -> Step:
     path, content = recipe / name, packaged(name)
     if not path.exists():
-        return Step(path, "written", content)
+        return Step(path, "to write", content)
     if path.read_bytes() == content:
         return Step(path, "is there already")
     if name == "al.sh":
         raise ConfigError(
             f"{path} is of another version, or was changed: move it away to have this version's"
         )
-    return Step(path, "left as it is: yours")
+    return Step(path, "stays as it is: yours")
 
 
 def renamed(run: Path, old: str, new: str) -> bytes:
@@ -151,8 +155,11 @@ def difference(step: Step) -> str:
     """What a step changes in a file that is there, as a unified diff."""
     if step.content is None or not step.path.exists():
         return ""
-    before = step.path.read_text(encoding="utf-8").splitlines(keepends=True)
-    after = step.content.decode().splitlines(keepends=True)
+    # What is not UTF-8 cannot be printed as it is.
+    before, after = (
+        content.decode(errors="backslashreplace").splitlines(keepends=True)
+        for content in (step.path.read_bytes(), step.content)
+    )
     return "".join(difflib.unified_diff(before, after, str(step.path), str(step.path), n=1))
 
 
@@ -161,7 +168,7 @@ def carry_out(steps: list[Step]) -> None:
     for step in steps:
         if step.remove:
             step.path.unlink()
-        elif step.content is not None:
+        elif step.content is not None and not step.shown_only:
             mode = step.path.stat().st_mode if step.path.exists() else None
             with atomic_open(step.path, "wb") as f:
                 f.write(step.content)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_egl.errors import DataError
-from espnet_egl.files import file_hash, read_manifest
+from espnet_egl.files import file_hash, parse_json, read_manifest
 from espnet_egl.loop.tables import Table
 from espnet_egl.loop.worth import Say
 from espnet_egl.records import RUN
@@ -47,7 +47,7 @@ def run_record(directory: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(parse_json(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as e:
         raise DataError(f"{path}: cannot be read ({e}); remove it") from e
 

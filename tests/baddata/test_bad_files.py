@@ -23,11 +23,14 @@ from espnet_egl.exchange.tasks import read_tasks
 from espnet_egl.exchange.tsv import ReturnedTSV
 from espnet_egl.files import parse_yaml, read_manifest, read_yaml
 from espnet_egl.loop.curve import CURVE_COLUMNS, read_curve
+from espnet_egl.loop.pilot import Figures
 from espnet_egl.loop.returns import read_handled
 from espnet_egl.loop.state import describe
 from espnet_egl.loop.training import join_sets, total_samples
 from espnet_egl.loop.worth import read_points
 from espnet_egl.prediction import read_predictor, read_temperature
+from espnet_egl.records import Summary
+from espnet_egl.report.provenance import run_record
 from espnet_egl.selection.budget import parse_budget
 from espnet_egl.tables import BASE_COLUMNS, read_nbest, read_rows, read_scores, read_words
 
@@ -315,6 +318,15 @@ CASES = [
         DataError,
         "cannot be read",
     ),
+    Case("json_deep_run", "[" * 100_000, in_folder("run.json", run_record), DataError, "remove it"),
+    Case(
+        "json_deep_shard",
+        "[" * 100_000,
+        in_folder("run.json", lambda folder: Summary().add_times([folder])),
+        DataError,
+        "not what al_score writes",
+    ),
+    Case("json_deep_pilot", "[" * 100_000, Figures.read, DataError, "not the figures of al_pilot"),
     Case("npy_text", "no array", embeddings.read, DataError, "not an array of numbers"),
     Case("npy_empty", "", embeddings.read, DataError, "not an array of numbers"),
     # ---- yaml ----

@@ -47,8 +47,12 @@ def test_it_shows_the_change_and_leaves_run_sh_alone(
     before = files(recipe)
     init(recipe, "--dry_run")
     assert files(recipe) == before
+    assert "Nothing was done" in capsys.readouterr().out
     init(recipe)
     printed = capsys.readouterr().out
+    assert "-./asr.sh \\\n+./al.sh \\\n" in printed
+    assert "al.sh: to write\n" in printed
+    assert "\nDone.\n" in printed
     assert "write ./al.sh for ./asr.sh" in printed
     assert "counts with --al_config conf/al.yaml" in printed
     assert (recipe / "run.sh").read_text() == RUN
@@ -80,9 +84,9 @@ def test_what_people_changed_stays(recipe: Path, capsys: pytest.CaptureFixture[s
     with (recipe / "run.sh").open("a") as f:
         f.write("echo more\n")
     init(recipe, "--apply")
-    assert "left as it is: yours" in capsys.readouterr().out
+    assert "stays as it is: yours" in capsys.readouterr().out
     init(recipe, "--remove")
-    assert "left: it is not as this version wrote it" in capsys.readouterr().out
+    assert "stays: it is not as this version wrote it" in capsys.readouterr().out
     assert config.exists()
     assert (recipe / "run.sh").read_text() == RUN + "echo more\n"
     assert (recipe / "run.sh.bak").exists()
@@ -106,6 +110,32 @@ def test_what_is_no_recipe_is_refused(recipe: Path, capsys: pytest.CaptureFixtur
     assert "asr.sh is missing" in refused(recipe, capsys)
     (recipe / "uasr.sh").write_text("")
     assert "unsupervised" in refused(recipe, capsys)
+
+
+def test_scripts_may_be_in_any_encoding(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """run.sh keeps every byte, and what cannot be printed is shown by its numbers."""
+    own = RUN.replace("--lang", "--name Größe --lang").encode("latin-1")
+    (recipe / "run.sh").write_bytes(own)
+    with (recipe / "asr.sh").open("ab") as f:
+        f.write("# Größe\n".encode("latin-1"))
+    before = files(recipe)
+    init(recipe, "--apply")
+    assert "Gr\\xf6\\xdfe" in capsys.readouterr().out
+    assert (recipe / "run.sh").read_bytes() == own.replace(b"\n./asr.sh", b"\n./al.sh")
+    init(recipe, "--remove")
+    assert files(recipe) == before
+
+
+def test_nothing_is_said_to_be_done_that_is_not(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (recipe / "conf").write_text("no folder")
+    with pytest.raises(SystemExit):
+        init(recipe)
+    printed = capsys.readouterr().out
+    assert "conf/al.yaml: to write\n" in printed
+    assert "Done." not in printed
+    assert not (recipe / "conf" / "al.yaml").exists()
 
 
 def test_a_linked_run_sh_is_changed_where_it_is(

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from conftest import make_speech
 
+from espnet_egl import packed as packed_models
 from espnet_egl.bin import main
+from espnet_egl.bin.al_score_dir import run_shards
+from espnet_egl.data.audio import read_audio
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.wav_dir import write_data_dir
 from espnet_egl.errors import ConfigError, DataError
@@ -63,6 +74,70 @@ def test_ids_are_paths_and_speakers_folders(wavs: Path, tmp_path: Path) -> None:
         write_data_dir(wavs, tmp_path / "again")
     with pytest.raises(DataError, match="no audio file is in it"):
         write_data_dir(tmp_path / "data", tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", [b"a\nb.wav", b"a\rb.wav", "aüb.wav".encode("latin-1")])
+def test_names_that_no_table_holds_are_read_by_a_link(tmp_path: Path, name: bytes) -> None:
+    folder = tmp_path / "wavs" / os.fsdecode(name)
+    folder.mkdir(parents=True)
+    soundfile.write(tmp_path / "wavs" / "z.wav", make_speech(), 8000)
+    shutil.copy(tmp_path / "wavs" / "z.wav", folder / os.fsdecode(name))
+    for _ in range(2):
+        assert write_data_dir(tmp_path / "wavs", tmp_path / "data") == 2
+        assert list(read_table(tmp_path / "data" / "utt2spk")) == ["a_b.wav-a_b", "z"]
+        paths = read_table(tmp_path / "data" / "wav.scp")
+        assert paths["z"] == str(tmp_path / "wavs" / "z.wav")
+        assert np.array_equal(
+            read_audio(paths["a_b.wav-a_b"], 8000)[0], read_audio(paths["z"], 8000)[0]
+        )
+    with pytest.raises(DataError, match=r"a.+b\.wav' cannot stand in wav\.scp: rename it"):
+        write_data_dir(tmp_path / "wavs", folder)
+
+
+# Stands for al_score: notes its process and threads, and goes on for long.
+CHILD = """
+import os, sys, time
+with open(sys.argv[-1], "w") as f:
+    f.write(f"{os.getpid()} {os.environ.get('OMP_NUM_THREADS')}\\n")
+time.sleep(float(sys.argv[1]))
+"""
+PARENT = """
+import pathlib, signal, sys
+from espnet_egl import options
+from espnet_egl.bin.al_score_dir import run_shards
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+cmd, logdir = [sys.executable, "-c", sys.argv[1], "60"], pathlib.Path(sys.argv[2])
+options.run(options.make_parser("x", ""), lambda _: run_shards(cmd, logdir, 2), [])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_ended_leaves_no_children(tmp_path: Path, number: signal.Signals) -> None:
+    outputs = [tmp_path / f"output.{job}" for job in (1, 2)]
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, CHILD, str(tmp_path)])
+    while not all(path.exists() and path.read_text().endswith("\n") for path in outputs):
+        assert parent.poll() is None
+        time.sleep(0.05)
+    parent.send_signal(number)
+    assert parent.wait(timeout=30) != 0
+    for path in outputs:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.read_text().split()[0]), 0)
+
+
+@pytest.mark.parametrize("given", [None, "3"])
+def test_processes_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    for nj, threads in ((1, None), (2, "4"), (3, "2"), (9, "1")):
+        run_shards([sys.executable, "-c", CHILD, "0"], tmp_path, nj)
+        for job in range(1, nj + 1):
+            found = (tmp_path / f"output.{job}").read_text().split()[1]
+            assert found == str(given or threads)
 
 
 @pytest.mark.slow
@@ -121,6 +196,86 @@ def test_what_is_no_packed_model_is_refused(
     with pytest.raises(ConfigError, match=message):
         unpack(str(path), tmp_path / "out")
     assert not (tmp_path / "x").exists()
+
+
+def model_zip(path: Path, weights: str, meta: str = "meta.yaml") -> str:
+    """With a token that is a folder's name, too."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.mkdir("exp")
+        archive.writestr("exp/m.pth", weights)
+        archive.writestr("exp/c.yaml", "{token_list: [exp, ''], stats: exp/m.pth}")
+        archive.writestr(
+            meta,
+            "{yaml_files: {asr_train_config: exp/c.yaml}, files: {asr_model_file: exp/m.pth}}",
+        )
+    return str(path)
+
+
+def test_every_archive_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    """Wherever its meta.yaml lies; and what is there is not written to again."""
+    out = tmp_path / "out"
+    one = unpack(model_zip(tmp_path / "one.zip", "one"), out)
+    two = unpack(model_zip(tmp_path / "two.zip", "two", "exp/meta.yaml"), out)
+    assert Path(one["asr_model_file"]).read_text() == "one"
+    assert Path(two["asr_model_file"]).read_text() == "two"
+    for found in (one, two):
+        assert yaml.safe_load(Path(found["asr_train_config"]).read_text()) == {
+            "token_list": ["exp", ""],
+            "stats": found["asr_model_file"],
+        }
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+    shutil.copy(tmp_path / "one.zip", tmp_path / "copy.zip")
+    assert unpack(str(tmp_path / "copy.zip"), out) == one
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+
+
+def test_what_was_unpacked_in_part_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = model_zip(tmp_path / "one.zip", "one"), tmp_path / "out"
+
+    def settle(temporary: Path, target: Path) -> None:
+        assert (temporary / "exp" / "m.pth").exists()
+        assert not target.exists()
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packed_models, "_settle", settle)
+        with pytest.raises(ConfigError, match="cannot be unpacked"):
+            unpack(path, out)
+    assert not list(out.iterdir())
+    assert Path(unpack(path, out)["asr_model_file"]).read_text() == "one"
+
+
+class Zoo:
+    """Stands for espnet_model_zoo's downloader."""
+
+    there = ""
+
+    def download(self, name: str) -> str:
+        assert name == "user/model"
+        return self.there
+
+    def download_and_unpack(self, name: str) -> dict[str, str]:
+        assert Path(self.download(name)).is_dir()
+        return {"asr_train_config": "c", "asr_model_file": "m"}
+
+
+def test_an_archive_of_the_zoo_is_checked_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("espnet_model_zoo.downloader")
+    module.ModelDownloader = Zoo  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "espnet_model_zoo", ModuleType("espnet_model_zoo"))
+    monkeypatch.setitem(sys.modules, "espnet_model_zoo.downloader", module)
+    monkeypatch.setattr(Zoo, "there", model_zip(tmp_path / "one.zip", "one"))
+    found = unpack("user/model", tmp_path / "out")
+    assert Path(found["asr_model_file"]).is_relative_to(tmp_path / "out")
+    monkeypatch.setattr(Zoo, "there", str(write_zip(tmp_path / "evil.zip", "../x")))
+    with pytest.raises(ConfigError, match="which lies outside"):
+        unpack("user/model", tmp_path / "out")
+    monkeypatch.setattr(Zoo, "there", str(tmp_path))
+    assert unpack("user/model", tmp_path / "out")["asr_model_file"] == "m"
 
 
 def test_what_is_no_model_at_all_is_refused(tmp_path: Path) -> None:

@@ -189,6 +189,7 @@ def test_a_manifest_names_no_commands(export: Export, capsys: pytest.CaptureFixt
     assert "'c' is a command, which a manifest of files cannot name" in capsys.readouterr().err
 
 
+DEEP = b"[" * 100_000
 GOOD_LINE = '{"utterance": "a", "text": "one"}\n'
 
 
@@ -200,6 +201,7 @@ GOOD_LINE = '{"utterance": "a", "text": "one"}\n'
         ("csv", b'utterance,transcript\na,"one\nb,two\n', "a quote is not closed"),
         ("csv", b'utterance,transcript\na,"one\nb",two\n', ":3: transcript of 'a' goes over"),
         ("nemo", f"{GOOD_LINE}{{".encode(), ":2: not JSON"),
+        pytest.param("nemo", DEEP, ":1: not JSON: too many lists or objects", id="nemo-deep"),
         ("nemo", b"\n[1]\n", ":2: not an object"),
         ("nemo", b'{"text": "one"}\n', ":1: the field utterance is missing"),
         ("nemo", b'{"utterance": "a", "text": ["one"]}\n', r":1: text is \['one'\], not a text"),
@@ -211,6 +213,7 @@ GOOD_LINE = '{"utterance": "a", "text": "one"}\n'
         ("tsv", b"utterance\ttranscript\na\tone\ttwo\n", ":2: 'a' has more .* take the tab out"),
         ("nemo", b"\xff", "not UTF-8"),
         ("lhotse", b"no gzip", "cannot be read"),
+        pytest.param("lhotse", gzip.compress(DEEP, mtime=0), ":1: not JSON: too", id="lhotse-deep"),
         ("lhotse", gzip.compress(b'{"id": "a"}\n', mtime=0), ":1: not a supervision of lhotse"),
         ("lhotse", gzip.compress(b"x", mtime=0)[:-4], "cannot be read"),
     ],

@@ -240,7 +240,10 @@ def test_a_byte_order_mark_is_no_damage(tmp_path: Path) -> None:
     assert [a.transcript for a in ReturnedLabelStudio().read(path)] == ["one"]
 
 
-@pytest.mark.parametrize("content", [b'[{"id": 1, ', b"\xff[]", None])
+DEEP = pytest.param(b"[" * 100_000, id="deep")
+
+
+@pytest.mark.parametrize("content", [b'[{"id": 1, ', b"\xff[]", DEEP, None])
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "export.json"
     if content is not None:

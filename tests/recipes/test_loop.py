@@ -194,8 +194,18 @@ def test_a_pilot_is_one_command_given_twice(recipe: Path) -> None:
     selection = (home / "r1" / "select" / "selection.tsv").read_bytes()
     assert selection.count(b"\trandom\t") == 2
     header, *rows = table.read_text().splitlines()
-    table.write_text("\n".join([header, *(row[:-1] + "a b\t" for row in rows)]) + "\n")
+    filled = [row[:-1] + "a b\t" for row in rows]
+    # The first to come back are one of each kind; then all.
+    table.write_text("\n".join([header, *filled[:2], *rows[2:]]) + "\n")
+    assert "Labelled: 2 clips" in run(recipe, *pilot).stdout
+    table.write_text("\n".join([header, *filled]) + "\n")
+    done = run(recipe, "--stage", "23", "--stop_stage", "23", *pilot[4:])
+    assert (
+        "was trained on other transcripts"
+        in run(recipe, "--stage", "25", *pilot[2:], fails=True).stderr
+    )
     done = run(recipe, *pilot)
+    assert (home / "r1" / "asr.1" / "train_seconds").exists()
     assert (home / "r1" / "select" / "selection.tsv").read_bytes() == selection
     answer = (home / "r1" / "pilot_test.md").read_text()
     assert "Labelled: 4 clips" in answer

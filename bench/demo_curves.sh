@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Learning curves on the demo's pool, a tenth of which is silence and noise: pctc, EGL with raw and
-# with renormalized weights, and renormalized EGL and pctc with clips without speech left out.
+# with renormalized weights, and seven methods, random selection among them, with clips without speech
+# left out.
 # Seed by seed, as bench/fsdd_variants.sh. Again with the same command, it goes on.
 #
 #   recipes/demo/asr1/run.sh
@@ -26,6 +27,6 @@ jobs=${2:-2} first=${3:-0}
 for seed in $(seq "${first}" "${1:-4}"); do
     simulate "${seed}" "" "random egl pctc"
     simulate "${seed}" renormalized egl --egl_weights renormalized
-    simulate "${seed}" speech "egl pctc" --egl_weights renormalized \
-        --al_select_args "--min_speech 0.1"
+    simulate "${seed}" speech "random egl pctc confidence entropy longest egl+confidence" \
+        --egl_weights renormalized --al_select_args "--min_speech 0.1"
 done

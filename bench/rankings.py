@@ -130,7 +130,7 @@ def read_pool(args: argparse.Namespace, path: Path) -> pd.DataFrame:
 def markdown(table: pd.DataFrame, digits: int = 2) -> str:
     """A table for the documentation."""
     cells = table.map(lambda v: f"{v:.{digits}f}" if isinstance(v, float) else str(v))
-    lines = [["", *map(str, table.columns)], ["---"] * (1 + len(table.columns))]
+    lines = [[table.index.name or "", *map(str, table.columns)], ["---"] * (1 + len(table.columns))]
     lines += [[str(name), *row] for name, row in zip(cells.index, cells.values, strict=True)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -4,9 +4,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 
 from espnet_egl import options
+
+# Options of al.sh that change no point of the curve: what is run, by how many jobs and where, and
+# what is told of it.
+FREE = {"--stage", "--stop_stage", "--nj", "--inference_nj", "--al_nj", "--al_gpu", "--al_dry_run"}
+FREE |= {"--al_simulate", "--al_simulate_nj", "--al_methods", "--al_budgets", "--al_seeds"}
+FREE |= {"--al_first_seed", "--al_worth_args", "--al_report_lang", "--al_report_args"}
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -46,7 +53,7 @@ def simulate(args: argparse.Namespace) -> None:
 
     if args.rounds < 1 or args.nj < 1:
         raise ConfigError("--rounds and --nj must be at least 1")
-    cells = plan(args.methods, args.budgets, args.seeds, args.first_seed)
+    cells = plan(args.methods, args.budgets, args.seeds, args.first_seed, args.rounds)
     output_dir = Path(args.output_dir)
     settings = {
         "truth_sha256": file_hash(args.truth),
@@ -79,12 +86,20 @@ def simulate(args: argparse.Namespace) -> None:
 
 
 def _determining(command: Sequence[str]) -> list[str]:
-    """A command without what may change between two runs of a simulation."""
-    free = {"--stage", "--stop_stage", "--nj", "--inference_nj", "--al_nj", "--al_simulate"}
-    free |= {"--al_methods", "--al_budgets", "--al_simulate_nj", "--al_worth_args"}
-    free |= {"--al_seeds", "--al_first_seed"}
-    values = {i + 1 for i, word in enumerate(command) if word in free}
-    return [w for i, w in enumerate(command) if w not in free and i not in values]
+    """A command without what may change between two runs of a simulation.
+
+    Its options are spelled with underlines, as ``al.sh`` reads them.
+    """
+    words = [_spelled(word) for word in command]
+    values = {i + 1 for i, word in enumerate(words) if word in FREE}
+    return [w for i, w in enumerate(words) if w not in FREE and i not in values]
+
+
+def _spelled(word: str) -> str:
+    """An option's name with underlines; values as they are."""
+    if re.fullmatch("--[a-z][a-z0-9_-]*", word) is None:
+        return word
+    return "--" + word[2:].replace("-", "_")
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

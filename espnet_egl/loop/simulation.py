@@ -95,7 +95,7 @@ class Simulation:
         if not (here / "asr" / "train_seconds").exists():
             shutil.rmtree(here / "asr", ignore_errors=True)
         options = ["--al_dir", str(home), "--al_round", str(number), "--al_seed", str(cell.seed)]
-        budget = self._part(cell) if self.rounds > 1 else cell.budget
+        budget = self._part(cell, number) if self.rounds > 1 else cell.budget
         options += ["--al_method", cell.method, "--al_budget", budget]
         if cell.method == "random":
             # The column of scores is one draw; every seed is another.
@@ -107,13 +107,15 @@ class Simulation:
         self._stages(here, 23, 25, options)
         (here / "done").touch()
 
-    def _part(self, cell: Cell) -> str:
+    def _part(self, cell: Cell, number: int) -> str:
         """A round's share of the whole budget; of hours or clips of the whole pool, or of money."""
         from espnet_egl.tables import read_scores
 
         amount, unit = parse_amount(cell.budget)
         if unit == "utt":
-            return f"{max(1, int(amount) // self.rounds)}utt"
+            # The first rounds take what is left over.
+            clips, more = divmod(int(amount), self.rounds)
+            return f"{clips + (number <= more)}utt"
         if unit == "%":
             seconds = float(read_scores(self.score_dir / "scores.tsv")["seconds"].sum())
             amount, unit = amount / 100 * seconds / 3600, "h"
@@ -138,18 +140,29 @@ class Simulation:
 
 
 def plan(
-    methods: Sequence[str], budgets: Sequence[str], seeds: int, first_seed: int = 0
+    methods: Sequence[str],
+    budgets: Sequence[str],
+    seeds: int,
+    first_seed: int = 0,
+    rounds: int = 1,
 ) -> list[Cell]:
     """Every cell, seed by seed: cut short, a simulation has whole comparisons.
 
     Raises:
-        ConfigError: One is named twice, or there are none.
+        ConfigError: One is named twice, or there are none, or a budget has fewer clips than rounds.
     """
     for kind, values in (("method", methods), ("budget", budgets)):
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"give every {kind} once, and at least one")
     if seeds < 1 or first_seed < 0:
         raise ConfigError("--seeds must be at least 1, and --first_seed at least 0")
+    for budget in budgets:
+        amount, unit = parse_amount(budget)
+        if unit == "utt" and amount < rounds:
+            raise ConfigError(
+                f"budget {budget} has no clip for each of {rounds} rounds: give a larger one, or "
+                "fewer --rounds"
+            )
     numbers = range(first_seed, first_seed + seeds)
     return [Cell(m, b, s) for s, b, m in itertools.product(numbers, budgets, methods)]
 
@@ -167,16 +180,19 @@ def run_all(simulation: Simulation, cells: Sequence[Cell], nj: int) -> list[tupl
         for job in progress(as_completed(jobs), len(cells), unit="cell"):
             if error := job.exception():
                 failed.append((jobs[job], str(error)))
-            write_curve(simulation, cells)
+            write_curve(simulation)
     finally:
         # Interrupted, it starts no more of them.
         pool.shutdown(cancel_futures=True)
     return failed
 
 
-def write_curve(simulation: Simulation, cells: Sequence[Cell]) -> None:
-    """Join the cells' points: RESULT_COLUMNS in ``curve.tsv``, and the times in ``times.tsv``."""
-    points = sorted(_points(simulation, cells), key=lambda point: point.key)
+def write_curve(simulation: Simulation) -> None:
+    """Join the points of all cells that are done, also of those asked for earlier.
+
+    RESULT_COLUMNS go to ``curve.tsv``, the times to ``times.tsv``.
+    """
+    points = sorted(_points(simulation), key=lambda point: point.key)
     rows = [[getattr(point, name) for name in RESULT_COLUMNS] for point in points]
     write_rows(simulation.directory / "curve.tsv", RESULT_COLUMNS, rows)
     names = ("method", "seed", "round", "budget", TIME_COLUMN)
@@ -184,11 +200,13 @@ def write_curve(simulation: Simulation, cells: Sequence[Cell]) -> None:
     write_rows(simulation.directory / "times.tsv", names, times)
 
 
-def _points(simulation: Simulation, cells: Sequence[Cell]) -> set[Point]:
-    found: set[Point] = set()
-    first = str(min(cell.seed for cell in cells))
-    for cell in cells:
-        path = simulation.directory / "cells" / cell.path / "curve.tsv"
-        # The seed model is one point, whatever cell it was decoded for.
-        found.update(p for p in read_curve(path) if p.round != "0" or p.seed == first)
-    return found
+def _points(simulation: Simulation) -> list[Point]:
+    done: list[Point] = []
+    for path in sorted((simulation.directory / "cells").glob("*/*/seed*/curve.tsv")):
+        points = read_curve(path)
+        # The budget is that of all rounds: before the last it is not spent.
+        if any(point.round == str(simulation.rounds) for point in points):
+            done += points
+    # The seed model is one point, whatever cells it was decoded for.
+    first = min((int(point.seed) for point in done), default=0)
+    return list({p.key: p for p in done if p.round != "0" or p.seed == str(first)}.values())

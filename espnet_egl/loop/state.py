@@ -93,29 +93,46 @@ def _selection(path: Path, tag: str) -> dict[str, Any]:
     # Audio and the list of what cannot be read stand there before what is handed over.
     if any(there.name not in (AUDIO_DIR, "skipped.tsv") for there in annotate.glob("[!.]*")):
         found["handed over"] = str(annotate)
-    if (path / f"labelled{tag}" / "text").exists():
-        back = read_rows(path / f"labelled{tag}" / "returned.tsv")
-        found["returned"] = dict(sorted(Counter(row["state"] for row in back).items()))
+    if back := _returned(path / f"labelled{tag}"):
+        found["returned"] = back
     trained = path / f"asr{tag}" / "train_seconds"
     if trained.exists():
         found["model"] = str(trained.parent)
     return found
 
 
+def _returned(directory: Path) -> dict[str, int]:
+    """Clips in each state; none as long as stage 23 is not done."""
+    table = directory / "returned.tsv"
+    if not table.exists():
+        return {}
+    states = Counter(row["state"] for row in read_rows(table))
+    # Text is written last; where nothing but silence came back, there is none to write.
+    silent = not states.keys() & {"labelled", "out"}
+    return dict(sorted(states.items())) if silent or (directory / "text").exists() else {}
+
+
 def _reached(state: dict[str, Any]) -> str:
+    stages = [_stage(v) for k, v in state.items() if k.startswith("select")]
     if "measured" in state:
-        return "measured"
-    selections = [v for k, v in state.items() if k.startswith("select")]
+        # Another selection of this round may not be that far.
+        return next((name for name in ("selected", "handed over") if name in stages), "measured")
+    for name in ("trained", "returned", "handed over", "selected"):
+        if name in stages:
+            return name
+    return "scored" if "scored" in state else "nothing"
+
+
+def _stage(selection: dict[str, Any]) -> str:
+    """How far a selection is."""
     for key, name in (
         ("model", "trained"),
         ("returned", "returned"),
         ("handed over", "handed over"),
     ):
-        if any(key in selection for selection in selections):
+        if key in selection:
             return name
-    if selections:
-        return "selected"
-    return "scored" if "scored" in state else "nothing"
+    return "selected"
 
 
 def _lines(path: Path) -> int:

@@ -115,6 +115,7 @@ def comparison(
             say("method"),
             say("WER now, by the fit"),
             say("with twice the hours"),
+            say("with four times the hours"),
             say("cost of a point of WER from here"),
             say("worth going on"),
         ]
@@ -165,8 +166,14 @@ def _rates(rates: Rates, say: Say) -> Table:
     return Table(say("WER, %"), head, rows)
 
 
+def _sizes(curves: dict[int, Curve]) -> np.ndarray:
+    """That were labelled; a curve may lack the seed model."""
+    size = next(iter(curves.values())).size
+    return size[size > 0]
+
+
 def _differences(curves: Curves, against: str, unit: str, say: Say) -> Table:
-    rows, sizes = [], next(iter(curves[against].values())).size[1:]
+    rows, sizes = [], _sizes(curves[against])
     for method, by_seed in curves.items():
         if method == against:
             continue
@@ -184,7 +191,7 @@ def _differences(curves: Curves, against: str, unit: str, say: Say) -> Table:
 
 
 def _saved(curves: Curves, against: str, say: Say) -> Table:
-    rows, sizes = [], next(iter(curves[against].values())).size[1:]
+    rows, sizes = [], _sizes(curves[against])
     for method, by_seed in curves.items():
         if method == against:
             continue
@@ -225,16 +232,19 @@ def _forecasts(
         if prices:
             cost = prices.total(count, last)
         try:
-            now = worth.forecast(by_seed, last, seed_hours)
-            more = worth.forecast(by_seed, 2 * last, seed_hours)
+            found = worth.outlook(by_seed, seed_hours)
+        except worth.NoPowerLawError:
+            rows.append([method, say("the curve fits no power law"), "-", "-", "-", "-"])
+            continue
         except DataError:
             continue
-        gain = now.mean - more.mean
+        gain = found.now.mean - found.twice.mean
         price = "-"
         if cost:
             price = money(cost / gain) if gain > LEAST_GAIN else say("no gain in sight")
-        # Less than the uncertainty of the figure itself cannot be told from nothing.
-        better = more.high < now.mean
-        hint = say("yes") if better else say("cannot be told: label in small steps")
-        rows.append([method, now.said(say), more.said(say), price, hint])
+        hint = say("cannot be told: label in small steps")
+        if found.pays is not None:
+            hint = say("yes") if found.pays else say("no")
+        wers = (wer.said(say) for wer in (found.now, found.twice, found.four))
+        rows.append([method, *wers, price, hint])
     return rows

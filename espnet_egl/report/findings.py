@@ -212,8 +212,14 @@ def _following(
         return [say("Nothing is foretold: how long the seed set is was not given.")]
     size = max(curve.size[-1] for curve in curves[method].values())
     try:
-        now = worth.forecast(curves[method], size, seed_hours)
-        more = worth.forecast(curves[method], 2 * size, seed_hours)
+        found = worth.outlook(curves[method], seed_hours)
+    except worth.NoPowerLawError:
+        return [
+            say(
+                "Nothing can be foretold of {test_set}: the curve fits no power law.",
+                test_set=test_set,
+            )
+        ]
     except DataError:
         return [
             say(
@@ -230,15 +236,19 @@ def _following(
             method=method,
             test_set=test_set,
             audio=amount(2 * 3600 * size, say),
-            wer=more.said(say),
-            now=now.mean,
+            wer=found.twice.said(say),
+            now=found.now.mean,
         )
     ]
-    gain = now.mean - more.mean
+    gain = found.now.mean - found.twice.mean
     if cost > 0 and gain > LEAST_GAIN:
         lines.append(say("A point of WER would then cost {cost}.", cost=money(cost / gain)))
-    if more.high < now.mean:
+    if found.pays:
         lines.append(say("Going on is worth it."))
+    elif found.pays is False:
+        lines.append(
+            say("Going on is not worth it: twice the hours gain less than 1 % of the error rate.")
+        )
     else:
         lines.append(say("Whether going on is worth it cannot be told: label in small steps."))
     return lines

@@ -70,3 +70,36 @@ def test_a_round_from_nothing_to_its_point(tmp_path: Path) -> None:
     found = state(tmp_path)["r2"]
     assert found["measured"] == ["egl, 1 clip, 0.0007 h: WER 9.5 % on test"]
     assert found["next"].startswith("the next round")
+
+
+def selected(path: Path, tag: str = "") -> None:
+    write(path / f"select{tag}" / "manifest.json", json.dumps({"method": "egl", "budget": "1utt"}))
+    write(path / f"select{tag}" / "selection.tsv", "utterance\tseconds\na\t2.5\n")
+
+
+def test_a_round_without_speech_is_back(tmp_path: Path) -> None:
+    one = tmp_path / "r1"
+    selected(one)
+    write(one / "annotate" / "transcribe.tsv", "utterance\ttranscript\na\t\n")
+    write(one / "labelled" / "returned.tsv", "utterance\tstate\na\tnot_speech\n")
+    found = state(tmp_path)["r1"]
+    assert found["select"]["returned"] == {"not_speech": 1}
+    assert found["next"].startswith("stage 24")
+    # Cut short: text is written after it.
+    write(one / "labelled" / "returned.tsv", "utterance\tstate\na\tlabelled\n")
+    assert state(tmp_path)["r1"]["next"].startswith("people transcribe")
+
+
+def test_one_selection_is_measured_and_the_other_waits(tmp_path: Path) -> None:
+    one = tmp_path / "r1"
+    selected(one)
+    write(one / "asr" / "train_seconds", "12\n")
+    row = ["c", "egl", "0", "1", "1utt", "test", "1", "0.0007", "0", "5", "9.5", "9", "10", "12"]
+    write(tmp_path / "curve.tsv", "\t".join(CURVE_COLUMNS) + "\n" + "\t".join(row) + "\n")
+    assert state(tmp_path)["r1"]["next"].startswith("the next round")
+    selected(one, "_other")
+    assert state(tmp_path)["r1"]["next"].startswith("stage 22")
+    write(one / "annotate_other" / "transcribe.tsv", "utterance\ttranscript\na\t\n")
+    assert state(tmp_path)["r1"]["next"].startswith("people transcribe")
+    write(one / "labelled_other" / "returned.tsv", "utterance\tstate\na\tnot_speech\n")
+    assert state(tmp_path)["r1"]["next"].startswith("the next round")

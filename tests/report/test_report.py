@@ -117,7 +117,7 @@ def test_measured_costs_come_before_the_selection_s_prices(
         answer = {heading: " ".join(lines) for heading, lines in report.answer}
         assert answer["What it bought so far"].count(f"A point of WER cost {price}.") == 2
         forecasts = [b.table for b in report.sections[0].blocks if isinstance(b, Grid)][4]
-        [further] = [row[3] for row in forecasts.rows if row[0] == "egl"]
+        [further] = [row[4] for row in forecasts.rows if row[0] == "egl"]
         assert answer["What the next budget should buy"].count(f"then cost {further}.") == 2
 
 

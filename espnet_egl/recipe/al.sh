@@ -562,6 +562,7 @@ al_train() {
     _exp="$(al_part_dir "$1")"
     # Two trainings would write into each other's checkpoints. What trains keeps the lock, also
     # when this script is killed; some network disks know none.
+    mkdir -p "${al_round_dir}"
     exec {_lock}> "${al_round_dir}/.$(basename "${_exp}").lock"
     flock --nonblock --conflict-exit-code 9 "${_lock}" || [ $? -ne 9 ] || {
         log "Error: ${_exp} is being trained by another process: wait for it, or end it"

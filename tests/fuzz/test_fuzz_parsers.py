@@ -11,6 +11,8 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -345,6 +347,22 @@ def test_files(name: str, tmp_path: Path) -> None:
             read(path)
 
     fuzz(check, edits=changes, raw=st.one_of(st.none(), st.none(), st.none(), st.binary()))
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_files_guided_by_coverage(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("atheris", reason="make fuzz installs it")
+    script = Path(__file__).with_name("coverage_guided.py")
+    limits = [f"-max_total_time={max(1, int(SECONDS))}", "-rss_limit_mb=8192", "-timeout=60"]
+    done = subprocess.run(
+        [sys.executable, str(script), name, str(tmp_path / "corpus"), *limits],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "Done" in done.stderr
 
 
 @pytest.mark.parametrize("parse", [parse_amount, parse_rate, parse_factors, parse_budget])

@@ -311,6 +311,14 @@ def _ended_by_sigterm(command: str) -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
+def told(error: EGLError | OSError) -> str:
+    """What a user is told of an error: the file, what is wrong with it, and what to do."""
+    if isinstance(error, EGLError):
+        return str(error)
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{explain(error)}"
+
+
 def _place(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
     """Of a job among many, its command and shard: for lines of many logs together."""
     shard = Path(vars(args).get("output_dir") or "").name
@@ -337,15 +345,10 @@ def run(
     try:
         with _ended_by_sigterm(parser.prog):
             function(args)
-    except OSError as e:
-        logging.debug("", exc_info=True)
-        where = "" if e.filename is None else f"{e.filename}: "
-        print(f"{parser.prog}: error: {where}{explain(e)}", file=sys.stderr)
-        raise SystemExit(1) from e
-    except EGLError as e:
+    except (EGLError, OSError) as e:
         if not isinstance(e, ConfigError):
             logging.debug("", exc_info=True)
-        print(f"{parser.prog}: error: {e}", file=sys.stderr)
+        print(f"{parser.prog}: error: {told(e)}", file=sys.stderr)
         raise SystemExit(1) from e
 
 

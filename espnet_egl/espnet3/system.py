@@ -32,7 +32,8 @@ from espnet_egl.errors import EGLError
 from espnet_egl.espnet3.commands import Round, parse
 from espnet_egl.espnet3.dataset import keys_like
 from espnet_egl.espnet3.runner import run_shards
-from espnet_egl.files import explain, write_lines
+from espnet_egl.files import write_lines
+from espnet_egl.options import told
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +57,8 @@ def _stage(function: Callable[[Any, Round], None]) -> Callable[..., None]:
         self._reject_stage_args(function.__name__, args, kwargs)
         try:
             function(self, self._round())
-        except OSError as e:
-            where = "" if e.filename is None else f"{e.filename}: "
-            logger.error(f"{function.__name__}: error: {where}{explain(e)}")
-            raise SystemExit(1) from e
-        except EGLError as e:
-            logger.error(f"{function.__name__}: error: {e}")
+        except (EGLError, OSError) as e:
+            logger.error(f"{function.__name__}: error: {told(e)}")
             raise SystemExit(1) from e
 
     return stage

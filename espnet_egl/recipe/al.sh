@@ -232,25 +232,17 @@ fi
 if [ "${al_stage}" -ge "${al_first_stage}" ] && [ "${al_stop_stage:-${al_last_stage}}" -lt "${al_stage}" ]; then
     echo "$0: nothing to do: --stop_stage ${al_stop_stage} is before --stage ${al_stage}" 1>&2; exit 2
 fi
-[[ "${al_simulate}" =~ ^(true|false)$ ]] || {
-    echo "$0: expected \"true\" or \"false\": --al_simulate ${al_simulate}" 1>&2; exit 2; }
-[[ "${al_dry_run}" =~ ^(true|false)$ ]] || {
-    echo "$0: expected \"true\" or \"false\": --al_dry_run ${al_dry_run}" 1>&2; exit 2; }
-[[ "${al_pilot}" =~ ^(true|false)$ ]] || {
-    echo "$0: expected \"true\" or \"false\": --al_pilot ${al_pilot}" 1>&2; exit 2; }
+for _name in al_simulate al_dry_run al_pilot al_calibrate al_resume al_gpu; do
+    [[ "${!_name}" =~ ^(true|false)$ ]] || {
+        echo "$0: expected \"true\" or \"false\": --${_name} ${!_name}" 1>&2; exit 2; }
+done
 if "${al_pilot}"; then
     : "${al_budget:=300utt}" "${al_random_share:=0.5}"
 fi
-[[ "${al_calibrate}" =~ ^(true|false)$ ]] || {
-    echo "$0: expected \"true\" or \"false\": --al_calibrate ${al_calibrate}" 1>&2; exit 2; }
 [[ "${al_train_from}" =~ ^(scratch|last)$ ]] || {
     echo "$0: expected \"scratch\" or \"last\": --al_train_from ${al_train_from}" 1>&2; exit 2; }
-[[ "${al_resume}" =~ ^(true|false)$ ]] || {
-    echo "$0: expected \"true\" or \"false\": --al_resume ${al_resume}" 1>&2; exit 2; }
 [[ "${al_allow_pipes:-true}" =~ ^(true|false)$ ]] || {
     echo "$0: expected \"true\" or \"false\": --al_allow_pipes ${al_allow_pipes}" 1>&2; exit 2; }
-[[ "${al_gpu}" =~ ^(true|false)$ ]] || {
-    echo "$0: expected \"true\" or \"false\": --al_gpu ${al_gpu}" 1>&2; exit 2; }
 
 # A bare ./run.sh stops before our stages.
 if [ -z "${al_stop_stage}" ]; then

@@ -17,10 +17,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib import rc_context
 
+from espnet_egl import options
 from espnet_egl.loop import worth
 from espnet_egl.loop.tables import tables
 from espnet_egl.report.plots import curve_figure, style
-from espnet_egl.selection.budget import FREE
+from espnet_egl.selection.budget import Prices
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -32,6 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--test_set", default="test")
     parser.add_argument("--against", default="random")
     parser.add_argument("--seed_hours", type=float, default=0.0, help="Of the seed set")
+    options.add_price_arguments(parser)
     return parser
 
 
@@ -66,7 +68,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if args.al_dir:
         join(args.al_dir, args.output_dir)
     curve = args.output_dir / "curve.tsv"
-    lines = tables(curve, args.test_set, args.against, args.seed_hours, FREE)
+    prices = Prices(args.price_per_hour, args.price_per_clip)
+    lines = tables(curve, args.test_set, args.against, args.seed_hours, prices)
     (args.output_dir / "worth.md").write_text("\n".join(lines) + "\n")
     plot(curve, args.test_set, args.against, args.output_dir / "curves.png")
     print("\n".join(lines))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Learning curves on the demo's pool, a tenth of which is silence and noise: pctc, EGL with raw and
-# with renormalized weights, what is fitted to transcribed clips or knows the transcripts, and eight
+# with renormalized weights, what is fitted to transcribed clips or knows the transcripts, and nine
 # methods, random selection among them, with clips without speech left out.
 # Seed by seed, as bench/fsdd_variants.sh. Again with the same command, it goes on.
 #
@@ -31,5 +31,7 @@ for seed in $(seq "${first}" "${1:-4}"); do
     simulate "${seed}" speech "random egl pctc confidence entropy longest egl+confidence" \
         --egl_weights renormalized --al_select_args "--min_speech 0.1"
     simulate "${seed}" speech_kmeans egl --egl_weights renormalized --al_diversity kmeans++ \
+        --al_select_args "--min_speech 0.1"
+    simulate "${seed}" speech_per_frame egl --egl_weights renormalized --egl_normalize frames \
         --al_select_args "--min_speech 0.1"
 done

@@ -2,7 +2,7 @@
 # Learning curves on the demo's pool, a tenth of which is silence and noise: pctc, EGL with raw and
 # with renormalized weights, what is fitted to transcribed clips or knows the transcripts, and nine
 # methods, random selection among them, with clips without speech left out.
-# Seed by seed, as bench/fsdd_variants.sh. Again with the same command, it goes on.
+# Seed by seed, as bench/fsdd_curves.sh. Again with the same command, it goes on.
 #
 #   recipes/demo/asr1/run.sh
 #   bench/demo_curves.sh [<last seed, 4>] [<trainings at a time, 2>] [<first seed, 0>]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Learning curves on FSDD: all methods, then what of EGL matters, with renormalized weights. Seed by
+# Learning curves on FSDD: ten methods, EGL with raw weights, then what of EGL matters, with renormalized weights. Seed by
 # seed, so that a run that was cut short has whole comparisons. Again with the same command, it goes on.
 #
 #   recipes/fsdd/asr1/run.sh --fsdd DIR

@@ -256,6 +256,9 @@ def _panels(count: int, share: bool = False) -> tuple[Figure, list[Axes]]:
     axes = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False)
     for panel in list(axes.flat)[count:]:
         panel.remove()
+    for panel in list(axes.flat)[max(0, count - columns) : count]:
+        # The lowest of its column, which the last row may not be; sharing hides the labels above it.
+        panel.tick_params(labelbottom=True)
     return figure, list(axes.flat)[:count]
 
 

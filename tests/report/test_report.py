@@ -282,7 +282,7 @@ def test_a_curve_alone_is_enough_and_wrong_input_is_named(
 ) -> None:
     options = ["--output_dir", str(tmp_path), "--curve_file", str(CURVE)]
     al_report.main([*options, "--seed_hours", "0.33", "--report_lang", "ja"])
-    assert "7 手法のうち最良は pctc" in (tmp_path / "report.md").read_text()
+    assert "11 手法のうち最良は pctc" in (tmp_path / "report.md").read_text()
     capsys.readouterr()
     for wrong, message in (
         ([*options, "--test_set", "dev"], "no round of test set 'dev' is in it"),
@@ -359,6 +359,12 @@ def test_scores_over_decades_have_plain_numbers_on_their_axis() -> None:
         labels = [t.get_text() for t in panel.get_xticklabels() + panel.get_xticklabels(minor=True)]
     assert {"0.1", "10", "100"} <= set(labels)
     assert not "".join(labels).translate(dict.fromkeys(map(ord, "0123456789.")))
+
+
+def test_the_lowest_panel_of_every_column_has_numbers_below() -> None:
+    _, panels = plots._panels(plots.COLUMNS + 1, share=True)
+    below = [panel.xaxis.get_tick_params()["labelbottom"] for panel in panels]
+    assert below == [False] + [True] * plots.COLUMNS
 
 
 def test_differing_words_are_marked() -> None:

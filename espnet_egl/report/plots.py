@@ -257,7 +257,7 @@ def _panels(count: int, share: bool = False) -> tuple[Figure, list[Axes]]:
     for panel in list(axes.flat)[count:]:
         panel.remove()
     for panel in list(axes.flat)[max(0, count - columns) : count]:
-        # The lowest of its column, which the last row may not be; sharing hides the labels above it.
+        # The lowest of its column, if not of the last row; sharing would hide its labels.
         panel.tick_params(labelbottom=True)
     return figure, list(axes.flat)[:count]
 

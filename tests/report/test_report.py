@@ -304,7 +304,7 @@ def test_the_answer_says_what_the_tables_say() -> None:
     assert "10.84 (10.17 to 11.50) %" in bought
     assert "egl cannot be told from random: -0.35 (-0.81 to 0.12)" in bought
     # Oracles see the pool's transcripts: they are not among the methods to choose from.
-    assert "Best of 7 methods: pctc, -1.47 (-2.32 to -0.61)" in bought
+    assert "Best of 11 methods: pctc, -1.47 (-2.32 to -0.61)" in bought
     assert found.following[-1] == "Going on is worth it."
     assert "Means of 5 random seeds" in found.sure[0]
     worse = findings.measured(points, "test", "longest", "random", 0, FREE, Language())

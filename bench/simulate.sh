@@ -11,7 +11,8 @@ simulate() {
         --al_simulate_tag "${tag}" --al_methods "${methods}" \
         --al_seeds "$((last - first + 1))" --al_first_seed "${first}" \
         --al_budgets "5% 10% 20% 40%" --al_simulate_nj "${jobs}" --al_nj 2 --inference_nj 1 \
+        "${options[@]}" \
         --al_train_from last --al_inference_asr_model train.loss.ave.pth \
         --al_train_args "--max_epoch 6 --optim_conf lr=0.001 --best_model_criterion train,loss,min --keep_nbest_models 3" \
-        "${options[@]}" "$@"
+        "$@"
 }

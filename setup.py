@@ -32,8 +32,8 @@ setup(
         "defusedxml>=0.7",
         "espnet>=202506",
         "editdistance",  # ESPnet's validation needs it, but ESPnet 202611 does not install it
-        "torch>=2.6",
-        "torchaudio>=2.6",
+        "torch>=2.6,!=2.12.*,<2.15",
+        "torchaudio>=2.6,<2.12",
         "sentencepiece",
         "pyyaml>=5.1",
         "humanfriendly",

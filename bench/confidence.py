@@ -29,8 +29,12 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from espnet_egl.calibration import word_correctness
-from espnet_egl.confidence import (
+from espnet_egl.data.kaldi import read_table
+from espnet_egl.data.pool import Pool
+from espnet_egl.errors import ConfigError, UtteranceError
+from espnet_egl.fitted.calibration import word_correctness
+from espnet_egl.hypotheses.beam import BeamSearchSource
+from espnet_egl.hypotheses.sureness import (
     AGGREGATIONS,
     LEVELS,
     Alignment,
@@ -38,12 +42,8 @@ from espnet_egl.confidence import (
     align,
     words_of,
 )
-from espnet_egl.data.kaldi import read_table
-from espnet_egl.data.pool import Pool
-from espnet_egl.errors import ConfigError, UtteranceError
-from espnet_egl.hypotheses.beam import BeamSearchSource
-from espnet_egl.loading import load_recognizer
-from espnet_egl.recognizer import scoring_mode
+from espnet_egl.model.loading import load_recognizer
+from espnet_egl.model.recognizer import scoring_mode
 from espnet_egl.types import Hypothesis, Skipped
 
 ROOT = Path(__file__).resolve().parents[1]

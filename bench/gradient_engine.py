@@ -154,7 +154,7 @@ def make_speech(directory: Path, count: int) -> None:
 
 def load(args: argparse.Namespace, nbest: int = 1) -> Any:
     """The recogniser."""
-    from espnet_egl.loading import load_recognizer
+    from espnet_egl.model.loading import load_recognizer
 
     if args.model == "fsdd":
         model = FSDD_EXP / "valid.loss.best.pth"
@@ -212,7 +212,7 @@ def run_hypotheses(args: argparse.Namespace) -> dict[str, Any]:
     neighbours of what it has, so that the most probable of them are added.
     """
     from espnet_egl.hypotheses.rescoring import rescore
-    from espnet_egl.recognizer import scoring_mode
+    from espnet_egl.model.recognizer import scoring_mode
 
     recognizer = load(args, args.hypotheses)
     lists, seconds = {}, 0.0
@@ -282,7 +282,7 @@ def run_reference(args: argparse.Namespace) -> dict[str, Any]:
 def run_engine(args: argparse.Namespace, mode: str) -> dict[str, Any]:
     """The same hypotheses through the engine, audio in memory, as in the reference."""
     from espnet_egl.gradients.engine import GradientEngine
-    from espnet_egl.scoring import Scorer
+    from espnet_egl.scoring.shard import Scorer
 
     recognizer, lists = load(args), read_lists(args)
     utterances = list(read_pool(args, recognizer))
@@ -312,7 +312,7 @@ def run_pass(args: argparse.Namespace) -> dict[str, Any]:
     from espnet_egl.acquisition.egl import EGL
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses.ctc_sampling import CTCSampleSource
-    from espnet_egl.scoring import Scorer, score_pool
+    from espnet_egl.scoring.shard import Scorer, score_pool
 
     recognizer = load(args)
     before = peak_bytes()
@@ -335,7 +335,7 @@ def run_parts(args: argparse.Namespace) -> dict[str, Any]:
     The first round warms up and is not counted.
     """
     from espnet_egl.gradients.engine import GradientEngine
-    from espnet_egl.scoring import Scorer
+    from espnet_egl.scoring.shard import Scorer
 
     recognizer, lists = load(args), read_lists(args)
     engine = GradientEngine(recognizer, mode="estimate", directions=args.directions)
@@ -384,7 +384,7 @@ def time_estimate(engine: Any, batch: Sequence[Any], found: Sequence[Any]) -> Co
 
 def time_training(recognizer: Any, batch: Sequence[Any], found: Sequence[Any]) -> Counter[str]:
     """Seconds the forward and backward pass of training on a batch take."""
-    from espnet_egl.recognizer import pad
+    from espnet_egl.model.recognizer import pad
 
     model = recognizer.model
     speech = torch.nn.utils.rnn.pad_sequence(
@@ -525,7 +525,7 @@ def summarize(args: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]
 
 
 def report(found: dict[str, Any], figures: dict[str, Any]) -> None:
-    from espnet_egl.tables import duration
+    from espnet_egl.store.tables import duration
 
     count = figures["utterances"]
     reference = np.mean(list(found["reference"]["seconds"].values()))

@@ -114,7 +114,7 @@ def junk(table: pd.DataFrame, methods: Sequence[str], speakers: dict[str, str]) 
 def read_pool(args: argparse.Namespace, path: Path) -> pd.DataFrame:
     """The score table, with what is known of the utterances."""
     from espnet_egl.data.kaldi import read_table
-    from espnet_egl.tables import read_scores
+    from espnet_egl.store.tables import read_scores
 
     table = read_scores(path)
     if args.hyp_source == "beam":

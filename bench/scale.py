@@ -31,10 +31,17 @@ from typing import Any
 
 import numpy as np
 
-from espnet_egl.files import CHECKSUMS, claim_directory, file_hash, write_checksums, write_lines
-from espnet_egl.records import OF_SHARD, Summary
-from espnet_egl.scoring import TABLES
-from espnet_egl.tables import (
+from espnet_egl.scoring.records import OF_SHARD, Summary
+from espnet_egl.scoring.shard import TABLES
+from espnet_egl.scoring.verification import write_verified
+from espnet_egl.store.files import (
+    CHECKSUMS,
+    claim_directory,
+    file_hash,
+    write_checksums,
+    write_lines,
+)
+from espnet_egl.store.tables import (
     BASE_COLUMNS,
     NBEST_COLUMNS,
     SKIPPED_COLUMNS,
@@ -43,7 +50,6 @@ from espnet_egl.tables import (
     write_words,
 )
 from espnet_egl.types import Word
-from espnet_egl.verification import write_verified
 
 RATE = 8000
 SECONDS = 0.3

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from espnet_egl import embeddings
 from espnet_egl.gradients.projection import DIMENSIONS
+from espnet_egl.store import embeddings
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -21,7 +21,7 @@ from rankings import markdown
 
 from espnet_egl.data.kaldi import read_durations, read_table, read_utterances
 from espnet_egl.errors import DataError
-from espnet_egl.files import read_manifest
+from espnet_egl.store.files import read_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -20,7 +20,7 @@ from espnet2.utils.config_argparse import ArgumentParser as ESPnetArgumentParser
 from espnet2.utils.types import str2bool
 
 from espnet_egl.errors import ConfigError, EGLError
-from espnet_egl.files import explain, parse_yaml, read_yaml
+from espnet_egl.store.files import explain, parse_yaml, read_yaml
 
 COMMANDS = (
     *("al_prepare", "al_score", "al_merge", "al_calibrate", "al_fit"),

@@ -266,7 +266,7 @@ def train_args(**overrides: Any) -> Any:
 
 def write_model(directory: Path, seed: int = 0, **overrides: Any) -> ModelFiles:
     """Build a model with random weights and write it as training does."""
-    from espnet_egl.compat import provide_rnnt_loss
+    from espnet_egl.model.compat import provide_rnnt_loss
 
     provide_rnnt_loss()
     args = train_args(**overrides)
@@ -299,7 +299,7 @@ def search_args(name: str) -> str:
 @pytest.fixture(scope="session")
 def load(model_files: Callable[[str], ModelFiles]) -> Callable[..., Any]:
     """Name in MODELS -> a Recognizer."""
-    from espnet_egl.loading import load_recognizer
+    from espnet_egl.model.loading import load_recognizer
 
     @cache
     def get(name: str, nbest: int = 10, dtype: str = "float32") -> Any:
@@ -318,7 +318,7 @@ def load(model_files: Callable[[str], ModelFiles]) -> Callable[..., Any]:
 @pytest.fixture
 def load_fresh(model_files: Callable[[str], ModelFiles]) -> Callable[[str], Any]:
     """Name in MODELS -> a Recognizer of this test's own."""
-    from espnet_egl.loading import load_recognizer
+    from espnet_egl.model.loading import load_recognizer
 
     def get(name: str) -> Any:
         files = model_files(name)

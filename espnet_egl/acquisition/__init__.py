@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from espnet_egl.gradients.engine import ExpectedGradientLength
-    from espnet_egl.recognizer import Encoded, Recognizer
+    from espnet_egl.model.recognizer import Encoded, Recognizer
 
 
 @dataclass(frozen=True)

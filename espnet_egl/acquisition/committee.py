@@ -10,10 +10,10 @@ import editdistance
 
 from espnet_egl.acquisition import AbsAcquisition, Evidence
 from espnet_egl.errors import ConfigError
-from espnet_egl.files import seed_of
+from espnet_egl.store.files import seed_of
 
 if TYPE_CHECKING:
-    from espnet_egl.recognizer import Recognizer
+    from espnet_egl.model.recognizer import Recognizer
 
 
 class Committee(AbsAcquisition):
@@ -55,7 +55,7 @@ class Committee(AbsAcquisition):
         import torch
 
         from espnet_egl.hypotheses.ctc_sampling import collapse
-        from espnet_egl.recognizer import scoring_mode
+        from espnet_egl.model.recognizer import scoring_mode
 
         recognizer = evidence.recognizer
         model, device = recognizer.model, recognizer.device

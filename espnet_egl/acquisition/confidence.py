@@ -8,7 +8,7 @@ from espnet_egl.acquisition import AbsAcquisition, Evidence
 from espnet_egl.types import TranscriptConfidence
 
 if TYPE_CHECKING:
-    from espnet_egl.recognizer import Recognizer
+    from espnet_egl.model.recognizer import Recognizer
 
 
 class Confidence(AbsAcquisition):
@@ -16,11 +16,11 @@ class Confidence(AbsAcquisition):
 
     Args:
         posterior: Which branch of the model is asked, as for the hypotheses.
-        options: Of :class:`espnet_egl.confidence.ConfidenceMeasure`.
+        options: Of :class:`espnet_egl.hypotheses.sureness.ConfidenceMeasure`.
     """
 
     def __init__(self, posterior: str = "auto", **options: Any):
-        from espnet_egl.confidence import ConfidenceMeasure
+        from espnet_egl.hypotheses.sureness import ConfidenceMeasure
 
         self.posterior = posterior
         self.measure = ConfidenceMeasure(**options)

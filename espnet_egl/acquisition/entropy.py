@@ -8,7 +8,7 @@ from espnet_egl.acquisition import AbsAcquisition, Evidence
 from espnet_egl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from espnet_egl.recognizer import Recognizer
+    from espnet_egl.model.recognizer import Recognizer
 
 
 class Entropy(AbsAcquisition):

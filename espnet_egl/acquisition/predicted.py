@@ -1,7 +1,7 @@
 """What a transcript would bring, predicted from the other scores.
 
 Yuan et al. (ICASSP 2019) learn the true gradient length from EGL and uncertainty, Luo et
-al. (arXiv 2107.04289) the loss; :mod:`espnet_egl.prediction` fits both on utterances that
+al. (arXiv 2107.04289) the loss; :mod:`espnet_egl.fitted.prediction` fits both on utterances that
 are transcribed already.
 """
 
@@ -26,7 +26,7 @@ class Predicted(AbsAcquisition):
     target: str
 
     def __init__(self, fitted: str | Path | None = None):
-        from espnet_egl.prediction import read_predictor
+        from espnet_egl.fitted.prediction import read_predictor
 
         self.predictor = read_predictor(fitted, self.target)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from espnet_egl.acquisition import AbsAcquisition, Evidence
-from espnet_egl.files import seed_of
+from espnet_egl.store.files import seed_of
 
 
 class Random(AbsAcquisition):

@@ -21,7 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def calibrate(args: argparse.Namespace) -> None:
     """Run the command; prints what the calibration is worth."""
-    from espnet_egl.calibration import Calibration
+    from espnet_egl.fitted.calibration import Calibration
 
     calibration = Calibration.fit(args.score_dir, args.text)
     calibration.save(args.output_file)

@@ -56,9 +56,9 @@ def get_parser() -> argparse.ArgumentParser:
 
 def curve(args: argparse.Namespace) -> None:
     """Run the command; prints the points."""
-    from espnet_egl.files import read_manifest
     from espnet_egl.loop.curve import Cleaning, Point, add_points, read_results
     from espnet_egl.loop.returns import read_cost, read_handled
+    from espnet_egl.store.files import read_manifest
 
     seconds: dict[str, float] = {}
     for directory in args.labelled_dir:

@@ -46,7 +46,7 @@ def export(args: argparse.Namespace) -> None:
     from espnet_egl.exchange import exporters
     from espnet_egl.exchange.clips import AUDIO_DIR, place_audio
     from espnet_egl.exchange.tasks import read_tasks
-    from espnet_egl.tables import SKIPPED_COLUMNS, duration, write_rows
+    from espnet_egl.store.tables import SKIPPED_COLUMNS, duration, write_rows
 
     exporter = exporters.build(args.format, args.format_conf | options.label_studio_conf(args))
     output_dir = Path(args.output_dir)

@@ -32,12 +32,12 @@ def fit(args: argparse.Namespace) -> None:
 
     import yaml
 
-    from espnet_egl import prediction
     from espnet_egl.data.kaldi import read_table
     from espnet_egl.errors import DataError
-    from espnet_egl.files import write_lines
-    from espnet_egl.tables import methods_of, read_nbest, read_scores, score_column
-    from espnet_egl.temperature import fit_temperature
+    from espnet_egl.fitted import prediction
+    from espnet_egl.fitted.temperature import fit_temperature
+    from espnet_egl.store.files import write_lines
+    from espnet_egl.store.tables import methods_of, read_nbest, read_scores, score_column
 
     directory = Path(args.score_dir)
     table = read_scores(directory / "scores.tsv")

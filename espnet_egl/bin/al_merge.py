@@ -29,14 +29,14 @@ def merge(args: argparse.Namespace) -> None:
 
     from espnet_egl.data.kaldi import read_table
     from espnet_egl.data.shards import check_split
-    from espnet_egl.files import write_lines
-    from espnet_egl.records import join_manifests
-    from espnet_egl.scoring import merge_shards
-    from espnet_egl.verification import describe, read_verified, write_verified
+    from espnet_egl.scoring.records import join_manifests
+    from espnet_egl.scoring.shard import merge_shards
+    from espnet_egl.scoring.verification import describe, read_verified, write_verified
+    from espnet_egl.store.files import write_lines
 
     calibration = None
     if args.calibration is not None:
-        from espnet_egl.calibration import Calibration
+        from espnet_egl.fitted.calibration import Calibration
 
         calibration = Calibration.load(args.calibration)
     logdir, jobs = Path(args.logdir), range(1, args.nj + 1)

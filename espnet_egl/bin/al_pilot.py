@@ -32,11 +32,11 @@ def pilot(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from espnet_egl.errors import DataError
-    from espnet_egl.files import read_manifest, write_lines
     from espnet_egl.loop.curve import Cleaning
     from espnet_egl.loop.pilot import Part, Pilot, measure, tell
     from espnet_egl.loop.returns import PARTS, read_cost, read_handled
-    from espnet_egl.tables import read_rows
+    from espnet_egl.store.files import read_manifest, write_lines
+    from espnet_egl.store.tables import read_rows
 
     handled = {part: read_handled(args.labelled_dir, part) for part in PARTS}
     if not (handled["chosen"] and handled["random"]):

@@ -240,9 +240,9 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     """What determines the scores, for the manifest."""
     import torch
 
-    from espnet_egl import compat
-    from espnet_egl.files import file_hash
-    from espnet_egl.loading import inference_options, read_train_config
+    from espnet_egl.model import compat
+    from espnet_egl.model.loading import inference_options, read_train_config
+    from espnet_egl.store.files import file_hash
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
     free |= {"verify"}
@@ -269,12 +269,12 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.data.pool import Pool
     from espnet_egl.data.vad import SpeechDetector
     from espnet_egl.errors import ConfigError
-    from espnet_egl.files import check_directory, claim_directory, is_finished
+    from espnet_egl.fitted.prediction import read_temperature
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
-    from espnet_egl.loading import load_recognizer
-    from espnet_egl.prediction import read_temperature
-    from espnet_egl.scoring import Scorer, score_pool
+    from espnet_egl.model.loading import load_recognizer
+    from espnet_egl.scoring.shard import Scorer, score_pool
+    from espnet_egl.store.files import check_directory, claim_directory, is_finished
 
     if args.nbest < 1:
         raise ConfigError(f"--nbest must be at least 1, not {args.nbest}")

@@ -32,11 +32,11 @@ def get_parser() -> argparse.ArgumentParser:
 
 def score_dir(args: argparse.Namespace) -> None:
     """Run the command; says where the table is."""
-    from espnet_egl import packed
     from espnet_egl.bin import al_merge
     from espnet_egl.data.shards import split_keys
     from espnet_egl.data.wav_dir import write_data_dir
-    from espnet_egl.files import atomic_open
+    from espnet_egl.model import packed
+    from espnet_egl.store.files import atomic_open
 
     work = Path(args.work_dir or f"{args.out}.work").absolute()
     model = packed.unpack(args.model, work / "model")

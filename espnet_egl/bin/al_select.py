@@ -102,11 +102,11 @@ def select(args: argparse.Namespace) -> None:
     """Run the command; prints what was selected."""
     from pathlib import Path
 
-    from espnet_egl import embeddings
     from espnet_egl.data.kaldi import read_table, subset_data_dir
-    from espnet_egl.files import check_directory, claim_directory
     from espnet_egl.selection import select as selection
-    from espnet_egl.tables import read_scores
+    from espnet_egl.store import embeddings
+    from espnet_egl.store.files import check_directory, claim_directory
+    from espnet_egl.store.tables import read_scores
 
     table = read_scores(args.score_file)
     rules = read_rules(args)
@@ -180,7 +180,7 @@ def _read_cap_map(args: argparse.Namespace) -> dict[str, str]:
 
 def settings(args: argparse.Namespace, rules: Rules) -> dict[str, Any]:
     """What determines the selection, for the manifest."""
-    from espnet_egl.files import file_hash, text_hash
+    from espnet_egl.store.files import file_hash, text_hash
 
     free = {"score_file", "data_dir", "output_dir", "config", "log_level"}
     free |= {"exclude_dir", "block_file"}

@@ -47,9 +47,9 @@ def simulate(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from espnet_egl.errors import ConfigError, DataError
-    from espnet_egl.files import claim_directory, file_hash, lock, write_lines
     from espnet_egl.loop.simulation import Simulation, plan, run_all
-    from espnet_egl.records import RUN
+    from espnet_egl.scoring.records import RUN
+    from espnet_egl.store.files import claim_directory, file_hash, lock, write_lines
 
     if args.rounds < 1 or args.nj < 1:
         raise ConfigError("--rounds and --nj must be at least 1")

@@ -20,8 +20,8 @@ def state(args: argparse.Namespace) -> None:
     """Run the command; prints the state."""
     import yaml
 
-    from espnet_egl.files import write_lines
     from espnet_egl.loop.state import describe
+    from espnet_egl.store.files import write_lines
 
     text = yaml.safe_dump(describe(args.al_dir), sort_keys=False, allow_unicode=True)
     print(text, end="")

@@ -67,7 +67,7 @@ def model_settings(args: argparse.Namespace) -> dict[str, Any]:
     """What determines the model, for its manifest."""
     from pathlib import Path
 
-    from espnet_egl.files import file_hash
+    from espnet_egl.store.files import file_hash
 
     seed_dirs = [] if args.seed_dir is None else [args.seed_dir]
     texts = [Path(directory) / "text" for directory in [*seed_dirs, *args.labelled_dir]]
@@ -82,7 +82,6 @@ def model_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def join(args: argparse.Namespace) -> None:
     """Run the command; prints the sizes."""
-    from espnet_egl.files import claim_directory
     from espnet_egl.loop.training import (
         check_transcripts,
         join_sets,
@@ -90,6 +89,7 @@ def join(args: argparse.Namespace) -> None:
         parse_rate,
         put_aside,
     )
+    from espnet_egl.store.files import claim_directory
 
     if args.model_dir is not None:
         # ESPnet goes on from a checkpoint, or takes it for done, whatever it was trained on.

@@ -22,10 +22,10 @@ def get_parser() -> argparse.ArgumentParser:
 
 def worth(args: argparse.Namespace) -> None:
     """Run the command; prints the tables."""
-    from espnet_egl.files import write_lines
     from espnet_egl.loop.tables import tables
     from espnet_egl.loop.training import parse_factors, read_seed_hours
     from espnet_egl.selection.budget import Prices
+    from espnet_egl.store.files import write_lines
 
     prices = Prices(args.price_per_hour, args.price_per_clip)
     factors = parse_factors(args.speed_perturb_factors)

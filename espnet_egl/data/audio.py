@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 
 from espnet_egl.errors import DataError, UtteranceError
-from espnet_egl.files import atomic_open
+from espnet_egl.store.files import atomic_open
 
 # Commands get so many seconds, as --pipe_timeout has it, and may write so many bytes.
 PIPE_TIMEOUT = 300.0

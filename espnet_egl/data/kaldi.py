@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from espnet_egl.errors import DataError
-from espnet_egl.files import write_lines
+from espnet_egl.store.files import write_lines
 
 
 def read_table(path: str | Path) -> dict[str, str]:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_egl import compat
 from espnet_egl.data.audio import PIPE_TIMEOUT, read_audio, read_channels
 from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.errors import ConfigError, DataError, StorageError, UtteranceError
+from espnet_egl.model import compat
 from espnet_egl.types import Skipped, Utterance
 
 Preprocess = Callable[[str, dict[str, Any]], dict[str, Any]]

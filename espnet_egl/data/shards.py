@@ -12,7 +12,7 @@ from pathlib import Path
 
 from espnet_egl.data.kaldi import read_durations, read_segments, read_table
 from espnet_egl.errors import DataError, ManifestError
-from espnet_egl.files import (
+from espnet_egl.store.files import (
     file_hash,
     is_finished,
     lock,
@@ -20,7 +20,7 @@ from espnet_egl.files import (
     write_checksums,
     write_lines,
 )
-from espnet_egl.tables import SKIPPED_COLUMNS, write_rows
+from espnet_egl.store.tables import SKIPPED_COLUMNS, write_rows
 
 SKIPPED = "skipped.tsv"
 Clip = tuple[str, float, float]  # recording, start and end in seconds

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from espnet_egl.data.kaldi import write_spk2utt, write_table
 from espnet_egl.errors import DataError
-from espnet_egl.files import safe_name
+from espnet_egl.store.files import safe_name
 
 SUFFIXES = frozenset({".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
 

@@ -15,7 +15,7 @@ import yaml
 from espnet_egl import options
 from espnet_egl.data.wav_dir import write_data_dir
 from espnet_egl.errors import ConfigError, UnsupportedModelError
-from espnet_egl.files import write_lines
+from espnet_egl.store.files import write_lines
 
 Config = Mapping[str, Any]
 

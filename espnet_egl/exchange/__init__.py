@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.registry import Registry
-from espnet_egl.tables import one_line
+from espnet_egl.store.tables import one_line
 
 
 @dataclass(frozen=True)

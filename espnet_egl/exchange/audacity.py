@@ -8,7 +8,7 @@ from espnet_egl.data.kaldi import read_lines
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task
 from espnet_egl.exchange.clips import ClipExporter, ClipImporter
-from espnet_egl.files import write_lines
+from espnet_egl.store.files import write_lines
 
 
 class ReturnedAudacity(ClipImporter):

@@ -22,9 +22,9 @@ from espnet_egl.exchange import (
     answer_in_words,
     is_handed_over,
 )
-from espnet_egl.files import atomic_open, atomic_path, safe_name
 from espnet_egl.progress import progress
-from espnet_egl.tables import one_line, read_rows, write_rows
+from espnet_egl.store.files import atomic_open, atomic_path, safe_name
+from espnet_egl.store.tables import one_line, read_rows, write_rows
 
 # none: the recordings are only named. link, copy: whole files as they are; segments, pipes and
 # entries of arks are written anew. cut: every clip is written anew.

@@ -7,7 +7,7 @@ from pathlib import Path
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task, needs
 from espnet_egl.exchange.clips import ClipExporter, ClipImporter
-from espnet_egl.files import atomic_path
+from espnet_egl.store.files import atomic_path
 
 TIER = "transcript"
 

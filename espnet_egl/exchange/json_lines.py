@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_egl.errors import DataError
-from espnet_egl.files import atomic_open, parse_json
+from espnet_egl.store.files import atomic_open, parse_json
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

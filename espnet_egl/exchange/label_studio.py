@@ -22,8 +22,8 @@ from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.exchange import AbsExporter, AbsImporter, Answer, Task, answer, is_handed_over
 from espnet_egl.exchange.clips import path_inside, require_files
 from espnet_egl.exchange.label_studio_server import Project
-from espnet_egl.files import parse_json, write_lines
-from espnet_egl.tables import one_line
+from espnet_egl.store.files import parse_json, write_lines
+from espnet_egl.store.tables import one_line
 
 TASKS = "tasks.json"
 CONFIG = "config.xml"

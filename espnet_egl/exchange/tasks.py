@@ -9,7 +9,7 @@ from pathlib import Path
 from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task, printable
-from espnet_egl.tables import number_in, read_nbest, read_rows
+from espnet_egl.store.tables import number_in, read_nbest, read_rows
 
 
 def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> list[Task]:

@@ -11,8 +11,8 @@ from typing import ClassVar
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import AbsExporter, AbsImporter, Answer, Task, answer, is_handed_over
 from espnet_egl.exchange.clips import path_inside
-from espnet_egl.files import write_lines
-from espnet_egl.tables import one_line
+from espnet_egl.store.files import write_lines
+from espnet_egl.store.tables import one_line
 
 COLUMNS = ("utterance", "audio", "start", "end", "seconds", "draft", "transcript", "mark")
 # By it, spreadsheets tell UTF-8 from the encodings of old.

@@ -29,7 +29,6 @@ from typing import Any
 
 import torch
 
-from espnet_egl import compat
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.gradients.losses import (
     Combined,
@@ -44,7 +43,8 @@ from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.projection import DIMENSIONS, Projection
 from espnet_egl.gradients.shared_forward import gradient_lengths
 from espnet_egl.gradients.taps import AutogradNorms, Recording, TappedNorms, TappedRecording
-from espnet_egl.recognizer import Encoded, Recognizer, scoring_mode
+from espnet_egl.model import compat
+from espnet_egl.model.recognizer import Encoded, Recognizer, scoring_mode
 
 logger = logging.getLogger(__name__)
 

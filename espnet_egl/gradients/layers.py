@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch.nn.grad import conv1d_weight, conv2d_weight
 
-from espnet_egl import compat
+from espnet_egl.model import compat
 
 
 @dataclass

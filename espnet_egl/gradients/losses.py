@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from espnet_egl.gradients.taps import AutogradNorms, TappedNorms
-from espnet_egl.recognizer import CHUNK, Encoded, Recognizer, chunks, occurring, pad
+from espnet_egl.model.recognizer import CHUNK, Encoded, Recognizer, chunks, occurring, pad
 
 
 def loss_is_ctc(model: Any) -> bool:

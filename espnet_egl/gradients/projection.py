@@ -21,8 +21,8 @@ from collections.abc import Mapping
 
 import torch
 
-from espnet_egl.files import seed_of
 from espnet_egl.gradients.layers import Calls, positions
+from espnet_egl.store.files import seed_of
 
 SIDE = 16
 DIMENSIONS = SIDE * SIDE

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from espnet_egl.recognizer import Recognizer, scoring_mode
+from espnet_egl.model.recognizer import Recognizer, scoring_mode
 
 
 def squared_norm(gradients: Iterable[torch.Tensor | None]) -> torch.Tensor:

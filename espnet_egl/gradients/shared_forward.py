@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from espnet_egl.gradients.reference import squared_norm
-from espnet_egl.recognizer import Encoded, Recognizer, scoring_mode
+from espnet_egl.model.recognizer import Encoded, Recognizer, scoring_mode
 
 
 def gradient_lengths(

@@ -20,13 +20,13 @@ from typing import Any
 
 import torch
 
-from espnet_egl import compat
 from espnet_egl.errors import UnsupportedModelError
 from espnet_egl.gradients.layers import Call, Calls, Rule, find_rule
 from espnet_egl.gradients.projection import Projection
 from espnet_egl.gradients.recurrent import Recurrent, is_recurrent
 from espnet_egl.gradients.reference import squared_norm
-from espnet_egl.recognizer import replaced
+from espnet_egl.model import compat
+from espnet_egl.model.recognizer import replaced
 
 Parameters = Mapping[str, torch.nn.Parameter]
 

@@ -21,16 +21,16 @@ from espnet2.torch_utils.device_funcs import to_device
 from espnet2.train.trainer import Trainer
 from espnet2.utils.types import str2bool
 
-from espnet_egl import compat, transducer_task
 from espnet_egl.errors import ConfigError, UnsupportedModelError
-from espnet_egl.files import read_yaml
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import squared_norm
 from espnet_egl.hypotheses.rescoring import has_ctc_alignment
-from espnet_egl.loading import load_checkpoint
+from espnet_egl.model import compat, transducer_task
+from espnet_egl.model.loading import load_checkpoint
+from espnet_egl.model.recognizer import replaced, scoring_mode
 from espnet_egl.progress import progress
-from espnet_egl.recognizer import replaced, scoring_mode
-from espnet_egl.tables import SKIPPED_COLUMNS, one_line, write_rows
+from espnet_egl.store.files import read_yaml
+from espnet_egl.store.tables import SKIPPED_COLUMNS, one_line, write_rows
 
 COLUMNS = ("utterance", "gradient_length", "loss", "tokens")
 

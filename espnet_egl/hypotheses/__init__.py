@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from espnet_egl.recognizer import Encoded, Recognizer
+from espnet_egl.model.recognizer import Encoded, Recognizer
 from espnet_egl.registry import Registry
 from espnet_egl.types import NBest
 

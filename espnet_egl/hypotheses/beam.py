@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.hypotheses.rescoring import rescore
-from espnet_egl.recognizer import Encoded, Recognizer
+from espnet_egl.model.recognizer import Encoded, Recognizer
 from espnet_egl.types import NBest
 
 

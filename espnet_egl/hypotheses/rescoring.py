@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 
 from espnet_egl.errors import UtteranceError
-from espnet_egl.recognizer import Encoded, Recognizer
+from espnet_egl.model.recognizer import Encoded, Recognizer
 from espnet_egl.types import Hypothesis, NBest
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import numpy as np
 
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.errors import DataError
-from espnet_egl.files import lock
-from espnet_egl.tables import read_rows, write_rows
+from espnet_egl.store.files import lock
+from espnet_egl.store.tables import read_rows, write_rows
 
 RESAMPLES = 2000
 CONFIDENCE_LEVEL = 0.95

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from espnet_egl.errors import DataError
-from espnet_egl.files import parse_json, write_lines
 from espnet_egl.loop.curve import count_errors, rate
 from espnet_egl.loop.tables import LEAST_GAIN, amount, money, number_of_clips
 from espnet_egl.loop.worth import Say
+from espnet_egl.store.files import parse_json, write_lines
 
 Texts = Mapping[str, str]
 # How much larger one half may be than the other for a verdict on choosing.

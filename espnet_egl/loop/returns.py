@@ -13,7 +13,7 @@ from espnet_egl.data.kaldi import read_durations, read_table, subset_data_dir, w
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Answer
 from espnet_egl.selection.budget import Prices
-from espnet_egl.tables import duration, number_in, one_line, read_rows, write_rows
+from espnet_egl.store.tables import duration, number_in, one_line, read_rows, write_rows
 
 RETURNED_COLUMNS = ("utterance", "state", "seconds", "reason", "annotator_seconds", "detail")
 # Of a round's clips: all, those that a method chose, those that were drawn at random.

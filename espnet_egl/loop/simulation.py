@@ -19,7 +19,7 @@ from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.loop.curve import Point, read_curve
 from espnet_egl.progress import progress
 from espnet_egl.selection.budget import parse_amount
-from espnet_egl.tables import write_rows
+from espnet_egl.store.tables import write_rows
 
 # How long training takes is not the same twice; curve.tsv is.
 TIME_COLUMN = "seconds"
@@ -109,7 +109,7 @@ class Simulation:
 
     def _part(self, cell: Cell, number: int) -> str:
         """A round's share of the whole budget; of hours or clips of the whole pool, or of money."""
-        from espnet_egl.tables import read_scores
+        from espnet_egl.store.tables import read_scores
 
         amount, unit = parse_amount(cell.budget)
         if unit == "utt":

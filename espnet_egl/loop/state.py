@@ -14,9 +14,9 @@ from humanfriendly.text import pluralize
 
 from espnet_egl.errors import DataError
 from espnet_egl.exchange.clips import AUDIO_DIR
-from espnet_egl.files import read_manifest
 from espnet_egl.loop.curve import read_curve
-from espnet_egl.tables import duration, number_in, read_rows
+from espnet_egl.store.files import read_manifest
+from espnet_egl.store.tables import duration, number_in, read_rows
 
 NEXT = {
     "nothing": "stage 20: score the pool",

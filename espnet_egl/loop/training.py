@@ -23,10 +23,10 @@ from espnet_egl.data.audio import (
 )
 from espnet_egl.data.kaldi import read_segments, read_table, write_spk2utt, write_table
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
-from espnet_egl.files import atomic_open, read_manifest, safe_name, write_lines
 from espnet_egl.loop.returns import read_handled
 from espnet_egl.progress import progress
-from espnet_egl.tables import SKIPPED_COLUMNS, write_rows
+from espnet_egl.store.files import atomic_open, read_manifest, safe_name, write_lines
+from espnet_egl.store.tables import SKIPPED_COLUMNS, write_rows
 
 logger = logging.getLogger(__name__)
 
@@ -304,7 +304,7 @@ def _writer(output_dir: Path, rate: int, audio_format: str) -> Iterator[Write]:
         yield write_file
         return
     # Imports torch, which others of this module's users do without.
-    from espnet_egl.compat import write_ark_entry
+    from espnet_egl.model.compat import write_ark_entry
 
     path = output_dir / "labelled.ark"
     with atomic_open(path, "wb") as f:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_egl.errors import DataError
-from espnet_egl.tables import read_rows
+from espnet_egl.store.tables import read_rows
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from espnet_egl.errors import ConfigError
-from espnet_egl.files import atomic_open
+from espnet_egl.store.files import atomic_open
 
 # In a recipe -> in this package.
 FILES = {"al.sh": "al.sh", "conf/al.yaml": "al.yaml"}

@@ -14,8 +14,8 @@ import soundfile
 
 from espnet_egl.data.audio import PIPE_TIMEOUT
 from espnet_egl.data.pool import Pool
-from espnet_egl.files import atomic_open
 from espnet_egl.progress import progress
+from espnet_egl.store.files import atomic_open
 from espnet_egl.types import Skipped
 
 FOLDER = "audio"

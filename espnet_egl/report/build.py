@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from espnet_egl.data.kaldi import read_table, read_utterances
 from espnet_egl.errors import BudgetError, DataError
-from espnet_egl.files import read_manifest
 from espnet_egl.loop import worth
 from espnet_egl.loop.pilot import Figures, tell
 from espnet_egl.loop.returns import RETURNED_COLUMNS
@@ -22,7 +21,8 @@ from espnet_egl.report.language import Language
 from espnet_egl.selection.budget import FREE, Prices
 from espnet_egl.selection.ranking import split_methods
 from espnet_egl.selection.select import SELECTION_COLUMNS
-from espnet_egl.tables import methods_of, number_in, read_rows, read_scores
+from espnet_egl.store.files import read_manifest
+from espnet_egl.store.tables import methods_of, number_in, read_rows, read_scores
 
 if TYPE_CHECKING:
     import pandas as pd

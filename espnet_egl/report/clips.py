@@ -15,7 +15,7 @@ from espnet_egl.loop.worth import Say
 from espnet_egl.report import makeup
 from espnet_egl.report.alignment import marked
 from espnet_egl.report.blocks import CLIP, NUMBER, SAME, TEXTS, Column, Records
-from espnet_egl.tables import SKIPPED_COLUMNS, methods_of, one_line, read_rows, score_column
+from espnet_egl.store.tables import SKIPPED_COLUMNS, methods_of, one_line, read_rows, score_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ def read_nbest(path: str | Path, uids: Sequence[str], most: int) -> dict[str, li
     Raises:
         DataError: It is missing or malformed.
     """
-    from espnet_egl.tables import read_nbest
+    from espnet_egl.store.tables import read_nbest
 
     table = read_nbest(path, set(uids))
     table = table[table["rank"] <= most]

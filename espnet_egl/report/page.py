@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from espnet_egl.files import atomic_open, write_lines
 from espnet_egl.loop.tables import inert
 from espnet_egl.loop.worth import Say
 from espnet_egl.report.audio import FOLDER
@@ -29,6 +28,7 @@ from espnet_egl.report.blocks import (
     Shares,
 )
 from espnet_egl.report.language import Language
+from espnet_egl.store.files import atomic_open, write_lines
 
 ASSETS = Path(str(files(__package__)))
 SCRIPTS = ("vendor/dataTables.min.js", "report.js")

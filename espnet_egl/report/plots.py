@@ -12,7 +12,7 @@ import numpy as np
 from espnet_egl.loop import worth
 from espnet_egl.loop.worth import Say
 from espnet_egl.report.blocks import Plot
-from espnet_egl.tables import score_column
+from espnet_egl.store.tables import score_column
 
 if TYPE_CHECKING:
     import pandas as pd

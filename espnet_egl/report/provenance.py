@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from espnet_egl.errors import DataError
-from espnet_egl.files import file_hash, parse_json, read_manifest
 from espnet_egl.loop.tables import Table
 from espnet_egl.loop.worth import Say
-from espnet_egl.records import RUN
+from espnet_egl.scoring.records import RUN
+from espnet_egl.store.files import file_hash, parse_json, read_manifest
 
 PACKAGES = ("espnet_egl", "espnet", "torch", "numpy", "matplotlib", "jinja2")
 # Every shard has keys of its own.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from espnet_egl.selection.budget import FREE, Prices
 from espnet_egl.selection.filters import Filters
 from espnet_egl.selection.select import Rules, select
-from espnet_egl.tables import score_column
+from espnet_egl.store.tables import score_column
 
 if TYPE_CHECKING:
     import pandas as pd

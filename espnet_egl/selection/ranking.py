@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from espnet_egl.errors import ConfigError, DataError
-from espnet_egl.tables import methods_of, score_column
+from espnet_egl.store.tables import methods_of, score_column
 
 if TYPE_CHECKING:
     import numpy as np

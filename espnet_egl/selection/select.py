@@ -13,7 +13,7 @@ from espnet_egl.selection.budget import FREE, Budget, Prices, parse_budget
 from espnet_egl.selection.filters import FILTERED_COLUMNS, Filters
 from espnet_egl.selection.ranking import FUSIONS, RANK_BY, rank, split_methods, values_of
 from espnet_egl.selection.take import take
-from espnet_egl.tables import duration, methods_of, score_column, write_rows
+from espnet_egl.store.tables import duration, methods_of, score_column, write_rows
 
 if TYPE_CHECKING:
     import numpy as np

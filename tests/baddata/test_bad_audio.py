@@ -14,7 +14,7 @@ from conftest import MODELS, write_model
 
 from espnet_egl.bin import al_merge, al_prepare, al_score
 from espnet_egl.data import audio
-from espnet_egl.tables import read_rows
+from espnet_egl.store.tables import read_rows
 
 pytestmark = pytest.mark.slow
 

@@ -13,26 +13,26 @@ from typing import Any
 
 import pytest
 
-from espnet_egl import embeddings
-from espnet_egl.calibration import Calibration
 from espnet_egl.data.kaldi import read_durations, read_ids, read_segments, read_table
 from espnet_egl.data.shards import split_keys
 from espnet_egl.errors import BudgetError, ConfigError, DataError, EGLError
 from espnet_egl.exchange.kaldi_text import KaldiText
 from espnet_egl.exchange.tasks import read_tasks
 from espnet_egl.exchange.tsv import ReturnedTSV
-from espnet_egl.files import parse_yaml, read_manifest, read_yaml
+from espnet_egl.fitted.calibration import Calibration
+from espnet_egl.fitted.prediction import read_predictor, read_temperature
 from espnet_egl.loop.curve import CURVE_COLUMNS, read_curve
 from espnet_egl.loop.pilot import Figures
 from espnet_egl.loop.returns import read_handled
 from espnet_egl.loop.state import describe
 from espnet_egl.loop.training import join_sets, total_samples
 from espnet_egl.loop.worth import read_points
-from espnet_egl.prediction import read_predictor, read_temperature
-from espnet_egl.records import Summary
 from espnet_egl.report.provenance import run_record
+from espnet_egl.scoring.records import Summary
 from espnet_egl.selection.budget import parse_budget
-from espnet_egl.tables import BASE_COLUMNS, read_nbest, read_rows, read_scores, read_words
+from espnet_egl.store import embeddings
+from espnet_egl.store.files import parse_yaml, read_manifest, read_yaml
+from espnet_egl.store.tables import BASE_COLUMNS, read_nbest, read_rows, read_scores, read_words
 
 TWO = {"a": "x.wav", "b": "y.wav"}
 SCORES = "\t".join([*BASE_COLUMNS, "score_egl"])

@@ -18,10 +18,10 @@ import yaml
 from conftest import MODELS, TOKENS, write_model
 from test_bad_files import LAUGHS
 
-from espnet_egl import packed
 from espnet_egl.data.pool import Pool
 from espnet_egl.errors import CheckpointError, ConfigError
-from espnet_egl.loading import load_checkpoint, load_recognizer
+from espnet_egl.model import packed
+from espnet_egl.model.loading import load_checkpoint, load_recognizer
 from espnet_egl.types import Skipped
 
 CODE = "!!python/object/apply:os.system ['touch ran']"
@@ -244,7 +244,7 @@ def test_kaldiio_unpickles_nothing() -> None:
     """An entry of feats.ark may say of itself that it is a pickled object."""
     import kaldiio
 
-    from espnet_egl import compat
+    from espnet_egl.model import compat
 
     Path("a.ark").write_bytes(b"a PKL" + pickle.dumps(Code()))
     compat.refuse_pickles()

@@ -11,7 +11,7 @@ from test_stages import run_stage_20, score_command
 
 from espnet_egl.bin import al_calibrate, al_merge, al_score
 from espnet_egl.data.kaldi import read_table
-from espnet_egl.tables import read_words
+from espnet_egl.store.tables import read_words
 
 
 def test_from_scores_to_calibrated_files(

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from espnet_egl import confidence
 from espnet_egl.bin import al_score
 from espnet_egl.errors import ConfigError
+from espnet_egl.hypotheses import sureness as confidence
 
 
 def settings(directory: Path, *extra: str, config: str = "token_list: []\n") -> dict[str, Any]:

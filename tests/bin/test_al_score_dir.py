@@ -20,15 +20,15 @@ import soundfile
 import yaml
 from conftest import make_speech
 
-from espnet_egl import packed as packed_models
 from espnet_egl.bin import main
 from espnet_egl.bin.al_score_dir import run_shards
 from espnet_egl.data.audio import read_audio
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.wav_dir import write_data_dir
 from espnet_egl.errors import ConfigError, DataError
-from espnet_egl.packed import unpack
-from espnet_egl.tables import read_rows, read_scores
+from espnet_egl.model import packed as packed_models
+from espnet_egl.model.packed import unpack
+from espnet_egl.store.tables import read_rows, read_scores
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ import pytest
 import soundfile
 import yaml
 
-from espnet_egl import embeddings
 from espnet_egl.bin import al_export, al_fit, al_merge, al_prepare, al_score, al_select
-from espnet_egl.files import write_checksums
+from espnet_egl.store import embeddings
+from espnet_egl.store.files import write_checksums
 
 
 def score_command(files: Any, pool_dir: Path, output_dir: Path, job: int = 1) -> list[str]:

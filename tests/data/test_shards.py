@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from espnet_egl.data.shards import balanced_cuts, check_split, lengths_of, set_aside, split_keys
 from espnet_egl.errors import DataError, ManifestError
-from espnet_egl.files import lock
+from espnet_egl.store.files import lock
 
 
 def write(path: Path, rows: dict[str, str]) -> Path:

@@ -18,7 +18,7 @@ from conftest import SPH2PIPE
 from slurm_node import slurm_node
 
 from espnet_egl.data.kaldi import read_table
-from espnet_egl.tables import read_rows
+from espnet_egl.store.tables import read_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 TABLES = ("scores.tsv", "nbest.tsv", "skipped.tsv", "words.ctm", "utt2confidence")

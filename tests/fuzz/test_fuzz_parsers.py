@@ -26,26 +26,27 @@ import soundfile
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from espnet_egl import embeddings, packed
 from espnet_egl.bin import al_prepare, al_score, al_select
-from espnet_egl.calibration import Calibration
 from espnet_egl.data.audio import read_audio
 from espnet_egl.data.kaldi import read_durations, read_ids, read_segments, read_table
 from espnet_egl.errors import EGLError, UtteranceError
 from espnet_egl.exchange import importers
 from espnet_egl.exchange.kaldi_text import KaldiText
 from espnet_egl.exchange.tsv import ReturnedTSV
-from espnet_egl.files import read_manifest, read_yaml
-from espnet_egl.journal import Journal, to_line
+from espnet_egl.fitted.calibration import Calibration
+from espnet_egl.fitted.prediction import read_predictor, read_temperature
 from espnet_egl.loop.curve import CURVE_COLUMNS, read_curve
 from espnet_egl.loop.returns import RETURNED_COLUMNS, read_handled
 from espnet_egl.loop.training import parse_factors, parse_rate, total_samples
 from espnet_egl.loop.worth import read_points
-from espnet_egl.prediction import read_predictor, read_temperature
-from espnet_egl.records import Summary
+from espnet_egl.model import packed
 from espnet_egl.report.provenance import run_record
+from espnet_egl.scoring.journal import Journal, to_line
+from espnet_egl.scoring.records import Summary
 from espnet_egl.selection.budget import parse_amount, parse_budget
-from espnet_egl.tables import (
+from espnet_egl.store import embeddings
+from espnet_egl.store.files import read_manifest, read_yaml
+from espnet_egl.store.tables import (
     BASE_COLUMNS,
     NBEST_COLUMNS,
     read_nbest,

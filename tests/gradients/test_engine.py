@@ -20,8 +20,6 @@ from conftest import (
     write_model,
 )
 
-from espnet_egl import compat
-from espnet_egl import recognizer as recognizer_module
 from espnet_egl.errors import ConfigError
 from espnet_egl.gradients.engine import (
     ExpectedGradientLength,
@@ -35,8 +33,10 @@ from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import expected_gradient_length
 from espnet_egl.gradients.taps import TappedNorms
 from espnet_egl.hypotheses.beam import BeamSearchSource
-from espnet_egl.loading import load_recognizer
-from espnet_egl.recognizer import ctc_log_likelihoods, scoring_mode
+from espnet_egl.model import compat
+from espnet_egl.model import recognizer as recognizer_module
+from espnet_egl.model.loading import load_recognizer
+from espnet_egl.model.recognizer import ctc_log_likelihoods, scoring_mode
 
 # All transcripts of up to two tokens: more hypotheses than there are directions.
 HYPOTHESES = [y for n in range(3) for y in itertools.product((3, 4, 5, 6), repeat=n)]

@@ -17,7 +17,7 @@ from espnet_egl.errors import UnsupportedModelError
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import gradient_length
 from espnet_egl.gradients.trainer import GradientLengthTask
-from espnet_egl.loading import load_recognizer
+from espnet_egl.model.loading import load_recognizer
 
 # "dddd..." has more tokens than its clip has encoder frames.
 TEXTS = ["a b", "c", "abc d", "e", "d" * 60, "b a"]

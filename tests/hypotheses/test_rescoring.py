@@ -14,7 +14,7 @@ from conftest import MODELS, TOKENS, is_transducer, make_speech
 from espnet_egl.errors import ConfigError, UtteranceError
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.hypotheses.rescoring import clean, has_ctc_alignment, rescore
-from espnet_egl.recognizer import Encoded, scoring_mode
+from espnet_egl.model.recognizer import Encoded, scoring_mode
 
 BLANK, SOS_EOS = 0, len(TOKENS) - 1
 
@@ -132,7 +132,7 @@ def test_the_list_is_a_distribution_cut_short(load: Any, name: str) -> None:
 
 
 def test_a_beam_of_the_vocabulary_is_cut(model_files: Any, caplog: Any) -> None:
-    from espnet_egl.loading import load_recognizer
+    from espnet_egl.model.loading import load_recognizer
 
     files = model_files("ctc_conformer")
     recognizer = load_recognizer(

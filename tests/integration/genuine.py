@@ -40,7 +40,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # ESPnet trains transducers with a compiled extra; where it is missing, with torchaudio's loss.
     (copy / "modules").mkdir()
     (copy / "modules" / "warprnnt_pytorch.py").write_text(
-        "from espnet_egl.compat import _TorchaudioRNNTLoss as RNNTLoss\n"
+        "from espnet_egl.model.compat import _TorchaudioRNNTLoss as RNNTLoss\n"
     )
     if importlib.util.find_spec("warprnnt_pytorch") is None:
         os.environ["PYTHONPATH"] = f"{copy / 'modules'}:{os.environ.get('PYTHONPATH', '')}"

@@ -10,7 +10,7 @@ import pytest
 from genuine import BY_FILES, CHAR, checkout, recipe, run, train  # noqa: F401 - fixtures
 
 from espnet_egl.data.kaldi import read_table
-from espnet_egl.tables import read_rows, read_scores
+from espnet_egl.store.tables import read_rows, read_scores
 
 pytestmark = pytest.mark.integration
 MODELS = {

@@ -17,7 +17,7 @@ from label_studio_server import Server, server  # noqa: F401 - a fixture
 
 from espnet_egl.bin import al_curve, al_export, al_import
 from espnet_egl.data.kaldi import read_table
-from espnet_egl.tables import read_rows
+from espnet_egl.store.tables import read_rows
 
 pytestmark = pytest.mark.integration
 RATE = 8000

@@ -11,7 +11,7 @@ import pytest
 from label_studio_server import Server, server  # noqa: F401 - a fixture
 from test_real_label_studio import Team, hand_over, select_dir, take_back, title  # noqa: F401
 
-from espnet_egl.tables import read_rows
+from espnet_egl.store.tables import read_rows
 
 pytestmark = pytest.mark.integration
 CHROMIUM = shutil.which("chromium")

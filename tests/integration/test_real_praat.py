@@ -13,7 +13,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "exchange"))
 from three_clips import DRAFTS, back, export, nothing_yet, select_dir  # noqa: F401
 
-from espnet_egl.tables import read_rows
+from espnet_egl.store.tables import read_rows
 
 pytestmark = [
     pytest.mark.integration,

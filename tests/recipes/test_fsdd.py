@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from test_al_sh import run
 
-from espnet_egl.tables import read_rows
+from espnet_egl.store.tables import read_rows
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

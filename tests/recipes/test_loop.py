@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from espnet_egl.data.kaldi import read_table
-from espnet_egl.files import lock
+from espnet_egl.store.files import lock
 
 TEMPLATE = Path(__file__).parents[2] / "recipes" / "TEMPLATE" / "asr1"
 CONFIG = """

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from espnet_egl.bin import al_report, al_select
-from espnet_egl.tables import BASE_COLUMNS, NBEST_COLUMNS, SKIPPED_COLUMNS, write_rows
+from espnet_egl.store.tables import BASE_COLUMNS, NBEST_COLUMNS, SKIPPED_COLUMNS, write_rows
 
 ATTACK = "<img src=x onerror=alert(1)> & </script><script>alert(2)</script>"
 # Hebrew, Japanese, an override of the direction, and what looks like an entity.

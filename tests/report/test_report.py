@@ -35,7 +35,7 @@ from espnet_egl.report.blocks import (
 from espnet_egl.report.build import Builder, Inputs
 from espnet_egl.report.language import Language, read_language
 from espnet_egl.selection.budget import FREE
-from espnet_egl.tables import BASE_COLUMNS, SKIPPED_COLUMNS, write_rows
+from espnet_egl.store.tables import BASE_COLUMNS, SKIPPED_COLUMNS, write_rows
 
 CURVE = Path(__file__).parents[2] / "docs" / "results" / "fsdd" / "curve.tsv"
 

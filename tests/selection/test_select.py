@@ -9,7 +9,7 @@ from espnet_egl.errors import BudgetError, DataError
 from espnet_egl.selection.budget import Budget, parse_budget
 from espnet_egl.selection.select import Rules
 from espnet_egl.selection.select import select as select_by
-from espnet_egl.tables import duration, read_scores
+from espnet_egl.store.tables import duration, read_scores
 
 
 def table(rows: list[tuple[str, float, float]]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_egl.errors import DataError, ManifestError
-from espnet_egl.files import parse_json, read_manifest, write_lines
+from espnet_egl.store.files import parse_json, read_manifest, write_lines
 
 RUN = "run.json"
 # Of a shard's manifest: what tells shards of one pool apart.

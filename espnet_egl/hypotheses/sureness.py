@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 
 from espnet_egl.errors import ConfigError, UtteranceError
-from espnet_egl.recognizer import CHUNK, Encoded, Recognizer, occurring, scoring_mode
+from espnet_egl.model.recognizer import CHUNK, Encoded, Recognizer, occurring, scoring_mode
 from espnet_egl.types import Hypothesis, TranscriptConfidence, Word
 
 MEASURES = ("max_prob", "gibbs", "tsallis", "renyi", "posterior")

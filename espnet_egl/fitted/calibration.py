@@ -19,8 +19,8 @@ import yaml
 
 from espnet_egl.data.kaldi import read_table, write_table
 from espnet_egl.errors import ConfigError, DataError
-from espnet_egl.files import read_manifest, read_yaml, write_lines
-from espnet_egl.tables import read_words, write_words
+from espnet_egl.store.files import read_manifest, read_yaml, write_lines
+from espnet_egl.store.tables import read_words, write_words
 
 logger = logging.getLogger(__name__)
 

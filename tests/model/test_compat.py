@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from espnet_egl import compat
 from espnet_egl.errors import ConfigError
+from espnet_egl.model import compat
 
 
 @pytest.mark.parametrize("version", ["202402", "202412", "0.10.6"])

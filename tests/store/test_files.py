@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from espnet_egl import files, options
+from espnet_egl import options
 from espnet_egl.errors import DataError, StorageError
-from espnet_egl.files import atomic_open, atomic_path, hold, lock, write_lines
+from espnet_egl.store import files
+from espnet_egl.store.files import atomic_open, atomic_path, hold, lock, write_lines
 
 
 def test_what_fails_midway_leaves_the_old_file(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_directory_that_cannot_be_made_is_a_message(tmp_path: Path) -> None:
 
 HOLDER = """
 import sys, time
-from espnet_egl.files import lock
+from espnet_egl.store.files import lock
 with lock(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

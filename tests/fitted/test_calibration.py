@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from espnet_egl.calibration import (
+from espnet_egl.data.kaldi import read_table
+from espnet_egl.errors import ConfigError, DataError
+from espnet_egl.fitted.calibration import (
     Calibration,
     Logistic,
     expected_calibration_error,
@@ -20,9 +22,7 @@ from espnet_egl.calibration import (
     quality,
     word_correctness,
 )
-from espnet_egl.data.kaldi import read_table
-from espnet_egl.errors import ConfigError, DataError
-from espnet_egl.tables import read_words, write_words
+from espnet_egl.store.tables import read_words, write_words
 
 
 @pytest.mark.parametrize(

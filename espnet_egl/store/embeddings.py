@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_egl.errors import DataError
-from espnet_egl.files import atomic_open
+from espnet_egl.store.files import atomic_open
 
 NAME = "embeddings.npy"
 DTYPE = np.dtype("<f4")

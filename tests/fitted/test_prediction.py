@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from espnet_egl.errors import ConfigError, DataError
-from espnet_egl.prediction import Predictor, fit, read_predictor, write_predictors
-from espnet_egl.temperature import fit_temperature
+from espnet_egl.fitted.prediction import Predictor, fit, read_predictor, write_predictors
+from espnet_egl.fitted.temperature import fit_temperature
 
 
 def table(count: int = 200, noise: float = 0.1) -> pd.DataFrame:

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 from conftest import make_speech
 
-from espnet_egl import scoring
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.bin import al_merge
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.pool import Pool
 from espnet_egl.errors import DataError, ManifestError, StorageError
-from espnet_egl.files import write_checksums
 from espnet_egl.gradients.engine import EncodedBatch, GradientEngine
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.hypotheses.ctc_sampling import CTCSampleSource
-from espnet_egl.journal import Journal
-from espnet_egl.records import join_manifests
-from espnet_egl.scoring import Scorer, score_pool
+from espnet_egl.scoring import shard as shard_module
+from espnet_egl.scoring.journal import Journal
+from espnet_egl.scoring.records import join_manifests
+from espnet_egl.scoring.shard import Scorer, score_pool
+from espnet_egl.scoring.verification import Verifier, sample, write_verified
+from espnet_egl.store.files import write_checksums
 from espnet_egl.types import Utterance
-from espnet_egl.verification import Verifier, sample, write_verified
 
 
 def utterance(seed: int = 0) -> Utterance:
@@ -145,7 +145,7 @@ def tables(directory: Path) -> dict[str, bytes]:
 def test_a_disk_that_is_lost_stops_the_job_and_costs_nothing(
     load: Any, pool_dir: Path, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "WINDOW", 2)
+    monkeypatch.setattr(shard_module, "WINDOW", 2)
     recognizer = load("ctc_conformer")
     with pytest.raises(StorageError, match=r"which was read before, no more: is the disk"):
         score(recognizer, pool_dir, tmp_path / "out", Vanishing(audio, 2))
@@ -164,7 +164,7 @@ def test_a_disk_that_is_lost_stops_the_job_and_costs_nothing(
 def test_files_that_are_really_missing_are_listed(
     load: Any, pool_dir: Path, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "WINDOW", 2)
+    monkeypatch.setattr(shard_module, "WINDOW", 2)
     paths = sorted(audio.iterdir())
     for path in paths[2:4]:
         path.unlink()
@@ -175,7 +175,7 @@ def test_files_that_are_really_missing_are_listed(
 def test_a_pool_of_which_nothing_can_be_read_is_no_pool(
     load: Any, pool_dir: Path, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "FAILURES_IN_A_ROW", 4)
+    monkeypatch.setattr(shard_module, "FAILURES_IN_A_ROW", 4)
     audio.rename(audio.with_name("gone"))
     with pytest.raises(StorageError, match=r"6 utterances cannot be read.*nothing else"):
         score(load("ctc_conformer"), pool_dir, tmp_path / "out", EGL())

@@ -15,9 +15,9 @@ import humanfriendly
 import numpy as np
 import torch
 
-from espnet_egl import compat
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
-from espnet_egl.padding import blind_to_padding
+from espnet_egl.model import compat
+from espnet_egl.model.padding import blind_to_padding
 
 # Of features: with fewer, what fails in the encoder is put down to the length.
 FEW_FRAMES = 32

@@ -13,12 +13,12 @@ import torch
 from espnet_egl.acquisition import Evidence
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.errors import DataError
-from espnet_egl.files import text_hash
 from espnet_egl.gradients import reference
 from espnet_egl.gradients.engine import ExpectedGradientLength, GradientEngine
 from espnet_egl.hypotheses import AbsHypothesisSource
-from espnet_egl.recognizer import Recognizer
-from espnet_egl.tables import read_rows, write_rows
+from espnet_egl.model.recognizer import Recognizer
+from espnet_egl.store.files import text_hash
+from espnet_egl.store.tables import read_rows, write_rows
 from espnet_egl.types import Utterance
 
 logger = logging.getLogger(__name__)

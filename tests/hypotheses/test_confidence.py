@@ -16,7 +16,8 @@ from conftest import MODELS, is_transducer, make_speech
 from espnet2.text.build_tokenizer import build_tokenizer
 from hypothesis import given, settings
 
-from espnet_egl.confidence import (
+from espnet_egl.errors import ConfigError, UtteranceError
+from espnet_egl.hypotheses.sureness import (
     AGGREGATIONS,
     END,
     LEADING,
@@ -31,8 +32,7 @@ from espnet_egl.confidence import (
     transducer_path,
     words_of,
 )
-from espnet_egl.errors import ConfigError, UtteranceError
-from espnet_egl.recognizer import scoring_mode
+from espnet_egl.model.recognizer import scoring_mode
 from espnet_egl.types import Hypothesis
 
 HALF = [0.5, 0.25, 0.25, 0.0]  # Shannon: 1.5 bits of 2

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from espnet_egl.errors import ConfigError
-from espnet_egl.files import file_hash, parse_yaml
+from espnet_egl.store.files import file_hash, parse_yaml
 
 # What a packed file may come to: models of some gigabytes pass, an archive made to fill a disk not.
 UNPACKED_BYTES = 100 << 30

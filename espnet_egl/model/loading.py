@@ -14,7 +14,6 @@ from typing import Any
 import torch
 import yaml
 
-from espnet_egl import compat, transducer_task
 from espnet_egl.data.kaldi import read_lines
 from espnet_egl.errors import (
     CheckpointError,
@@ -23,8 +22,9 @@ from espnet_egl.errors import (
     EGLError,
     UnsupportedModelError,
 )
-from espnet_egl.files import read_yaml
-from espnet_egl.recognizer import Recognizer
+from espnet_egl.model import compat, transducer_task
+from espnet_egl.model.recognizer import Recognizer
+from espnet_egl.store.files import read_yaml
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_egl.errors import ConfigError, DataError
-from espnet_egl.files import read_yaml
-from espnet_egl.tables import score_column
+from espnet_egl.store.files import read_yaml
+from espnet_egl.store.tables import score_column
 
 if TYPE_CHECKING:
     import numpy as np

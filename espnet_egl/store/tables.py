@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_egl.errors import DataError
-from espnet_egl.files import atomic_open, write_lines
+from espnet_egl.store.files import atomic_open, write_lines
 
 if TYPE_CHECKING:
     import pandas as pd

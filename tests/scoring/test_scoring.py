@@ -9,7 +9,6 @@ import pytest
 import torch
 from conftest import MODELS, make_speech
 
-from espnet_egl import scoring
 from espnet_egl.acquisition import AbsAcquisition, Evidence, acquisition_methods
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.kaldi import read_table
@@ -17,8 +16,8 @@ from espnet_egl.data.pool import Pool
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses.beam import BeamSearchSource
-from espnet_egl.journal import Journal
-from espnet_egl.scoring import Scorer, score_pool
+from espnet_egl.scoring.journal import Journal
+from espnet_egl.scoring.shard import Scorer, score_pool
 from espnet_egl.types import Utterance
 
 
@@ -60,7 +59,7 @@ def test_unexpected_errors_and_infinite_scores_are_listed(
 def test_a_broken_set_up_stops_and_resumes_where_it_was(
     load: Any, pool_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "FAILURES_IN_A_ROW", 3)
+    monkeypatch.setattr(shard_module, "FAILURES_IN_A_ROW", 3)
     uids = list(read_table(pool_dir / "wav.scp"))
     recognizer = load("ctc_conformer")
     with pytest.raises(DataError, match=r"3 utterances in a row failed.*IndexError: a bug"):
@@ -113,7 +112,7 @@ def test_the_longest_clip_checks_an_encoder_of_blocks(
     seen: list[int] = []
     monkeypatch.setattr(GradientEngine, "verify", lambda _, speech: seen.extend(map(len, speech)))
     clips = utterances(5)
-    assert scoring._verify(scorer, clips)
+    assert shard_module._verify(scorer, clips)
     assert seen == [max(len(u.speech) for u in clips)]
 
 
@@ -215,7 +214,7 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
     load: Any, pool_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever the journal was cut: windows and batches are those of the whole pool."""
-    monkeypatch.setattr(scoring, "WINDOW", 4)
+    monkeypatch.setattr(shard_module, "WINDOW", 4)
     scp = pool_dir / "wav.scp"
     compared: list[list[int]] = []
 

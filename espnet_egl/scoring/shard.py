@@ -20,21 +20,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_egl import embeddings
 from espnet_egl.acquisition import AbsAcquisition, Evidence, Truth
 from espnet_egl.acquisition.confidence import Confidence
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.pool import Pool, read_ahead
 from espnet_egl.errors import ConfigError, DataError, EGLError, StorageError, UtteranceError
-from espnet_egl.files import verify_checksums, write_checksums, write_lines
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.hypotheses.rescoring import MASS_TOLERANCE, has_ctc_alignment
-from espnet_egl.journal import Journal
+from espnet_egl.model.recognizer import Encoded, Recognizer, scoring_mode
 from espnet_egl.progress import progress
-from espnet_egl.recognizer import Encoded, Recognizer, scoring_mode
-from espnet_egl.records import Summary, peak_memory
-from espnet_egl.tables import (
+from espnet_egl.scoring.journal import Journal
+from espnet_egl.scoring.records import Summary, peak_memory
+from espnet_egl.scoring.verification import COLUMNS, Verifier, describe, sample, write_verified
+from espnet_egl.store import embeddings
+from espnet_egl.store.files import verify_checksums, write_checksums, write_lines
+from espnet_egl.store.tables import (
     BASE_COLUMNS,
     NBEST_COLUMNS,
     SKIPPED_COLUMNS,
@@ -48,7 +49,6 @@ from espnet_egl.tables import (
     write_words,
 )
 from espnet_egl.types import NBest, ScoredUtterance, Skipped, Utterance
-from espnet_egl.verification import COLUMNS, Verifier, describe, sample, write_verified
 
 logger = logging.getLogger(__name__)
 

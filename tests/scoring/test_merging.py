@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from espnet_egl import embeddings
 from espnet_egl.errors import DataError
-from espnet_egl.files import CHECKSUMS, write_checksums
-from espnet_egl.records import Summary
-from espnet_egl.scoring import TABLES as OF_SHARD
-from espnet_egl.scoring import merge_shards
-from espnet_egl.tables import (
+from espnet_egl.scoring.records import Summary
+from espnet_egl.scoring.shard import TABLES as OF_SHARD
+from espnet_egl.scoring.shard import merge_shards
+from espnet_egl.store import embeddings
+from espnet_egl.store.files import CHECKSUMS, write_checksums
+from espnet_egl.store.tables import (
     BASE_COLUMNS,
     NBEST_COLUMNS,
     SKIPPED_COLUMNS,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_egl.errors import DataError, StorageError
-from espnet_egl.files import explain, hold, parse_json
+from espnet_egl.store.files import explain, hold, parse_json
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""What is written so that nothing is lost: files, tables, embeddings."""

@@ -34,14 +34,8 @@ from espnet_egl.data.pool import Pool
 from espnet_egl.errors import ConfigError, UtteranceError
 from espnet_egl.fitted.calibration import word_correctness
 from espnet_egl.hypotheses.beam import BeamSearchSource
-from espnet_egl.hypotheses.sureness import (
-    AGGREGATIONS,
-    LEVELS,
-    Alignment,
-    ConfidenceMeasure,
-    align,
-    words_of,
-)
+from espnet_egl.hypotheses.forced_alignment import Alignment, align
+from espnet_egl.hypotheses.sureness import AGGREGATIONS, LEVELS, ConfidenceMeasure, words_of
 from espnet_egl.model.loading import load_recognizer
 from espnet_egl.model.recognizer import scoring_mode
 from espnet_egl.types import Hypothesis, Skipped

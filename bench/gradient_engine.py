@@ -282,7 +282,7 @@ def run_reference(args: argparse.Namespace) -> dict[str, Any]:
 def run_engine(args: argparse.Namespace, mode: str) -> dict[str, Any]:
     """The same hypotheses through the engine, audio in memory, as in the reference."""
     from espnet_egl.gradients.engine import GradientEngine
-    from espnet_egl.scoring.shard import Scorer
+    from espnet_egl.scoring.scorer import Scorer
 
     recognizer, lists = load(args), read_lists(args)
     utterances = list(read_pool(args, recognizer))
@@ -312,7 +312,8 @@ def run_pass(args: argparse.Namespace) -> dict[str, Any]:
     from espnet_egl.acquisition.egl import EGL
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses.ctc_sampling import CTCSampleSource
-    from espnet_egl.scoring.shard import Scorer, score_pool
+    from espnet_egl.scoring.scorer import Scorer
+    from espnet_egl.scoring.shard import score_pool
 
     recognizer = load(args)
     before = peak_bytes()
@@ -335,7 +336,7 @@ def run_parts(args: argparse.Namespace) -> dict[str, Any]:
     The first round warms up and is not counted.
     """
     from espnet_egl.gradients.engine import GradientEngine
-    from espnet_egl.scoring.shard import Scorer
+    from espnet_egl.scoring.scorer import Scorer
 
     recognizer, lists = load(args), read_lists(args)
     engine = GradientEngine(recognizer, mode="estimate", directions=args.directions)

@@ -6,28 +6,10 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "espnet_egl"
-# Everyone may use these; the rest stands in the order in which data flows.
-COMMON = {"types", "errors", "registry", "compat", "files", "tables", "options", "progress"}
-COMMON |= {"embeddings"}
-ORDER = [
-    "data",
-    "padding",
-    "recognizer",
-    "transducer_task",
-    "loading",
-    "packed",
-    "hypotheses",
-    "confidence",
-    "gradients",
-    "prediction",
-    "temperature",
-    "acquisition",
-    "verification",
-    "journal",
-    "records",
-    "scoring",
-    "calibration",
-]
+# The ground floor: everyone may use it, and what stands there uses nothing above it.
+COMMON = {"types", "errors", "registry", "options", "progress", "store"}
+# The rooms, in the order in which data flows.
+ORDER = ["data", "model", "hypotheses", "gradients", "fitted", "acquisition", "scoring"]
 ORDER += ["selection", "exchange", "loop", "report", "recipe", "bin", "espnet3"]
 
 

@@ -29,8 +29,8 @@ def merge(args: argparse.Namespace) -> None:
 
     from espnet_egl.data.kaldi import read_table
     from espnet_egl.data.shards import check_split
+    from espnet_egl.scoring.merge import merge_shards
     from espnet_egl.scoring.records import join_manifests
-    from espnet_egl.scoring.shard import merge_shards
     from espnet_egl.scoring.verification import describe, read_verified, write_verified
     from espnet_egl.store.files import write_lines
 

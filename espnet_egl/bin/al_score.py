@@ -273,7 +273,8 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.model.loading import load_recognizer
-    from espnet_egl.scoring.shard import Scorer, score_pool
+    from espnet_egl.scoring.scorer import Scorer
+    from espnet_egl.scoring.shard import score_pool
     from espnet_egl.store.files import check_directory, claim_directory, is_finished
 
     if args.nbest < 1:

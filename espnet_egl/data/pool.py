@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from espnet_egl.data.archives import refuse_pickles
 from espnet_egl.data.audio import PIPE_TIMEOUT, read_audio, read_channels
 from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.errors import ConfigError, DataError, StorageError, UtteranceError
-from espnet_egl.model import compat
 from espnet_egl.types import Skipped, Utterance
 
 Preprocess = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -109,7 +109,7 @@ class Pool(torch.utils.data.Dataset):
             raise UtteranceError("pipe_not_allowed", f"'{source}' was not run")
         if source == "-":
             raise UtteranceError("unreadable_audio", f"{self.path}: '-' is not a file")
-        compat.refuse_pickles()
+        refuse_pickles()
         try:
             speech = self._dataset[uid][1]["speech"]
         except Exception as e:  # whatever ESPnet's many readers raise for one bad entry

@@ -304,7 +304,7 @@ def _writer(output_dir: Path, rate: int, audio_format: str) -> Iterator[Write]:
         yield write_file
         return
     # Imports torch, which others of this module's users do without.
-    from espnet_egl.model.compat import write_ark_entry
+    from espnet_egl.data.archives import write_ark_entry
 
     path = output_dir / "labelled.ark"
     with atomic_open(path, "wb") as f:

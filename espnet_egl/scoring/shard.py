@@ -1,4 +1,4 @@
-"""Stage 20: one pass over the pool computes every requested method's score.
+"""One pass over a shard of the pool computes every requested method's score.
 
 A shard keeps a journal, one JSON line per utterance, written as it goes. A killed job
 started again reads it, scores what is missing there, and ends with the same bytes.
@@ -9,52 +9,38 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from espnet_egl.acquisition import AbsAcquisition, Evidence, Truth
-from espnet_egl.acquisition.confidence import Confidence
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.pool import Pool, read_ahead
-from espnet_egl.errors import ConfigError, DataError, EGLError, StorageError, UtteranceError
-from espnet_egl.gradients.engine import GradientEngine
-from espnet_egl.hypotheses import AbsHypothesisSource
-from espnet_egl.hypotheses.rescoring import MASS_TOLERANCE, has_ctc_alignment
-from espnet_egl.model.recognizer import Encoded, Recognizer, scoring_mode
+from espnet_egl.errors import DataError, StorageError, UtteranceError
 from espnet_egl.progress import progress
 from espnet_egl.scoring.journal import Journal
 from espnet_egl.scoring.records import Summary, peak_memory
+from espnet_egl.scoring.scorer import FAILED, Scorer
 from espnet_egl.scoring.verification import COLUMNS, Verifier, describe, sample, write_verified
 from espnet_egl.store import embeddings
-from espnet_egl.store.files import verify_checksums, write_checksums, write_lines
+from espnet_egl.store.files import write_checksums
 from espnet_egl.store.tables import (
     BASE_COLUMNS,
     NBEST_COLUMNS,
     SKIPPED_COLUMNS,
-    known_columns,
     one_line,
-    read_word_lines,
     score_column,
     score_row,
     word_row,
     write_rows,
     write_words,
 )
-from espnet_egl.types import NBest, ScoredUtterance, Skipped, Utterance
+from espnet_egl.types import ScoredUtterance, Skipped, Utterance
 
 logger = logging.getLogger(__name__)
 
 # One clip that breaks the model is listed; so many in a row are a broken set-up.
 FAILURES_IN_A_ROW = 10
-FAILED = "unexpected_error"
 # What a clip on a disk that is gone looks like, and a broken one.
 UNREADABLE = frozenset({"unreadable_audio", "failed_pipe", FAILED})
 
@@ -63,234 +49,6 @@ TABLES = ("scores.tsv", "nbest.tsv", "skipped.tsv", "words.ctm", embeddings.NAME
 
 # Utterances read before they are cut into batches of similar length.
 WINDOW = 128
-
-# Of a batch, in samples: half a minute at 16 kHz.
-BATCH_BINS = 500_000
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """All that turns utterances into rows.
-
-    Attributes:
-        recognizer: The model.
-        source: Where hypotheses come from.
-        methods: Name -> method.
-        engine: Needed if any method needs gradients.
-        batch_bins: An upper bound for (utterances x samples of the longest) of a batch.
-        confidence: What measures every best hypothesis and its words, whether or not it is
-            one of the methods.
-        temperature: Of P(y | x) in EGL, see :meth:`.NBest.tempered`.
-        texts: Utterance -> transcript, for methods that need the truth.
-        skip_untranscribed: Leave out what has no transcript that could be trained on, where
-            methods are fitted; else oracles give it 0, and the others what they always give.
-        detector: Measures the seconds of speech, if they are wanted.
-    """
-
-    recognizer: Recognizer
-    source: AbsHypothesisSource
-    methods: Mapping[str, AbsAcquisition]
-    engine: GradientEngine | None = None
-    batch_bins: int = BATCH_BINS
-    confidence: Confidence = field(default_factory=Confidence)
-    temperature: float = 1.0
-    texts: Mapping[str, str] | None = None
-    skip_untranscribed: bool = True
-    detector: Callable[[Utterance], float] | None = None
-
-    def prepare(self) -> None:
-        """Check the options against the model.
-
-        Raises:
-            ConfigError: They do not fit it.
-        """
-        self.source.prepare(self.recognizer)
-        self.confidence.prepare(self.recognizer)
-        for name, method in self.methods.items():
-            method.prepare(self.recognizer)
-            if method.needs_truth and self.texts is None:
-                raise ConfigError(
-                    f"--methods {name} needs the transcripts: give them with --text. It is an "
-                    "oracle, for utterances that are transcribed already"
-                )
-
-    @property
-    def columns(self) -> list[str]:
-        """Of the score table, after BASE_COLUMNS."""
-        details = [column for method in self._in_order().values() for column in method.columns]
-        speech = [] if self.detector is None else ["speech_seconds"]
-        return [*map(score_column, self._in_order()), *details, *speech, "audio_hash"]
-
-    def _in_order(self) -> dict[str, AbsAcquisition]:
-        """The methods, those last that look at what the others found."""
-        return dict(sorted(self.methods.items(), key=lambda item: item[1].needs_columns))
-
-    @property
-    def wants_true_gradients(self) -> bool:
-        """Whether the transcript's own gradient is asked for."""
-        return any(m.needs_truth and m.needs_gradients for m in self.methods.values())
-
-    def batches(self, utterances: Sequence[Utterance]) -> list[list[Utterance]]:
-        """Cut utterances into batches of similar length, the longest first."""
-        if self.engine is None or not self.engine.batches:
-            return [[utterance] for utterance in utterances]
-        found: list[list[Utterance]] = []
-        for utterance in sorted(utterances, key=lambda u: (-len(u.speech), u.uid)):
-            if found and len(found[-1][0].speech) * (len(found[-1]) + 1) <= self.batch_bins:
-                found[-1].append(utterance)
-            else:
-                found.append([utterance])
-        return found
-
-    def score(self, batch: Sequence[Utterance]) -> list[ScoredUtterance | Skipped]:
-        """Score utterances together; where that fails, fewer of them.
-
-        Raises:
-            ConfigError: And other errors that no other utterance would mend.
-        """
-        try:
-            return self._score(batch)
-        except UtteranceError as e:
-            if len(batch) == 1:
-                return [Skipped(batch[0].uid, e.reason, e.detail)]
-        except EGLError:
-            raise
-        except Exception as e:
-            if len(batch) == 1:
-                logger.exception(f"{batch[0].uid}: unexpected error")
-                reason = "out_of_memory" if is_out_of_memory(e) else FAILED
-                return [Skipped(batch[0].uid, reason, f"{type(e).__name__}: {e}")]
-            names = " ".join(u.uid for u in batch)
-            logger.warning(f"{names} together: {type(e).__name__}: {e}; in halves")
-        # Outside of the handlers: the exception holds on to the failed batch's memory.
-        middle = len(batch) // 2
-        return [*self.score(batch[:middle]), *self.score(batch[middle:])]
-
-    def _score(self, batch: Sequence[Utterance]) -> list[ScoredUtterance | Skipped]:
-        evidence = self._evidence(batch, self._truths(batch))
-        # After the engine's recording: methods may run the model themselves.
-        with torch.no_grad(), scoring_mode(self.recognizer.model):
-            return [e if isinstance(e, Skipped) else self._row(e) for e in evidence]
-
-    def _evidence(
-        self, batch: Sequence[Utterance], truths: Sequence[Truth | None]
-    ) -> list[Evidence | Skipped]:
-        if self.engine is None:
-            (utterance,), (truth,) = batch, truths
-            with torch.no_grad(), scoring_mode(self.recognizer.model):
-                encoded = self.recognizer.encode(utterance.speech)
-                nbest = self.source(self.recognizer, utterance.uid, encoded)
-            return [Evidence(utterance, self.recognizer, encoded, nbest, truth=truth)]
-        with self.engine.encode([u.speech for u in batch]) as encoded_batch:
-            utterances = encoded_batch.utterances
-            found = [self._find(u, e) for u, e in zip(batch, utterances, strict=True)]
-            gradients = encoded_batch.expected_gradient_lengths(
-                [() if isinstance(n, Skipped) else [h.tokens for h in n.hypotheses] for n in found],
-                [() if isinstance(n, Skipped) else n.tempered(self.temperature) for n in found],
-            )
-        return [
-            nbest
-            if isinstance(nbest, Skipped)
-            else Evidence(utterance, self.recognizer, encoded, nbest, gradient, truth)
-            for utterance, encoded, nbest, gradient, truth in zip(
-                batch, utterances, found, gradients, truths, strict=True
-            )
-        ]
-
-    def _truths(self, batch: Sequence[Utterance]) -> list[Truth | None]:
-        """What the transcripts tell, of a batch; None where there is none to train on.
-
-        Raises:
-            UtteranceError: One has no transcript, or none that the model could have spoken, and
-                such are to be skipped.
-        """
-        if self.texts is None:
-            return [None] * len(batch)
-        tokens = [self._transcript(utterance.uid) for utterance in batch]
-        lengths: list[float | None] = [None] * len(batch)
-        if self.wants_true_gradients:
-            assert self.engine is not None
-            with self.engine.encode([u.speech for u in batch]) as encoded:
-                pairs = zip(tokens, encoded.utterances, strict=True)
-                tokens = [y and self._aligned(y, one) for y, one in pairs]
-                gradients = encoded.expected_gradient_lengths(
-                    [[y] if y else [] for y in tokens], [[1.0] if y else [] for y in tokens]
-                )
-            lengths = [gradient.value for gradient in gradients]
-        return [
-            Truth(self.recognizer.to_text(y), length) if y else None
-            for y, length in zip(tokens, lengths, strict=True)
-        ]
-
-    def _transcript(self, uid: str) -> list[int] | None:
-        assert self.texts is not None
-        if uid not in self.texts:
-            return self._no_truth(UtteranceError("no_transcript", f"{uid} is not in --text"))
-        try:
-            return self.recognizer.to_tokens(self.texts[uid])
-        except UtteranceError as e:
-            return self._no_truth(e)
-
-    def _aligned(self, y: list[int], encoded: Encoded) -> list[int] | None:
-        if not self.recognizer.has_ctc_loss() or has_ctc_alignment(y, encoded.frames):
-            return y
-        detail = f"{len(y)} tokens cannot be aligned with {encoded.frames} frames"
-        return self._no_truth(UtteranceError("no_alignment", detail))
-
-    def _no_truth(self, error: UtteranceError) -> list[int] | None:
-        if self.skip_untranscribed:
-            raise error
-        return None
-
-    def _find(self, utterance: Utterance, encoded: Encoded) -> NBest | Skipped:
-        try:
-            with torch.no_grad():
-                return self.source(self.recognizer, utterance.uid, encoded)
-        except UtteranceError as e:
-            return Skipped(utterance.uid, e.reason, e.detail)
-
-    def _row(self, evidence: Evidence) -> ScoredUtterance | Skipped:
-        utterance, nbest = evidence.utterance, evidence.nbest
-        frames = evidence.encoded.frames
-        confidence = self.confidence.confidence(evidence)
-        known = known_columns(utterance, frames, nbest, confidence.utterance)
-        scores: dict[str, float] = {}
-        details: dict[str, float] = {}
-        speech = {} if self.detector is None else {"speech_seconds": self.detector(utterance)}
-        known |= speech
-        for name, method in self._in_order().items():
-            if method.needs_columns:
-                evidence = replace(evidence, columns=known)
-            scores[name] = float(method.score(evidence))
-            more = dict(zip(method.columns, method.details(evidence), strict=True))
-            details |= more
-            known |= {score_column(name): scores[name]} | more
-        details |= speech
-        finite = [*(scores | details).items(), ("confidence", confidence.utterance)]
-        finite += [(f"confidence of {w.text}", w.confidence) for w in confidence.words]
-        for name, value in finite:
-            if not math.isfinite(value):
-                return Skipped(utterance.uid, "not_finite_score", f"{name} gave {value}")
-        gradient = evidence.gradient
-        embedding = () if gradient is None else tuple(gradient.embedding.tolist())
-        return ScoredUtterance(
-            utterance.uid,
-            utterance.seconds,
-            frames,
-            nbest,
-            confidence,
-            utterance.audio_hash,
-            scores,
-            details,
-            embedding,
-        )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
 
 
 def score_pool(
@@ -518,189 +276,3 @@ def _rows_of(entry: dict[str, Any], key: str) -> list[list[str]]:
     if key == "words":
         return [[entry["uid"], *cells] for cells in entry["words"]]
     return [[entry["uid"], str(rank), *cells] for rank, cells in enumerate(entry["nbest"], 1)]
-
-
-def merge_shards(
-    shards: Sequence[str | Path], output_dir: str | Path, keys: set[str], skipped: str | Path
-) -> Summary:
-    """Join the shards' tables, sorted, and check that nothing was lost.
-
-    Args:
-        shards: The shards' output directories.
-        output_dir: Where the joined tables go.
-        keys: Every utterance that had to be scored.
-        skipped: A table of utterances that were set aside before scoring.
-
-    Returns:
-        What all shards came to.
-
-    Raises:
-        DataError: A table is missing or damaged, or an utterance is missing, unknown or there
-            twice.
-    """
-    output_dir = Path(output_dir)
-    directories = [Path(shard) for shard in shards]
-    for directory in directories:
-        verify_checksums(directory)
-    headers = {
-        name: _header([d / name for d in directories])
-        for name in ("nbest.tsv", "skipped.tsv", "scores.tsv")
-    }
-    groups = _check_utterances(directories, keys)
-    for directory in directories:
-        _check_numbers(headers["scores.tsv"], _body(directory / "scores.tsv"), directory.parent)
-    aside = list(_body(Path(skipped)))
-    summary = _summarize(directories, aside)
-    _join_embeddings(groups, output_dir, summary.scored)
-    bodies = {
-        "nbest.tsv": _sorted(groups, "nbest.tsv"),
-        "skipped.tsv": sorted([*_sorted(groups, "skipped.tsv"), *aside], key=_sort_key),
-        "scores.tsv": _sorted(groups, "scores.tsv"),
-    }
-    for name, body in bodies.items():
-        write_lines(output_dir / name, itertools.chain([headers[name]], body))
-    words = _sorted(groups, "words.ctm", read_word_lines, lambda line: line.split(" ", 1)[0])
-    write_lines(output_dir / "words.ctm", words)
-    column = BASE_COLUMNS.index("confidence")
-    cells = (line.split("\t") for line in _body(output_dir / "scores.tsv"))
-    write_lines(output_dir / "utt2confidence", (f"{row[0]} {row[column]}" for row in cells))
-    summary.add_times(directories)
-    return summary
-
-
-def _check_utterances(directories: Sequence[Path], keys: set[str]) -> list[list[Path]]:
-    """See that the shards have every utterance once.
-
-    Returns:
-        The shards in the order of their utterances, those together whose utterances lie between
-        one another's: no more than so many have to be in memory to sort them all.
-
-    Raises:
-        DataError: They do not.
-    """
-    found = Counter(dict.fromkeys(keys, 0))
-    spans = []
-    for directory in directories:
-        tables = (_body(directory / name) for name in ("skipped.tsv", "scores.tsv"))
-        uids = [line.split("\t", 1)[0] for lines in tables for line in lines]
-        found.update(uids)
-        spans.append((min(uids, default=""), max(uids, default="")))
-    lost = sorted(uid for uid, count in found.items() if count == 0)
-    twice = sorted(uid for uid, count in found.items() if count > 1)
-    unknown = sorted(found.keys() - keys)
-    if lost or unknown or twice:
-        raise DataError(
-            f"the shards do not add up to the pool: {len(lost)} utterances lost {lost[:3]}, "
-            f"{len(unknown)} unknown {unknown[:3]}, {len(twice)} twice {twice[:3]}; "
-            f"remove {directories[0].parent} and score again"
-        )
-    groups: list[list[Path]] = []
-    end = ""
-    for (low, high), directory in sorted(zip(spans, directories, strict=True)):
-        if not groups or low > end:
-            groups.append([])
-        groups[-1].append(directory)
-        end = max(end, high)
-    return groups
-
-
-def _check_numbers(header: str, lines: Iterable[str], logdir: Path) -> None:
-    """Refuse rows whose numbers cannot be: a shard's table that was damaged or changed.
-
-    Raises:
-        DataError: A row has other cells than columns, a number is not finite, a mass above 1.
-    """
-    columns = header.split("\t")
-    text = {"utterance", "best_hypothesis", "audio_hash"}
-    numeric = [i for i, column in enumerate(columns) if column not in text]
-    bounds = ((columns.index("mass"), 1 + MASS_TOLERANCE), (columns.index("confidence"), 1.0))
-    for line in lines:
-        cells = line.split("\t")
-        try:
-            good = len(cells) == len(columns)
-            good = good and all(math.isfinite(float(cells[i])) for i in numeric)
-            good = good and all(0 <= float(cells[i]) <= most for i, most in bounds)
-        except ValueError:
-            good = False
-        if not good:
-            raise DataError(
-                f"the scores of '{cells[0]}' are not what scoring writes ({line!r:.200}): a table "
-                f"of {logdir}/output.* was damaged; remove its directory and score again"
-            )
-
-
-def _join_embeddings(groups: Sequence[Sequence[Path]], output_dir: Path, count: int) -> None:
-    """Embeddings of the shards, if they have any, in the joined table's order."""
-    if any((d / embeddings.NAME).exists() for group in groups for d in group):
-        rows = (row for group in groups for row in _sorted_embeddings(group))
-        embeddings.write(output_dir / embeddings.NAME, rows, count)
-
-
-def _sorted_embeddings(shards: Sequence[Path]) -> Iterator[np.ndarray]:
-    lines = [line for shard in shards for line in _body(shard / "scores.tsv")]
-    paths = [shard / embeddings.NAME for shard in shards]
-    found = [embeddings.read(path) for path in paths if path.exists()]
-    places = [(array, row) for array in found for row in range(len(array))]
-    if len(places) != len(lines):
-        raise DataError(
-            f"{len(places)} embeddings for {len(lines)} rows of scores.tsv: "
-            f"remove {shards[0].parent} and score again"
-        )
-    order = sorted(range(len(lines)), key=lambda i: _sort_key(lines[i]))
-    return (places[i][0][places[i][1]] for i in order)
-
-
-def _sort_key(line: str) -> tuple[str, int]:
-    """By utterance, then by the N-best list's rank where there is one."""
-    uid, second, *_ = line.split("\t", 2)
-    return uid, int(second) if second.isdigit() else 0
-
-
-def _header(paths: Sequence[Path]) -> str:
-    """The first line of tables that have the same one."""
-    headers = []
-    for path in paths:
-        headers.append(next(_lines(path), ""))
-        if not headers[-1]:
-            raise DataError(f"{path} is empty; remove it and score again")
-        if headers[-1] != headers[0]:
-            raise DataError(f"{path} has other columns than {paths[0]}; remove both, score again")
-    return headers[0]
-
-
-def _body(path: Path) -> Iterator[str]:
-    """The lines of a table after its header."""
-    return itertools.islice(_lines(path), 1, None)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """The whole lines of a shard's table."""
-    try:
-        with path.open(encoding="utf-8") as f:
-            yield from (line[:-1] for line in f if line.endswith("\n"))
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: its shard did not finish; see its log") from None
-    except UnicodeDecodeError as e:
-        raise DataError(f"{path}: not UTF-8 ({e}); remove it and score again") from e
-
-
-def _sorted(
-    groups: Sequence[Sequence[Path]],
-    name: str,
-    read: Callable[[Path], Iterator[str]] = _body,
-    key: Callable[[str], Any] = _sort_key,
-) -> Iterator[str]:
-    """The lines of a table of all shards; those of one group at a time are in memory."""
-    for group in groups:
-        yield from sorted((line for shard in group for line in read(shard / name)), key=key)
-
-
-def _summarize(directories: Sequence[Path], aside: Iterable[str]) -> Summary:
-    summary = Summary()
-    for directory in directories:
-        seconds = [float(line.split("\t", 2)[1]) for line in _body(directory / "scores.tsv")]
-        summary.scored += len(seconds)
-        summary.seconds += sum(seconds)
-    skipped = itertools.chain(aside, *(_body(d / "skipped.tsv") for d in directories))
-    summary.skipped.update(line.split("\t", 2)[1] for line in skipped)
-    return summary

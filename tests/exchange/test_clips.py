@@ -10,10 +10,10 @@ import pytest
 import soundfile
 from three_clips import export, select_dir  # noqa: F401
 
+from espnet_egl.data.archives import write_ark_entry
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task, importers
 from espnet_egl.exchange.clips import path_inside, place_audio
-from espnet_egl.model.compat import write_ark_entry
 from espnet_egl.store.tables import read_rows
 
 Export = Callable[..., Path]

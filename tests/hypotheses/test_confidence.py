@@ -17,19 +17,21 @@ from espnet2.text.build_tokenizer import build_tokenizer
 from hypothesis import given, settings
 
 from espnet_egl.errors import ConfigError, UtteranceError
-from espnet_egl.hypotheses.sureness import (
-    AGGREGATIONS,
+from espnet_egl.hypotheses.forced_alignment import (
     END,
     LEADING,
+    Alignment,
+    align,
+    align_ctc,
+    transducer_path,
+)
+from espnet_egl.hypotheses.sureness import (
+    AGGREGATIONS,
     LEVELS,
     MEASURES,
     NORMS,
-    Alignment,
     ConfidenceMeasure,
-    align,
-    align_ctc,
     sureness,
-    transducer_path,
     words_of,
 )
 from espnet_egl.model.recognizer import scoring_mode

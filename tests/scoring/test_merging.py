@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from espnet_egl.errors import DataError
+from espnet_egl.scoring.merge import merge_shards
 from espnet_egl.scoring.records import Summary
 from espnet_egl.scoring.shard import TABLES as OF_SHARD
-from espnet_egl.scoring.shard import merge_shards
 from espnet_egl.store import embeddings
 from espnet_egl.store.files import CHECKSUMS, write_checksums
 from espnet_egl.store.tables import (

@@ -16,8 +16,10 @@ from espnet_egl.data.pool import Pool
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses.beam import BeamSearchSource
+from espnet_egl.scoring import shard as shard_module
 from espnet_egl.scoring.journal import Journal
-from espnet_egl.scoring.shard import Scorer, score_pool
+from espnet_egl.scoring.scorer import Scorer
+from espnet_egl.scoring.shard import score_pool
 from espnet_egl.types import Utterance
 
 

@@ -37,7 +37,7 @@ from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.hypotheses.forced_alignment import Alignment, align
 from espnet_egl.hypotheses.sureness import AGGREGATIONS, LEVELS, ConfidenceMeasure, words_of
 from espnet_egl.model.loading import load_recognizer
-from espnet_egl.model.recognizer import scoring_mode
+from espnet_egl.model.modes import scoring_mode
 from espnet_egl.types import Hypothesis, Skipped
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -212,7 +212,7 @@ def run_hypotheses(args: argparse.Namespace) -> dict[str, Any]:
     neighbours of what it has, so that the most probable of them are added.
     """
     from espnet_egl.hypotheses.rescoring import rescore
-    from espnet_egl.model.recognizer import scoring_mode
+    from espnet_egl.model.modes import scoring_mode
 
     recognizer = load(args, args.hypotheses)
     lists, seconds = {}, 0.0
@@ -385,7 +385,7 @@ def time_estimate(engine: Any, batch: Sequence[Any], found: Sequence[Any]) -> Co
 
 def time_training(recognizer: Any, batch: Sequence[Any], found: Sequence[Any]) -> Counter[str]:
     """Seconds the forward and backward pass of training on a batch take."""
-    from espnet_egl.model.recognizer import pad
+    from espnet_egl.model.likelihoods import pad
 
     model = recognizer.model
     speech = torch.nn.utils.rnn.pad_sequence(

@@ -18,8 +18,9 @@ from espnet_egl.types import NBest, Utterance
 if TYPE_CHECKING:
     import torch
 
-    from espnet_egl.gradients.engine import ExpectedGradientLength
-    from espnet_egl.model.recognizer import Encoded, Recognizer
+    from espnet_egl.gradients.estimate import ExpectedGradientLength
+    from espnet_egl.model.encoded import Encoded
+    from espnet_egl.model.recognizer import Recognizer
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Committee(AbsAcquisition):
         import torch
 
         from espnet_egl.hypotheses.ctc_sampling import collapse
-        from espnet_egl.model.recognizer import scoring_mode
+        from espnet_egl.model.modes import scoring_mode
 
         recognizer = evidence.recognizer
         model, device = recognizer.model, recognizer.device

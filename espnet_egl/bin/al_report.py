@@ -65,7 +65,8 @@ def report(args: argparse.Namespace) -> None:
     from espnet_egl.errors import ConfigError
     from espnet_egl.loop.training import parse_factors, parse_rate, read_seed_hours
     from espnet_egl.report import audio, page
-    from espnet_egl.report.build import Builder, Inputs
+    from espnet_egl.report.build import Builder
+    from espnet_egl.report.inputs import Inputs
     from espnet_egl.report.language import html_tag, read_language
     from espnet_egl.selection.budget import Prices
 

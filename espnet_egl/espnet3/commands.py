@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import yaml
 
 from espnet_egl import options
+from espnet_egl.data.directory import score_words
 from espnet_egl.data.wav_dir import write_data_dir
 from espnet_egl.errors import ConfigError, UnsupportedModelError
 from espnet_egl.store.files import write_lines
@@ -179,18 +180,16 @@ class Round:
     def prepare(self) -> list[str]:
         """Words of ``al_prepare``: what was asked in earlier rounds is never asked again."""
         pool = self.pool_dir
-        asked = [self.directory("select", n) for n in range(1, self.number)]
         return [
             *self.sections,
-            *("--key_file", str(self._keys(pool)), "--output_dir", str(self.logdir)),
+            *("--data_dir", str(pool), "--output_dir", str(self.logdir)),
+            *("--al_dir", str(self.al_dir), "--round", str(self.number)),
             *(
                 "--pool_dir",
                 str(pool),
                 "--nj",
                 str(self.section("al_prepare").get("nj", self.workers)),
             ),
-            *_each("--exclude_dir", [d for d in asked if d.exists()]),
-            *_each("--exclude_dir", self.section("al_prepare").get("exclude_dir", [])),
         ]
 
     @property
@@ -198,21 +197,13 @@ class Round:
         """Of scoring: the shards."""
         return self.directory("score") / "logdir"
 
-    @staticmethod
-    def _keys(pool: Path) -> Path:
-        segments = pool / "segments"
-        return segments if segments.exists() else pool / "wav.scp"
-
     def score(self) -> list[str]:
         """Words of ``al_score``, those of one shard aside."""
         config, checkpoint = self.model()
-        pool = self.pool_dir
-        files = {f"--{n}": pool / n for n in ("segments", "utt2dur") if (pool / n).exists()}
         return [
             *self.sections,
-            *("--data_path_and_name_and_type", f"{pool / 'wav.scp'},speech,sound"),
+            *score_words(self.pool_dir),
             *("--asr_train_config", config, "--asr_model_file", checkpoint),
-            *(word for option, path in files.items() for word in (option, str(path))),
             *self._search(),
         ]
 

@@ -20,18 +20,17 @@ fixed number of directions, turned so that the first hold as much as can be (:fu
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
+from espnet_egl.gradients.directions import enough, find_directions, noticeable, turn
+from espnet_egl.gradients.estimate import ExpectedGradientLength, Pulled, spread
 from espnet_egl.gradients.losses import (
-    Combined,
     Cotangents,
     CTCCotangents,
     HiddenCotangents,
@@ -44,139 +43,17 @@ from espnet_egl.gradients.projection import DIMENSIONS, Projection
 from espnet_egl.gradients.shared_forward import gradient_lengths
 from espnet_egl.gradients.taps import AutogradNorms, Recording, TappedNorms, TappedRecording
 from espnet_egl.model import compat
-from espnet_egl.model.recognizer import Encoded, Recognizer, scoring_mode
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.modes import scoring_mode
+from espnet_egl.model.recognizer import Recognizer
 
 logger = logging.getLogger(__name__)
-
-# Share of the energy that exact mode leaves to proportion. EGL then differs from the
-# definition by less than 1e-3 (bench/gradient_engine.py).
-ENERGY_LEFT_OUT = 7e-4
 
 # Share of the weight of all but the best hypothesis that is left out altogether.
 WEIGHT_LEFT_OUT = {"exact": 1e-5, "estimate": 1e-3}
 
-# How far the part taken in proportion to its energy may be off, as a share of it: the
-# reference lies within two of these in more than 90 % (bench/gradient_engine.py).
-PROPORTION_ERROR = 0.4
-
 # Above the encoder: not shared by the hypotheses of a model with a decoder.
 ABOVE = ("decoder.", "ctc.", "joint_network.", "ctc_lin.", "lm_lin.")
-
-
-@dataclass(frozen=True)
-class ExpectedGradientLength:
-    """EGL of one utterance for weights that sum to 1.
-
-    Attributes:
-        value: sum_k w_k || grad loss_k ||^2.
-        stderr: Standard error of ``value``.
-        spread: Standard deviation of the gradient length over hypotheses, about.
-        passes: Backward passes it took through what the hypotheses share.
-        embedding: (S,) the projected gradient of the hypothesis of the largest weight, as far
-            as the directions that were pulled back hold it; S is zero if not asked for.
-    """
-
-    value: float
-    stderr: float
-    spread: float
-    passes: int
-    embedding: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
-
-
-@dataclass(frozen=True)
-class Directions:
-    """u_1 ... u_R with sum_r lambda_r u_r u_r^T = sum_k w_k g_k g_k^T.
-
-    Attributes:
-        energies: lambda (R,), largest first.
-        coefficients: (R, K) with u_r = sum_k coefficients[r, k] g_k.
-        best: (R,) with g_1 = sum_r best[r] u_r.
-        left_out: Share of the whole energy that is in none of them.
-    """
-
-    energies: torch.Tensor
-    coefficients: torch.Tensor
-    best: torch.Tensor
-    left_out: float = 0.0
-
-    def first(self, count: int) -> Directions:
-        """The first of them."""
-        energies = self.energies[:count]
-        left_out = 1.0 - float(energies.sum() / self.energies.sum())
-        return Directions(energies, self.coefficients[:count], self.best[:count], left_out)
-
-
-def find_directions(gram: torch.Tensor, weights: torch.Tensor) -> Directions:
-    """Directions of length one, at right angles to each other.
-
-    Args:
-        gram: (K, K) inner products <g_k, g_l>, float64.
-        weights: (K,) at least 0, float64.
-    """
-    roots = weights.sqrt()
-    energies, vectors = torch.linalg.eigh(gram * roots[:, None] * roots)
-    energies, vectors = energies.flip(0), vectors.flip(1)
-    # Below this, eigenvalues are rounding.
-    keep = energies > 1e-12 * energies[0].clamp_min(1e-300)
-    energies, vectors = energies[keep], vectors[:, keep]
-    coefficients = vectors.T * roots / energies.sqrt()[:, None]
-    return Directions(energies, coefficients, coefficients @ gram[:, 0])
-
-
-def turn(cotangents: Cotangents, directions: Directions) -> Directions:
-    """The same sum by directions of which fewer matter further down.
-
-    What counts is || J^T u ||^2, not || u ||^2. A rotation of the columns sqrt(lambda_r) u_r
-    leaves the sum over all of them as it is, so that they may be ordered by any estimate of
-    what counts. Here it is the squared gradient length of a linear layer with the encoder's
-    outputs h as inputs and the gradient there, d_r, at its outputs: || [h, 1]^T d_r ||^2.
-    Like the gradients further down, and unlike || u_r ||^2, it adds up over frames.
-    """
-    if len(directions.energies) < 2:
-        return directions
-    scaled = directions.energies.sqrt()[:, None] * directions.coefficients
-    gram = torch.zeros_like(directions.energies).diag()
-    for h, d in cotangents.beneath(scaled):
-        inputs = torch.cat([h, torch.ones_like(h[:, :1])], 1)
-        gradients = (inputs.T @ d).flatten(1).double()
-        gram += gradients @ gradients.T
-    lengths, rotation = torch.linalg.eigh(gram)
-    lengths, rotation = lengths.flip(0), rotation.flip(1)
-    keep = lengths > 1e-12 * lengths[0].clamp_min(1e-300)
-    lost = rotation[:, ~keep].square().T @ directions.energies
-    lost_share = float(lost.sum() / directions.energies.sum())
-    if lost_share > ENERGY_LEFT_OUT:
-        # They have no gradient just there, yet in the output layer above: all stay as they are.
-        return directions
-    lengths, rotation = lengths[keep], rotation[:, keep].T
-    roots = directions.energies.sqrt()
-    return Directions(
-        lengths,
-        rotation @ scaled / lengths.sqrt()[:, None],
-        lengths.sqrt() * (rotation @ (directions.best / roots)),
-        directions.left_out + lost_share,
-    )
-
-
-def noticeable(weights: Sequence[float], left_out: float) -> list[int]:
-    """Leave out the least likely hypotheses, which together change nothing.
-
-    The most likely one is what the model would have said and pulls least, so that what
-    counts is the weight of the others.
-
-    Args:
-        weights: K, which sum to 1.
-        left_out: The share of the others' weight that may be left out.
-
-    Returns:
-        Indices, in the order of the weights.
-    """
-    order = sorted(range(len(weights)), key=lambda k: weights[k])
-    limit = left_out * (1.0 - max(weights))
-    below = itertools.takewhile(
-        lambda total: total <= limit, itertools.accumulate(weights[k] for k in order)
-    )
-    return order[min(sum(1 for _ in below), len(order) - 1) :][::-1]
 
 
 class GradientEngine:
@@ -322,8 +199,8 @@ class GradientEngine:
         """How many directions of the given energies are pulled back."""
         if not self.shared:
             return 0
-        enough = _enough(energies)
-        return enough if self.limit is None else min(self.limit, enough)
+        wanted = enough(energies)
+        return wanted if self.limit is None else min(self.limit, wanted)
 
     @contextmanager
     def encode(self, speech: Sequence[Any]) -> Iterator[EncodedBatch]:
@@ -429,12 +306,12 @@ class EncodedBatch:
         )
         shares = torch.tensor(weights, dtype=torch.float64)
         return ExpectedGradientLength(
-            float(shares @ lengths), 0.0, _spread(shares, lengths), len(lengths)
+            float(shares @ lengths), 0.0, spread(shares, lengths), len(lengths)
         )
 
     def _utterance(
         self, b: int, hypotheses: Sequence[Sequence[int]], weights: Sequence[float]
-    ) -> _Utterance:
+    ) -> Pulled:
         kept = noticeable(weights, self._engine.weight_left_out)
         cotangents = self._cotangents(b, [hypotheses[k] for k in kept])
         shares = torch.tensor(
@@ -443,9 +320,9 @@ class EncodedBatch:
         directions = find_directions(cotangents.gram, shares)
         count = self._engine.count(directions.energies)
         if self._engine.limit is not None and 0 < count < len(directions.energies):
-            directions = turn(cotangents, directions.first(_enough(directions.energies)))
+            directions = turn(cotangents, directions.first(enough(directions.energies)))
             count = min(count, len(directions.energies))
-        return _Utterance(
+        return Pulled(
             weights=shares,
             own=cotangents.own,
             lengths=cotangents.gram.diagonal().clone(),
@@ -469,7 +346,7 @@ class EncodedBatch:
         return CTCCotangents(hidden, weight, logits, branch_weights, hypotheses, model.blank_id)
 
     def _pull_back(
-        self, utterances: dict[int, _Utterance], first: int = 0
+        self, utterances: dict[int, Pulled], first: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """J_b^T u_r of every utterance and direction from ``first`` on.
 
@@ -495,7 +372,7 @@ class EncodedBatch:
         return torch.cat(lengths, 1), torch.cat(projected, 1)
 
     def _pull_back_alone(
-        self, left: dict[int, _Utterance], first: int
+        self, left: dict[int, Pulled], first: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same for the few that are left, in a batch of their own."""
         assert isinstance(self._recording, TappedRecording)  # one alone is never few of many
@@ -516,71 +393,10 @@ def _check_finite(norms: torch.Tensor) -> None:
         raise UtteranceError("not_finite_score", "a gradient is not finite")
 
 
-def _enough(energies: torch.Tensor) -> int:
-    """How many directions leave out no more than ENERGY_LEFT_OUT."""
-    left_out = energies.flip(0).cumsum(0).flip(0)
-    return int((left_out > ENERGY_LEFT_OUT * left_out[:1]).sum())
-
-
-def _deserve_a_batch(left: Sequence[_Utterance], done: int, batch: int) -> bool:
+def _deserve_a_batch(left: Sequence[Pulled], done: int, batch: int) -> bool:
     """Whether encoding those left anew costs less than to carry the others on.
 
     To encode costs about as much as to pull back once.
     """
     passes = max(u.count for u in left) - done
     return 2 * len(left) <= batch and (batch - len(left)) * passes > 2 * len(left)
-
-
-@dataclass(frozen=True)
-class _Utterance:
-    """What is known of an utterance before the backward passes.
-
-    Attributes:
-        weights: (K,).
-        own: (K,) squared gradient lengths above the shared part.
-        lengths: (K,) squared lengths of the gradients that come into the shared part.
-        best: (R,) inner products of the first of these gradients with the directions.
-        energies: Of all directions.
-        left_out: Share of the energy beside these.
-        directions: Those that are pulled back, for every tensor they come in at.
-        count: How many these are.
-    """
-
-    weights: torch.Tensor
-    own: torch.Tensor
-    lengths: torch.Tensor
-    best: torch.Tensor
-    energies: torch.Tensor
-    left_out: float
-    directions: list[Combined]
-    count: int
-
-    def write_direction(self, r: int, targets: Sequence[torch.Tensor]) -> None:
-        """Put u_r into (T, F) tensors of zeros, which may be longer."""
-        for target, combined in zip(targets, self.directions, strict=True):
-            combined.write(r, target)
-
-    def result(self, lengths: torch.Tensor, projected: torch.Tensor) -> ExpectedGradientLength:
-        """From J^T u_r of the first directions; the others' lengths by their energy."""
-        own = self.own
-        if self.count == 0:
-            return ExpectedGradientLength(
-                float(self.weights @ own), 0.0, _spread(self.weights, own), 0
-            )
-        energies, lengths = self.energies.cpu(), lengths[: self.count]
-        measured = float(energies[: self.count] @ lengths)
-        rest = float(energies[self.count :].sum()) * float(lengths.mean())
-        shared = (measured + rest) / (1.0 - self.left_out)
-        per_energy = shared / float(self.weights @ self.lengths)
-        return ExpectedGradientLength(
-            float(self.weights @ own) + shared,
-            PROPORTION_ERROR * (shared - measured),
-            _spread(self.weights, own + per_energy * self.lengths),
-            self.count,
-            self.best @ projected[: self.count],
-        )
-
-
-def _spread(weights: torch.Tensor, lengths: torch.Tensor) -> float:
-    """Weighted standard deviation."""
-    return float((weights @ (lengths - weights @ lengths).square()).clamp_min(0).sqrt())

@@ -23,7 +23,9 @@ from typing import Any
 import torch
 
 from espnet_egl.gradients.taps import AutogradNorms, TappedNorms
-from espnet_egl.model.recognizer import CHUNK, Encoded, Recognizer, chunks, occurring, pad
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.likelihoods import CHUNK, chunks, occurring, pad
+from espnet_egl.model.recognizer import Recognizer
 
 
 def loss_is_ctc(model: Any) -> bool:

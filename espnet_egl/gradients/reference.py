@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from espnet_egl.model.recognizer import Recognizer, scoring_mode
+from espnet_egl.model.modes import scoring_mode
+from espnet_egl.model.recognizer import Recognizer
 
 
 def squared_norm(gradients: Iterable[torch.Tensor | None]) -> torch.Tensor:

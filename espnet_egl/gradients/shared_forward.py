@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import torch
 
 from espnet_egl.gradients.reference import squared_norm
-from espnet_egl.model.recognizer import Encoded, Recognizer, scoring_mode
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.modes import scoring_mode
+from espnet_egl.model.recognizer import Recognizer
 
 
 def gradient_lengths(

@@ -26,7 +26,7 @@ from espnet_egl.gradients.projection import Projection
 from espnet_egl.gradients.recurrent import Recurrent, is_recurrent
 from espnet_egl.gradients.reference import squared_norm
 from espnet_egl.model import compat
-from espnet_egl.model.recognizer import replaced
+from espnet_egl.model.modes import replaced
 
 Parameters = Mapping[str, torch.nn.Parameter]
 

@@ -27,7 +27,7 @@ from espnet_egl.gradients.reference import squared_norm
 from espnet_egl.hypotheses.rescoring import has_ctc_alignment
 from espnet_egl.model import compat, transducer_task
 from espnet_egl.model.loading import load_checkpoint
-from espnet_egl.model.recognizer import replaced, scoring_mode
+from espnet_egl.model.modes import replaced, scoring_mode
 from espnet_egl.progress import progress
 from espnet_egl.store.files import read_yaml
 from espnet_egl.store.tables import SKIPPED_COLUMNS, one_line, write_rows

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from espnet_egl.model.recognizer import Encoded, Recognizer
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.recognizer import Recognizer
 from espnet_egl.registry import Registry
 from espnet_egl.types import NBest
 

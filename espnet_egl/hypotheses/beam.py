@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.hypotheses.rescoring import rescore
-from espnet_egl.model.recognizer import Encoded, Recognizer
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.recognizer import Recognizer
 from espnet_egl.types import NBest
 
 

@@ -18,7 +18,8 @@ import torch
 from espnet_egl.errors import ConfigError
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.hypotheses.rescoring import rescore_cleaned
-from espnet_egl.model.recognizer import Encoded, Recognizer
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.recognizer import Recognizer
 from espnet_egl.store.files import seed_of
 from espnet_egl.types import NBest
 

@@ -16,7 +16,10 @@ from dataclasses import dataclass
 import torch
 
 from espnet_egl.errors import UtteranceError
-from espnet_egl.model.recognizer import CHUNK, Encoded, Recognizer, occurring, scoring_mode
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.likelihoods import CHUNK, occurring
+from espnet_egl.model.modes import scoring_mode
+from espnet_egl.model.recognizer import Recognizer
 
 # Owners of steps that belong to no token.
 LEADING, END = -1, -2

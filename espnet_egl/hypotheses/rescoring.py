@@ -13,7 +13,8 @@ import math
 from collections.abc import Sequence
 
 from espnet_egl.errors import UtteranceError
-from espnet_egl.model.recognizer import Encoded, Recognizer
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.recognizer import Recognizer
 from espnet_egl.types import Hypothesis, NBest
 
 logger = logging.getLogger(__name__)

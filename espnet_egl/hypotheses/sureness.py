@@ -23,7 +23,8 @@ import torch
 
 from espnet_egl.errors import ConfigError
 from espnet_egl.hypotheses.forced_alignment import END, LEADING, Alignment, align
-from espnet_egl.model.recognizer import Encoded, Recognizer
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.recognizer import Recognizer
 from espnet_egl.types import Hypothesis, TranscriptConfidence, Word
 
 MEASURES = ("max_prob", "gibbs", "tsallis", "renyi", "posterior")

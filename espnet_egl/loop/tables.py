@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_egl.errors import DataError
-from espnet_egl.loop import worth
+from espnet_egl.loop import power_law, worth
 from espnet_egl.loop.worth import Say
 
 if TYPE_CHECKING:
@@ -232,8 +232,8 @@ def _forecasts(
         if prices:
             cost = prices.total(count, last)
         try:
-            found = worth.outlook(by_seed, seed_hours)
-        except worth.NoPowerLawError:
+            found = power_law.outlook(by_seed, seed_hours)
+        except power_law.NoPowerLawError:
             rows.append([method, say("the curve fits no power law"), "-", "-", "-", "-"])
             continue
         except DataError:

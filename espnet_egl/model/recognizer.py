@@ -6,8 +6,7 @@ Axes: B utterances, K hypotheses, T encoder frames, L tokens, D features, V voca
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -17,58 +16,13 @@ import torch
 
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.model import compat
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.likelihoods import AUTO, BRANCHES, POSTERIORS, pad
+from espnet_egl.model.modes import DROPOUT, freeze, replaced, scoring_mode
 from espnet_egl.model.padding import blind_to_padding
 
 # Of features: with fewer, what fails in the encoder is put down to the length.
 FEW_FRAMES = 32
-
-POSTERIORS = ("auto", "ctc", "attention", "joint", "transducer")
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Utterances after the encoder.
-
-    Attributes:
-        output: What ``ESPnetASRModel.encode`` returned: (B, T, D), or a pair of it and the
-            outputs of intermediate layers.
-        lengths: (B,) frames.
-    """
-
-    output: Any
-    lengths: torch.Tensor
-
-    @property
-    def hidden(self) -> torch.Tensor:
-        """The last layer's output (B, T, D)."""
-        return self.output[0] if isinstance(self.output, tuple) else self.output
-
-    @property
-    def intermediate(self) -> list[tuple[int, torch.Tensor]]:
-        """(layer, its output (B, T, D)) of the intermediate layers with a loss."""
-        return list(self.output[1]) if isinstance(self.output, tuple) else []
-
-    @property
-    def layers(self) -> list[torch.Tensor]:
-        """The outputs of all layers with a loss, (B, T, D) each, the last layer's first."""
-        return [self.hidden, *(hidden for _, hidden in self.intermediate)]
-
-    @property
-    def frames(self) -> int:
-        """T of the longest utterance."""
-        return int(self.lengths.max())
-
-    def utterance(self, index: int) -> Encoded:
-        """One of them alone, without padding and without its graph."""
-        length = self.lengths[index : index + 1]
-
-        def cut(hidden: torch.Tensor) -> torch.Tensor:
-            return hidden[index : index + 1, : int(length)].detach()
-
-        output: Any = cut(self.hidden)
-        if isinstance(self.output, tuple):
-            output = (output, [(layer, cut(hidden)) for layer, hidden in self.intermediate])
-        return Encoded(output, length)
 
 
 class Recognizer:
@@ -241,18 +195,9 @@ class Recognizer:
         Raises:
             ConfigError: The model has no such branch.
         """
-        posterior = self.resolve_posterior(posterior)
+        branch = BRANCHES[self.resolve_posterior(posterior)]
         with torch.no_grad(), scoring_mode(self.model):
-            if posterior == "ctc":
-                return self._ctc(encoded, hypotheses)
-            if posterior == "attention":
-                return self._attention(encoded, hypotheses)
-            if posterior == "transducer":
-                return self._transducer(encoded, hypotheses)
-            weight = self.model.ctc_weight
-            return weight * self._ctc(encoded, hypotheses) + (1 - weight) * self._attention(
-                encoded, hypotheses
-            )
+            return branch.log_likelihoods(self.model, encoded, hypotheses)
 
     def resolve_posterior(self, posterior: str) -> str:
         """The branch itself, also for ``auto``.
@@ -263,9 +208,7 @@ class Recognizer:
         self.check_posterior(posterior)
         if posterior != "auto":
             return posterior
-        if self.model.use_transducer_decoder:
-            return "transducer"
-        return "ctc" if self.model.decoder is None else "attention"
+        return next(name for name in AUTO if BRANCHES[name].is_in(self.model))
 
     def check_posterior(self, posterior: str) -> None:
         """Whether the model has the branch that :meth:`log_likelihoods` would ask.
@@ -273,51 +216,12 @@ class Recognizer:
         Raises:
             ConfigError: It has not.
         """
-        model = self.model
-        has = {
-            "auto": True,
-            "ctc": model.ctc is not None,
-            "attention": model.decoder is not None and not model.use_transducer_decoder,
-            "transducer": model.use_transducer_decoder,
-        }
-        has["joint"] = has["ctc"] and has["attention"]
-        if posterior not in has:
+        if posterior not in POSTERIORS:
             raise ConfigError(
                 f"--posterior must be one of {', '.join(POSTERIORS)}, not {posterior}"
             )
-        if not has[posterior]:
+        if posterior != "auto" and not BRANCHES[posterior].is_in(self.model):
             raise ConfigError(f"--posterior {posterior}: this model has no such branch")
-
-    def _ctc(self, encoded: Encoded, hypotheses: Sequence[Sequence[int]]) -> torch.Tensor:
-        log_probs = self.model.ctc.log_softmax(encoded.hidden)[0, : encoded.frames].double()
-        return ctc_log_likelihoods(log_probs, hypotheses, self.model.blank_id)
-
-    def _attention(self, encoded: Encoded, hypotheses: Sequence[Sequence[int]]) -> torch.Tensor:
-        targets, lengths = pad(hypotheses, self.device, fill=self.model.ignore_id)
-        count = len(hypotheses)
-        return -self.model.batchify_nll(
-            encoded.hidden.expand(count, -1, -1), encoded.lengths.expand(count), targets, lengths
-        ).double()
-
-    def _transducer(self, encoded: Encoded, hypotheses: Sequence[Sequence[int]]) -> torch.Tensor:
-        from espnet2.asr_transducer.utils import get_transducer_task_io
-
-        self.model.decoder.set_device(self.device)
-        log_probs = []
-        for tokens in hypotheses:  # one by one: the joint network's output is (T, L, V) large
-            labels, _ = pad([tokens], self.device, fill=self.model.ignore_id)
-            inputs, targets, frames, lengths = get_transducer_task_io(
-                labels,
-                encoded.lengths,
-                ignore_id=self.model.ignore_id,
-                blank_id=self.model.blank_id,
-            )
-            decoded = self.model.decoder(inputs)
-            logits = self.model.joint_network(encoded.hidden.unsqueeze(2), decoded.unsqueeze(1))
-            log_probs.append(
-                -compat.rnnt_loss(logits, targets, frames, lengths, self.model.blank_id)
-            )
-        return torch.cat(log_probs).double()
 
     # ---- the training loss ----
 
@@ -395,129 +299,3 @@ class Recognizer:
     @cached_property
     def _preprocess(self) -> Any:
         return self.preprocess()
-
-
-# Numbers held at once by what is computed hypothesis by hypothesis: 128 MB in float64.
-CHUNK = 2**24
-
-
-def ctc_log_likelihoods(
-    log_probs: torch.Tensor, hypotheses: Sequence[Sequence[int]], blank: int
-) -> torch.Tensor:
-    """log P(y | x) by the CTC forward algorithm: (K,), -inf where no alignment exists.
-
-    Args:
-        log_probs: (T, V), normalised.
-        hypotheses: K token sequences.
-        blank: Id of the blank.
-    """
-    _, kept, renamed = occurring(log_probs, hypotheses, blank)
-    parts = []
-    for chunk in chunks(renamed, kept.numel()):
-        targets, lengths = pad(chunk, kept.device, fill=0)
-        frames = torch.full((len(chunk),), len(kept), device=kept.device)
-        copies = kept.unsqueeze(1).expand(-1, len(chunk), -1).contiguous()
-        parts.append(
-            -torch.nn.functional.ctc_loss(copies, targets, frames, lengths, reduction="none")
-        )
-    return torch.cat(parts)
-
-
-def occurring(
-    log_probs: torch.Tensor, hypotheses: Sequence[Sequence[int]], blank: int
-) -> tuple[torch.Tensor, torch.Tensor, list[list[int]]]:
-    """Leave out of the vocabulary what no hypothesis has: CTC never looks at it.
-
-    Returns:
-        The symbols (U,), the blank first; their columns (T, U) of ``log_probs``; and the
-        hypotheses in the new numbers.
-    """
-    tokens = sorted({token for y in hypotheses for token in y})
-    place = {token: i for i, token in enumerate(tokens, 1)}
-    symbols = torch.tensor([blank, *tokens], device=log_probs.device)
-    return symbols, log_probs[:, symbols], [[place[t] for t in y] for y in hypotheses]
-
-
-def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Runs of ``items`` that need no more than CHUNK numbers at ``size`` each, at least one."""
-    step = max(1, CHUNK // max(1, size))
-    return (items[i : i + step] for i in range(0, len(items), step))
-
-
-def pad(
-    sequences: Sequence[Sequence[int]], device: torch.device, fill: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token sequences -> (K, L) padded with ``fill``, and (K,) lengths."""
-    lengths = torch.tensor([len(s) for s in sequences], dtype=torch.long, device=device)
-    longest = max((len(s) for s in sequences), default=0)
-    padded = torch.full((len(sequences), longest), fill, dtype=torch.long, device=device)
-    for row, sequence in zip(padded, sequences, strict=True):
-        row[: len(sequence)] = torch.as_tensor(list(sequence), dtype=torch.long)
-    return padded, lengths
-
-
-# PyTorch's recurrent layers drop out between their layers.
-DROPOUT = (torch.nn.modules.dropout._DropoutNd, torch.nn.RNNBase)
-
-
-@contextmanager
-def scoring_mode(model: Any, dropout: bool = False) -> Iterator[None]:
-    """The model as a fixed function of its input; left as it was, also after an exception.
-
-    Evaluation mode switches off dropout, SpecAugment and BatchNorm's updates. Traps remain:
-    ESPnet's CTC branch and its recurrent encoders with projections keep their dropout in
-    evaluation mode, the recurrent decoder its scheduled sampling, and the branches compute
-    error rates there that nobody asked for. LoRA layers merge their weights when they are
-    told to evaluate, which would leave nothing to differentiate, so that modes are set and
-    not switched. cuDNN's RNNs refuse a backward pass in evaluation mode, so they are
-    computed without cuDNN.
-
-    Args:
-        model: The model.
-        dropout: Leave dropout on, as in training; nothing else.
-    """
-    modes = {module: module.training for module in model.modules()}
-    with ExitStack() as stack:
-        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        for name in ("error_calculator", "error_calculator_trans"):
-            if getattr(model, name, None) is not None:
-                stack.enter_context(replaced(model, name, None))
-        off = compat.RANDOM_IN_EVALUATION - (compat.DROPOUT_IN_EVALUATION if dropout else set())
-        for module in modes:
-            for name in off.intersection(vars(module)):
-                if isinstance(getattr(module, name), float):
-                    stack.enter_context(replaced(module, name, 0.0))
-        try:
-            for module in modes:
-                module.training = dropout and isinstance(module, DROPOUT)
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
-
-
-@contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Set an attribute of this one object, and undo it whatever happens."""
-    missing = object()
-    previous = vars(owner).get(name, missing)
-    vars(owner)[name] = value
-    try:
-        yield
-    finally:
-        if previous is missing:
-            del vars(owner)[name]
-        else:
-            vars(owner)[name] = previous
-
-
-def freeze(model: torch.nn.Module, prefixes: Sequence[str]) -> None:
-    """Freeze what training froze (``--freeze_param``); ESPnet forgets it in inference.
-
-    Adapters come after: they are trained inside of what is frozen.
-    """
-    for name, parameter in model.named_parameters():
-        if not compat.is_adapter(name) and any(
-            name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes
-        ):
-            parameter.requires_grad = False

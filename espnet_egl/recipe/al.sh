@@ -16,62 +16,62 @@ set -o pipefail
 al_first_stage=20   # The first of our stages.
 al_last_stage=26    # The last of our stages.
 
-# Empty: as al_config has it, or else the commands' own defaults.
-al_method=          # Acquisition method that decides which utterances are selected.
-al_score_methods=   # Methods whose scores stage 20 computes beside al_method's.
-al_budget=          # What may be labelled: 500utt, 2.5h, or 20% of the pool's hours.
-al_fusion=          # Of several methods, a+b: rank, or alternate.
-al_diversity=       # kmeans++ spreads the selection over gradient directions.
-al_random_share=    # Share of the budget that is drawn at random.
-al_pool=pool        # Name of the pool: ${data_feats}/<pool> if it is there, else data/<pool>.
-al_config=          # Config for all al_* commands, e.g. conf/al.yaml.
-al_nbest=           # Hypotheses an utterance at most.
-al_hyp_source=      # Where hypotheses come from.
-al_posterior=       # Whose P(transcript | audio) weighs them: auto, ctc, attention, ...
-al_allow_pipes=     # Whether commands in the pool's wav.scp are run.
-al_score_args=      # Other arguments for al_score, e.g., "--vad true".
-al_select_args=     # Other arguments for al_select.
-al_oracle_text=     # Transcripts of the pool, for the oracles true_gl and true_wer.
-al_format=          # What the annotators get: tsv, csv, label_studio, ...
-al_export_args=     # Other arguments for al_export, e.g., "--audio copy".
-al_return=          # What came back from the annotators (default: what stage 22 wrote).
-al_return_format=   # The format of it (default: al_format).
-al_import_args=     # Other arguments for al_import, e.g., "--ls_winner latest".
-al_train_from=scratch # Train anew, or go on from the model that scored the pool (last).
-al_resume=true    # Go on from the last checkpoint of a training that was killed, as ESPnet does.
-al_inference_asr_model= # Of the models that stage 24 trains (default: inference_asr_model).
-al_train_args=      # Arguments for training beside asr_args, e.g., "--max_epoch 10".
-al_curve_name=      # Of the learning curve's point, if other than method and select tag.
-al_curve_budget=    # Likewise its budget.
-al_curve_args=      # Arguments for al_curve, e.g., "--price_per_hour 60".
-al_worth_args=      # Arguments for al_worth.
-al_pilot_args=      # Arguments for al_pilot.
-al_report_lang=     # Language of the report.
-al_report_args=     # Other arguments for al_report.
-al_pilot=false      # Whether the round is a pilot: half chosen, half drawn, to compare them.
-al_simulate=false   # Whether to run rounds over a pool whose transcripts exist.
-al_truth=           # The pool's transcripts (Kaldi's text), hidden until they are selected.
-al_methods="random egl confidence"  # What is compared.
-al_budgets="5% 10% 20% 40%"         # At which sizes.
-al_rounds=1         # In how many rounds a budget is spent.
-al_seeds=5          # How often, with other random numbers.
-al_first_seed=0     # The first of them.
-al_simulate_nj=1    # Simulated trainings at a time.
-al_simulate_tag=    # Stands after the methods' names in the learning curve.
-al_nj=              # The number of scoring jobs (default: inference_nj).
-al_gpu=false        # Whether to score on GPUs.
-al_seed=            # Random seed.
-al_fit_set=         # Transcribed set that predictions and temperatures are fitted to (default: valid_set).
-al_calibrate=false  # Whether to calibrate confidences on that set.
+# The help below says what each is. Empty: as al_config has it, or else the commands' own defaults.
+al_method=
+al_score_methods=
+al_budget=
+al_fusion=
+al_diversity=
+al_random_share=
+al_pool=pool
+al_config=
+al_nbest=
+al_hyp_source=
+al_posterior=
+al_allow_pipes=
+al_score_args=
+al_select_args=
+al_oracle_text=
+al_format=
+al_export_args=
+al_return=
+al_return_format=
+al_import_args=
+al_train_from=scratch
+al_resume=true
+al_inference_asr_model=
+al_train_args=
+al_curve_name=
+al_curve_budget=
+al_curve_args=
+al_worth_args=
+al_pilot_args=
+al_report_lang=
+al_report_args=
+al_pilot=false
+al_simulate=false
+al_truth=
+al_methods="random egl confidence"
+al_budgets="5% 10% 20% 40%"
+al_rounds=1
+al_seeds=5
+al_first_seed=0
+al_simulate_nj=1
+al_simulate_tag=
+al_nj=
+al_gpu=false
+al_seed=
+al_fit_set=
+al_calibrate=false
 al_fit_methods="egl confidence entropy pctc margin nbest_entropy expected_wer longest"
-                    # What predictions are made of.
-al_round=1          # The round of active learning.
-al_tag=             # Suffix to the result dir.
-al_select_tag=      # Suffix to the directories of stages 21 and 22.
-al_dry_run=false    # Whether only to say what would be used and where it would go.
-al_dir=             # Specify the directory for active learning.
-                    # If this option is specified, al_tag is ignored.
-al_egl_opts=()      # --egl_* and --confidence_* options, handed to al_score as they are.
+al_round=1
+al_tag=
+al_select_tag=
+al_dry_run=false
+al_dir=
+# --egl_* and --confidence_* options go to al_score as they are.
+al_egl_opts=()
+al_temperature=
 
 al_help_message=$(cat << EOF
 Usage: $0 [options of asr.sh] --stage 20 [--stop_stage ${al_last_stage}] [--al_* options]
@@ -202,8 +202,10 @@ while [ $# -gt 0 ]; do
             case "${al_option}" in
                 --stage) al_stage=$2 ;;
                 --stop_stage) al_stop_stage=$2 ;;
-                --egl_*|--confidence_*) al_egl_opts+=("${al_option}" "$2") ;;
-                --al_first_stage|--al_last_stage|--al_egl_opts|--al_all|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
+                --egl_*|--confidence_*)
+                    [ "${al_option}" = --egl_temperature ] && al_temperature=$2
+                    al_egl_opts+=("${al_option}" "$2") ;;
+                --al_first_stage|--al_last_stage|--al_egl_opts|--al_temperature|--al_all|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
                     echo "$0: invalid option $1" 1>&2; exit 2 ;;
                 *)
                     [ -z "${!al_name+x}" ] && { echo "$0: invalid option $1" 1>&2; exit 2; }
@@ -283,13 +285,8 @@ al_model_dir() {
 }
 al_seed_exp="${asr_exp}"
 al_labelled_dirs=()
-al_asked_dirs=()
 for _round in $(seq $((al_round - 1))); do
     al_labelled_dirs+=("${al_dir}/r${_round}/labelled${al_select_tag:+_${al_select_tag}}")
-    # Whatever tag it was selected under: what was asked once is never asked again.
-    for _dir in "${al_dir}/r${_round}"/select*; do
-        [ -e "${_dir}" ] && al_asked_dirs+=("${_dir}")
-    done
 done
 # The seed model may be another checkpoint than those trained here.
 al_seed_model="${inference_asr_model}"
@@ -434,25 +431,6 @@ al_score_data() {
     done
     shift
     _opts=(${al_config_opts[@]+"${al_config_opts[@]}"})
-    local _key_file="${_data}/wav.scp" _scp=wav.scp _type=sound
-    if [ -e "${_data}/segments" ]; then
-        _key_file="${_data}/segments"
-        _opts+=(--segments "${_data}/segments")
-    elif [ ! -e "${_data}/wav.scp" ]; then
-        _key_file="${_data}/feats.scp"
-    fi
-    local _audio_format
-    _audio_format="$(cat "${_data}/audio_format" 2>/dev/null || echo "${audio_format}")"
-    if [ ! -e "${_data}/wav.scp" ]; then
-        _scp=feats.scp
-        _type=kaldi_ark
-    elif [[ "${_audio_format}" == *ark* ]] && [[ "${_data}" != data/* ]]; then
-        _type=kaldi_ark
-    elif [[ "${_audio_format}" == *multi* ]]; then
-        _type=multi_columns_sound
-    fi
-    [ -e "${_data}/utt2dur" ] && _opts+=(--utt2dur "${_data}/utt2dur")
-
     local _cmd="${decode_cmd}" _ngpu=0
     if "${al_gpu}"; then
         _cmd="${cuda_cmd}"
@@ -462,7 +440,7 @@ al_score_data() {
     # 1. Set aside what is transcribed already, split the key file
     local _logdir="${_score_dir}/logdir" _nj
     mkdir -p "${_logdir}"
-    _nj=$(${python} -m espnet_egl.bin.al_prepare --key_file "${_key_file}" \
+    _nj=$(${python} -m espnet_egl.bin.al_prepare --data_dir "${_data}" --audio_format "${audio_format}" \
         ${_prepare_opts[@]+"${_prepare_opts[@]}"} \
         --nj "${al_nj:-${inference_nj}}" --output_dir "${_logdir}" \
         ${al_config_opts[@]+"${al_config_opts[@]}"})
@@ -473,7 +451,6 @@ al_score_data() {
     # or a space would not survive it. One argument a line, al_score reads them from a file.
     printf '%s\n' \
         --ngpu "${_ngpu}" \
-        --data_path_and_name_and_type "${_data}/${_scp},speech,${_type}" \
         --asr_train_config "${asr_exp}/config.yaml" \
         --asr_model_file "${asr_exp}/${inference_asr_model}" \
         --inference_args="${al_inference_args}" \
@@ -481,7 +458,7 @@ al_score_data() {
         ${_opts[@]+"${_opts[@]}"} "$@" > "${_logdir}/al_score.args"
     # shellcheck disable=SC2086
     ${_cmd} --gpu "${_ngpu}" JOB=1:"${_nj}" "${_logdir}"/al_score.JOB.log \
-        ${python} -m espnet_egl.bin.al_score "@${_logdir}/al_score.args" \
+        ${python} -m espnet_egl.bin.al_score "@${_logdir}/data.args" "@${_logdir}/al_score.args" \
             --key_file "${_logdir}"/keys.JOB.scp \
             --output_dir "${_logdir}"/output.JOB ${al_score_args} \
         || { show_error "${_logdir}"; exit 1; }
@@ -744,23 +721,14 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     fi
     _opts=(${al_score_opts[@]+"${al_score_opts[@]}"})
     [ -n "${inference_config}" ] && _opts+=(--inference_config "${inference_config}")
-    _methods=" "
-    if [ -n "${al_method}${al_score_methods}${al_diversity}" ]; then
-        _wanted="${al_method:-egl}"
-        # Gradient embeddings are the method badge's.
-        [ "${al_diversity:-none}" = none ] || _wanted+=" badge"
-        for _method in ${_wanted//+/ } ${al_score_methods:-confidence random}; do
-            [[ "${_methods}" == *" ${_method} "* ]] || _methods+="${_method} "
-        done
-    fi
+    _plan=$(${python} -m espnet_egl.bin.al_plan --method "${al_method}" --score_methods "${al_score_methods}" \
+        --diversity "${al_diversity}" --egl_temperature "${al_temperature}" --calibrate "${al_calibrate}" \
+        --fit_methods "${al_fit_methods}")
+    { read -r _methods; read -r _fit_methods; read -r _fit; } <<< "${_plan}"
 
     # What is learnt from transcribed utterances: predictions, EGL's temperature, calibrated confidences.
     _fit_opts=()
-    _fit=false
-    if [[ "${_methods}" == *" predicted_"* ]] || [[ " ${al_egl_opts[*]-} " == *" --egl_temperature auto "* ]]; then
-        _fit=true
-    fi
-    if "${_fit}" || "${al_calibrate}"; then
+    if [ -n "${_fit_methods}" ]; then
         _fit_data="${data_feats}/${al_fit_set:=${valid_set}}"
         has_audio "${_fit_data}" || _fit_data="data/${al_fit_set}"
         if ! has_audio "${_fit_data}" || [ ! -e "${_fit_data}/text" ]; then
@@ -769,25 +737,8 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
             exit 1
         fi
         _fit_egl_opts=()
-        if [[ " ${al_egl_opts[*]-} " == *" --egl_temperature auto "* ]]; then
-            if [[ "${_methods}" == *" predicted_"* ]]; then
-                log "Error: predictions are fitted to EGL at one temperature: give a number for --egl_temperature"
-                exit 1
-            fi
-            _fit_egl_opts=(--egl_temperature 1)
-        fi
-        _fit_methods="egl"
-        if [[ "${_methods}" == *" predicted_"* ]]; then
-            for _method in ${al_fit_methods}; do
-                [[ "${_methods}" == *" ${_method} "* ]] || _methods+="${_method} "
-            done
-        fi
-        for _method in ${_methods}; do
-            [[ "${_method}" =~ ^(egl|random|predicted_.*|true_.*)$ ]] || _fit_methods+=" ${_method}"
-        done
+        [ "${al_temperature}" = auto ] && _fit_egl_opts=(--egl_temperature 1)
         log "Fit to ${_fit_data}"
-        # Words' confidences come with every method.
-        if "${_fit}"; then _fit_methods+=" true_gl true_wer"; else _fit_methods=confidence; fi
         # shellcheck disable=SC2086
         al_score_data "${_fit_data}" "${al_round_dir}/fit" -- ${_opts[@]+"${_opts[@]}"} \
             --methods ${_fit_methods} --text "${_fit_data}/text" \
@@ -807,7 +758,7 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
         _fit_opts=(--fitted "${al_round_dir}/fit/fitted.yaml")
     fi
 
-    _prepare_opts=()
+    _prepare_opts=(--al_dir "${al_dir}" --round "${al_round}")
     for dset in "${train_set}" "${valid_set}" ${al_test_sets}; do
         [ "${dset}" = "${al_pool}" ] && continue
         _found=false
@@ -820,17 +771,14 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
         done
         "${_found}" || log "Warning: no data of ${dset} is here: what the pool shares with it is not left out" 1>&2
     done
-    for _dir in ${al_asked_dirs[@]+"${al_asked_dirs[@]}"}; do
-        _prepare_opts+=(--exclude_dir "${_dir}")
-    done
     for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
         has_audio "${_dir}" && _prepare_opts+=(--pool_dir "${_dir}")
     done
     # Only the oracles see transcripts while scoring, and the pool is for them what it is for the others.
-    [[ "${_methods}" == *" true_"* ]] && : "${al_oracle_text:=${al_truth}}"
+    [[ " ${_methods}" == *" true_"* ]] && : "${al_oracle_text:=${al_truth}}"
     [ -n "${al_oracle_text}" ] && _opts+=(--text "${al_oracle_text}" --skip_untranscribed false)
     # shellcheck disable=SC2206
-    [ "${_methods}" = " " ] || _opts+=(--methods ${_methods})
+    [ -z "${_methods}" ] || _opts+=(--methods ${_methods})
     al_score_data "${al_data}" "${al_score_dir}" ${_prepare_opts[@]+"${_prepare_opts[@]}"} -- \
         ${_opts[@]+"${_opts[@]}"} ${_fit_opts[@]+"${_fit_opts[@]}"} \
         ${al_egl_opts[@]+"${al_egl_opts[@]}"}

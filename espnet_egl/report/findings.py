@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_egl.errors import DataError
-from espnet_egl.loop import worth
+from espnet_egl.loop import power_law, worth
 from espnet_egl.loop.tables import LEAST_GAIN, amount, money, number_of_clips
 from espnet_egl.loop.worth import Curve, Estimate, Say
 from espnet_egl.selection.budget import Prices
@@ -212,8 +212,8 @@ def _following(
         return [say("Nothing is foretold: how long the seed set is was not given.")]
     size = max(curve.size[-1] for curve in curves[method].values())
     try:
-        found = worth.outlook(curves[method], seed_hours)
-    except worth.NoPowerLawError:
+        found = power_law.outlook(curves[method], seed_hours)
+    except power_law.NoPowerLawError:
         return [
             say(
                 "Nothing can be foretold of {test_set}: the curve fits no power law.",

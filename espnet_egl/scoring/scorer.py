@@ -15,7 +15,9 @@ from espnet_egl.errors import ConfigError, EGLError, UtteranceError
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.hypotheses.rescoring import has_ctc_alignment
-from espnet_egl.model.recognizer import Encoded, Recognizer, scoring_mode
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.modes import scoring_mode
+from espnet_egl.model.recognizer import Recognizer
 from espnet_egl.store.tables import known_columns, score_column
 from espnet_egl.types import NBest, ScoredUtterance, Skipped, Utterance
 

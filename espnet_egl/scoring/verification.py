@@ -14,7 +14,8 @@ from espnet_egl.acquisition import Evidence
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.errors import DataError
 from espnet_egl.gradients import reference
-from espnet_egl.gradients.engine import ExpectedGradientLength, GradientEngine
+from espnet_egl.gradients.engine import GradientEngine
+from espnet_egl.gradients.estimate import ExpectedGradientLength
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.model.recognizer import Recognizer
 from espnet_egl.store.files import text_hash

@@ -19,9 +19,10 @@ from espnet_egl.acquisition import Evidence, Truth, acquisition_methods
 from espnet_egl.acquisition.committee import Committee
 from espnet_egl.errors import ConfigError
 from espnet_egl.fitted.prediction import Predictor, write_predictors
-from espnet_egl.gradients.engine import ExpectedGradientLength
+from espnet_egl.gradients.estimate import ExpectedGradientLength
 from espnet_egl.hypotheses.beam import BeamSearchSource
-from espnet_egl.model.recognizer import Encoded, replaced, scoring_mode
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.modes import replaced, scoring_mode
 from espnet_egl.types import Hypothesis, NBest, Utterance
 
 METHODS = acquisition_methods.names()

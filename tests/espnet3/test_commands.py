@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from espnet_egl.bin import al_score, al_select
+from espnet_egl.bin import al_prepare, al_score, al_select
 from espnet_egl.errors import ConfigError, UnsupportedModelError
 from espnet_egl.espnet3.commands import DATASET, Round, parse
 
@@ -102,10 +102,9 @@ def test_earlier_rounds_are_left_out_and_labels_of_all_rounds_joined(
     config: dict[str, Any],
 ) -> None:
     round_ = Round({**config, "round": 2, "al_prepare": {"exclude_dir": ["data/train"]}})
-    round_.directory("select", 1).mkdir(parents=True)
-    words = round_.prepare()
-    excluded = [words[i + 1] for i, word in enumerate(words) if word == "--exclude_dir"]
-    assert excluded == [f"{config['al_dir']}/r1/select", "data/train"]
+    args = parse(al_prepare, round_.prepare())
+    assert (args.al_dir, args.round) == (config["al_dir"], 2)
+    assert args.exclude_dir == ["data/train"]
     words = round_.train_data()
     labelled = [words[i + 1] for i, word in enumerate(words) if word == "--labelled_dir"]
     assert labelled == [f"{config['al_dir']}/r{n}/labelled" for n in (1, 2)]

@@ -21,13 +21,9 @@ from conftest import (
 )
 
 from espnet_egl.errors import ConfigError
-from espnet_egl.gradients.engine import (
-    ExpectedGradientLength,
-    GradientEngine,
-    find_directions,
-    noticeable,
-    turn,
-)
+from espnet_egl.gradients.directions import find_directions, noticeable, turn
+from espnet_egl.gradients.engine import GradientEngine
+from espnet_egl.gradients.estimate import ExpectedGradientLength
 from espnet_egl.gradients.losses import CTCCotangents, loss_is_ctc, occupancies, separable
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import expected_gradient_length
@@ -35,8 +31,9 @@ from espnet_egl.gradients.taps import TappedNorms
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.model import compat
 from espnet_egl.model import recognizer as recognizer_module
+from espnet_egl.model.likelihoods import ctc_log_likelihoods
 from espnet_egl.model.loading import load_recognizer
-from espnet_egl.model.recognizer import ctc_log_likelihoods, scoring_mode
+from espnet_egl.model.modes import scoring_mode
 
 # All transcripts of up to two tokens: more hypotheses than there are directions.
 HYPOTHESES = [y for n in range(3) for y in itertools.product((3, 4, 5, 6), repeat=n)]

@@ -26,7 +26,7 @@ def linear_weights(model: Any) -> dict[str, torch.nn.Parameter]:
 
 def gradient_of(recognizer: Any, speech: Any, tokens: tuple[int, ...]) -> dict[str, torch.Tensor]:
     """Of the loss, by plain autograd, over the linear layers that hypotheses share."""
-    from espnet_egl.model.recognizer import scoring_mode
+    from espnet_egl.model.modes import scoring_mode
 
     weights = linear_weights(recognizer.model)
     with scoring_mode(recognizer.model):

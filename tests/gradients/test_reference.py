@@ -11,7 +11,7 @@ from conftest import MODELS, is_transducer, make_speech
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import expected_gradient_length, gradient_length
 from espnet_egl.gradients.shared_forward import gradient_lengths
-from espnet_egl.model.recognizer import scoring_mode
+from espnet_egl.model.modes import scoring_mode
 
 HYPOTHESES = [(3, 4, 5), (3,), (6, 6, 3), ()]
 WEIGHTS = [0.5, 0.2, 0.05, 0.01]

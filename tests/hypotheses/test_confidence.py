@@ -34,7 +34,7 @@ from espnet_egl.hypotheses.sureness import (
     sureness,
     words_of,
 )
-from espnet_egl.model.recognizer import scoring_mode
+from espnet_egl.model.modes import scoring_mode
 from espnet_egl.types import Hypothesis
 
 HALF = [0.5, 0.25, 0.25, 0.0]  # Shannon: 1.5 bits of 2

@@ -12,7 +12,9 @@ from conftest import make_speech
 
 from espnet_egl.errors import ConfigError
 from espnet_egl.hypotheses.ctc_sampling import CTCSampleSource, collapse, draw
-from espnet_egl.model.recognizer import Encoded, ctc_log_likelihoods, scoring_mode
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.likelihoods import ctc_log_likelihoods
+from espnet_egl.model.modes import scoring_mode
 
 
 def encode(recognizer: Any, seconds: float = 0.6, seed: int = 0) -> Encoded:

@@ -14,7 +14,8 @@ from conftest import MODELS, TOKENS, is_transducer, make_speech
 from espnet_egl.errors import ConfigError, UtteranceError
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.hypotheses.rescoring import clean, has_ctc_alignment, rescore
-from espnet_egl.model.recognizer import Encoded, scoring_mode
+from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.modes import scoring_mode
 
 BLANK, SOS_EOS = 0, len(TOKENS) - 1
 

@@ -9,7 +9,7 @@ import pytest
 
 from espnet_egl.bin import al_worth
 from espnet_egl.errors import DataError
-from espnet_egl.loop import worth
+from espnet_egl.loop import power_law, worth
 from espnet_egl.loop.curve import CURVE_COLUMNS
 from espnet_egl.loop.simulation import RESULT_COLUMNS
 from espnet_egl.loop.worth import Curve, Estimate
@@ -58,11 +58,11 @@ def test_an_interval_of_means() -> None:
 
 def test_a_power_law_is_found_again() -> None:
     hours = np.array([0.0, 1.0, 3.0, 7.0, 15.0])
-    law = worth.fit_power_law(hours, 5 + 32 * (1 + hours) ** -0.5, seed_hours=1.0)
+    law = power_law.fit_power_law(hours, 5 + 32 * (1 + hours) ** -0.5, seed_hours=1.0)
     assert law.floor == pytest.approx(5.0, abs=0.01)
     assert law.at(31.0) == pytest.approx(5 + 32 * 32**-0.5, abs=0.01)
     with pytest.raises(DataError, match="three sizes"):
-        worth.fit_power_law(np.array([0.0, 1.0]), np.array([2.0, 1.0]), 1.0)
+        power_law.fit_power_law(np.array([0.0, 1.0]), np.array([2.0, 1.0]), 1.0)
 
 
 def test_a_forecast_covers_what_it_cannot_know() -> None:
@@ -70,7 +70,7 @@ def test_a_forecast_covers_what_it_cannot_know() -> None:
     size = np.array([0.0, 1.0, 3.0, 7.0])
     truth = 5 + 32 * (1 + size) ** -0.5
     curves = {seed: Curve(size, truth + draw.normal(0, 0.5, 4)) for seed in range(5)}
-    found = worth.forecast(curves, 15.0, 1.0)
+    found = power_law.forecast(curves, 15.0, 1.0)
     assert found.low < 5 + 32 / 4 < found.high
     assert 0.1 < found.high - found.low < 6
 
@@ -150,10 +150,12 @@ def test_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_forecast_goes_by_retrained_models_where_there_are_enough() -> None:
     hours = np.array([0.0, 1.0, 3.0, 7.0])
     wer = 5 + 32 * (1 + hours) ** -0.5
-    exact = worth.forecast({0: Curve(hours, wer)}, 15.0, 1.0).mean
+    exact = power_law.forecast({0: Curve(hours, wer)}, 15.0, 1.0).mean
     # A seed model of other speech than the pool's bends the curve; it is not asked.
     bent = wer + np.array([40.0, 0, 0, 0])
-    assert worth.forecast({0: Curve(hours, bent)}, 15.0, 1.0).mean == pytest.approx(exact, abs=0.2)
+    assert power_law.forecast({0: Curve(hours, bent)}, 15.0, 1.0).mean == pytest.approx(
+        exact, abs=0.2
+    )
     assert exact == pytest.approx(13.0, abs=0.2)
 
 
@@ -216,7 +218,7 @@ def test_a_forecast_from_few_points_has_no_interval(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hours = np.array([0.0, 2.0, 4.0])
-    found = worth.forecast({0: Curve(hours, np.array([40.0, 30.0, 29.0]))}, 8.0, 1.0)
+    found = power_law.forecast({0: Curve(hours, np.array([40.0, 30.0, 29.0]))}, 8.0, 1.0)
     assert str(found).endswith("(too few points)")
     path = tmp_path / "curve.tsv"
     rows = write_curve(tmp_path / "all.tsv").read_text().splitlines()
@@ -233,7 +235,7 @@ def test_a_forecasts_interval_holds_the_truth() -> None:
     held = 0
     for _ in range(20):
         wer = 5 + 32 * (1 + hours) ** -0.5 + draw.normal(0, 0.5, len(hours))
-        found = worth.forecast({0: Curve(hours, wer)}, 18.0, 1.0)
+        found = power_law.forecast({0: Curve(hours, wer)}, 18.0, 1.0)
         held += found.low <= 5 + 32 * 19**-0.5 <= found.high
     assert held >= 16
 
@@ -291,8 +293,8 @@ def test_a_curve_that_is_no_power_law_has_no_verdict(
     wer: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     curves = noisy(SIZES, wer, 0.2)
-    with pytest.raises(worth.NoPowerLawError):
-        worth.forecast(curves, 16.0, 1.0)
+    with pytest.raises(power_law.NoPowerLawError):
+        power_law.forecast(curves, 16.0, 1.0)
     path = write_points(tmp_path / "curve.tsv", curves)
     al_worth.main(["--curve_file", str(path), "--seed_hours", "1"])
     assert "| egl | the curve fits no power law | - | - | - | - |" in capsys.readouterr().out
@@ -319,8 +321,8 @@ def backtest() -> list[tuple[float, Estimate]]:
             short = {n: Curve(c.size[:4], c.wer[:4]) for n, c in enumerate(whole)}
             last = float(np.mean([curve.size[4] for curve in whole]))
             try:
-                foretold = worth.forecast(short, last, seed_hours)
-            except worth.NoPowerLawError:
+                foretold = power_law.forecast(short, last, seed_hours)
+            except power_law.NoPowerLawError:
                 continue
             found.append((float(np.mean([curve.wer[4] for curve in whole])), foretold))
     return found

@@ -13,7 +13,7 @@ from conftest import MODELS, TOKENS, is_transducer, make_speech, write_model
 
 from espnet_egl.errors import CheckpointError, ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.model.loading import load_recognizer
-from espnet_egl.model.recognizer import scoring_mode
+from espnet_egl.model.modes import scoring_mode
 
 
 def test_the_weights_are_the_checkpoints(model_files: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import MODELS, PADDING_MATTERS, make_speech
 
-from espnet_egl.model.recognizer import scoring_mode
+from espnet_egl.model.modes import scoring_mode
 
 LENGTHS = (1.3, 1.27, 1.1, 1.06, 0.77, 0.5)
 

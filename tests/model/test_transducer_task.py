@@ -12,7 +12,7 @@ from conftest import make_speech
 
 from espnet_egl.errors import ConfigError, UnsupportedModelError
 from espnet_egl.model.loading import load_recognizer
-from espnet_egl.model.recognizer import scoring_mode
+from espnet_egl.model.modes import scoring_mode
 
 NAMES = ["transducer_task", "transducer_task_auxiliary"]
 

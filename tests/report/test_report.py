@@ -32,7 +32,8 @@ from espnet_egl.report.blocks import (
     Report,
     Section,
 )
-from espnet_egl.report.build import Builder, Inputs
+from espnet_egl.report.build import Builder
+from espnet_egl.report.inputs import Inputs
 from espnet_egl.report.language import Language, read_language
 from espnet_egl.selection.budget import FREE
 from espnet_egl.store.tables import BASE_COLUMNS, SKIPPED_COLUMNS, write_rows

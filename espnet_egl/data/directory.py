@@ -1,0 +1,51 @@
+"""What of a Kaldi data directory is scored, and how it is read: said once, for every recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from espnet_egl.errors import DataError
+
+
+def key_file(directory: str | Path) -> Path:
+    """The table whose ids are the utterances.
+
+    Raises:
+        DataError: The directory has no audio.
+    """
+    for name in ("segments", "wav.scp", "feats.scp"):
+        if (path := Path(directory) / name).exists():
+            return path
+    raise DataError(f"{directory} has neither wav.scp nor feats.scp")
+
+
+def score_words(directory: str | Path, audio_format: str = "") -> list[str]:
+    """Words of ``al_score`` that name the audio of a directory.
+
+    Args:
+        directory: With wav.scp or feats.scp; segments and utt2dur where it has them.
+        audio_format: As ESPnet dumped it, if the directory does not say itself: ``flac``,
+            ``flac.ark``, ``multi_flac``, ...
+    """
+    directory = Path(directory)
+    scp, kind = "wav.scp", "sound"
+    if (path := directory / "audio_format").exists():
+        audio_format = path.read_text(encoding="utf-8").strip()
+    if not (directory / "wav.scp").exists():
+        scp, kind = "feats.scp", "kaldi_ark"
+    elif "ark" in audio_format and directory.parts[:1] != ("data",):
+        # data/ holds recordings as they came, only dump/ what ESPnet packed.
+        kind = "kaldi_ark"
+    elif "multi" in audio_format:
+        kind = "multi_columns_sound"
+    words = ["--data_path_and_name_and_type", f"{directory / scp},speech,{kind}"]
+    for name in ("segments", "utt2dur"):
+        if (directory / name).exists():
+            words += [f"--{name}", str(directory / name)]
+    return words
+
+
+def selected_before(al_dir: str | Path, number: int) -> list[Path]:
+    """What was selected in the rounds before one, under whatever tag: asked once, never again."""
+    rounds = (Path(al_dir) / f"r{n}" for n in range(1, number))
+    return [path for round_dir in rounds for path in sorted(round_dir.glob("select*"))]

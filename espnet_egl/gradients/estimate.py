@@ -1,0 +1,92 @@
+"""From the directions that were pulled back to the expected gradient length of an utterance.
+
+Axes: K hypotheses, T encoder frames, R directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from espnet_egl.gradients.losses import Combined
+
+# How far the part taken in proportion to its energy may be off, as a share of it: the
+# reference lies within two of these in more than 90 % (bench/gradient_engine.py).
+PROPORTION_ERROR = 0.4
+
+
+@dataclass(frozen=True)
+class ExpectedGradientLength:
+    """EGL of one utterance for weights that sum to 1.
+
+    Attributes:
+        value: sum_k w_k || grad loss_k ||^2.
+        stderr: Standard error of ``value``.
+        spread: Standard deviation of the gradient length over hypotheses, about.
+        passes: Backward passes it took through what the hypotheses share.
+        embedding: (S,) the projected gradient of the hypothesis of the largest weight, as far
+            as the directions that were pulled back hold it; S is zero if not asked for.
+    """
+
+    value: float
+    stderr: float
+    spread: float
+    passes: int
+    embedding: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What is known of an utterance before the backward passes.
+
+    Attributes:
+        weights: (K,).
+        own: (K,) squared gradient lengths above the shared part.
+        lengths: (K,) squared lengths of the gradients that come into the shared part.
+        best: (R,) inner products of the first of these gradients with the directions.
+        energies: Of all directions.
+        left_out: Share of the energy beside these.
+        directions: Those that are pulled back, for every tensor they come in at.
+        count: How many these are.
+    """
+
+    weights: torch.Tensor
+    own: torch.Tensor
+    lengths: torch.Tensor
+    best: torch.Tensor
+    energies: torch.Tensor
+    left_out: float
+    directions: list[Combined]
+    count: int
+
+    def write_direction(self, r: int, targets: Sequence[torch.Tensor]) -> None:
+        """Put u_r into (T, F) tensors of zeros, which may be longer."""
+        for target, combined in zip(targets, self.directions, strict=True):
+            combined.write(r, target)
+
+    def result(self, lengths: torch.Tensor, projected: torch.Tensor) -> ExpectedGradientLength:
+        """From J^T u_r of the first directions; the others' lengths by their energy."""
+        own = self.own
+        if self.count == 0:
+            return ExpectedGradientLength(
+                float(self.weights @ own), 0.0, spread(self.weights, own), 0
+            )
+        energies, lengths = self.energies.cpu(), lengths[: self.count]
+        measured = float(energies[: self.count] @ lengths)
+        rest = float(energies[self.count :].sum()) * float(lengths.mean())
+        shared = (measured + rest) / (1.0 - self.left_out)
+        per_energy = shared / float(self.weights @ self.lengths)
+        return ExpectedGradientLength(
+            float(self.weights @ own) + shared,
+            PROPORTION_ERROR * (shared - measured),
+            spread(self.weights, own + per_energy * self.lengths),
+            self.count,
+            self.best @ projected[: self.count],
+        )
+
+
+def spread(weights: torch.Tensor, lengths: torch.Tensor) -> float:
+    """Weighted standard deviation."""
+    return float((weights @ (lengths - weights @ lengths).square()).clamp_min(0).sqrt())

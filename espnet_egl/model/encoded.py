@@ -1,0 +1,57 @@
+"""Utterances after the encoder.
+
+Axes: B utterances, T encoder frames, D features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Utterances after the encoder.
+
+    Attributes:
+        output: What ``ESPnetASRModel.encode`` returned: (B, T, D), or a pair of it and the
+            outputs of intermediate layers.
+        lengths: (B,) frames.
+    """
+
+    output: Any
+    lengths: torch.Tensor
+
+    @property
+    def hidden(self) -> torch.Tensor:
+        """The last layer's output (B, T, D)."""
+        return self.output[0] if isinstance(self.output, tuple) else self.output
+
+    @property
+    def intermediate(self) -> list[tuple[int, torch.Tensor]]:
+        """(layer, its output (B, T, D)) of the intermediate layers with a loss."""
+        return list(self.output[1]) if isinstance(self.output, tuple) else []
+
+    @property
+    def layers(self) -> list[torch.Tensor]:
+        """The outputs of all layers with a loss, (B, T, D) each, the last layer's first."""
+        return [self.hidden, *(hidden for _, hidden in self.intermediate)]
+
+    @property
+    def frames(self) -> int:
+        """T of the longest utterance."""
+        return int(self.lengths.max())
+
+    def utterance(self, index: int) -> Encoded:
+        """One of them alone, without padding and without its graph."""
+        length = self.lengths[index : index + 1]
+
+        def cut(hidden: torch.Tensor) -> torch.Tensor:
+            return hidden[index : index + 1, : int(length)].detach()
+
+        output: Any = cut(self.hidden)
+        if isinstance(self.output, tuple):
+            output = (output, [(layer, cut(hidden)) for layer, hidden in self.intermediate])
+        return Encoded(output, length)

@@ -14,7 +14,8 @@ from espnet_egl.bin import al_merge
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.pool import Pool
 from espnet_egl.errors import DataError, ManifestError, StorageError
-from espnet_egl.gradients.engine import EncodedBatch, GradientEngine
+from espnet_egl.gradients.batch import EncodedBatch
+from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.hypotheses.ctc_sampling import CTCSampleSource
 from espnet_egl.scoring import shard as shard_module

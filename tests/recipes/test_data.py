@@ -147,17 +147,23 @@ def test_the_demo_has_what_real_pools_have(tmp_path: Path) -> None:
     assert not tested & {(text, voices[uid]) for uid, text in truth.items()}
 
 
-def write_an4(root: Path, speakers: int) -> None:
-    """The published layout: SPHERE files, fileids, transcriptions with and without <s>."""
+def write_an4(root: Path, speakers: int, suffix: str = ".sph") -> None:
+    """The published layout: SPHERE files, fileids, transcriptions with and without <s>.
+
+    CMU's repository has RIFF (``.wav``) in place of SPHERE.
+    """
     rng = np.random.default_rng(0)
+    formats = {".sph": "NIST", ".wav": "WAV"}
     (root / "etc").mkdir(parents=True)
     for part, folder, count in (("train", "an4_clstk", speakers), ("test", "an4test_clstk", 2)):
         fileids, transcriptions = [], []
         for s in range(count):
             for name in (f"an{s}0-sp{s}-b", f"cen{s}-sp{s}-b"):
-                path = root / "wav" / folder / f"sp{s}" / f"{name}.sph"
+                path = root / "wav" / folder / f"sp{s}" / f"{name}{suffix}"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                soundfile.write(path, 0.1 * rng.standard_normal(1600), 16000, format="NIST")
+                soundfile.write(
+                    path, 0.1 * rng.standard_normal(1600), 16000, format=formats[suffix]
+                )
                 fileids.append(f"{folder}/sp{s}/{name}")
                 text = f"GO {name[:2].upper()}"
                 transcriptions.append(
@@ -167,11 +173,13 @@ def write_an4(root: Path, speakers: int) -> None:
         (root / "etc" / f"an4_{part}.transcription").write_text("\n".join(transcriptions) + "\n")
 
 
-@pytest.mark.parametrize(("speakers", "by"), [(20, "utt2spk"), (3, "wav.scp")])
+@pytest.mark.parametrize(
+    ("speakers", "by", "suffix"), [(20, "utt2spk", ".sph"), (3, "wav.scp", ".wav")]
+)
 def test_an4_is_split_by_speaker_where_there_are_enough(
-    tmp_path: Path, speakers: int, by: str
+    tmp_path: Path, speakers: int, by: str, suffix: str
 ) -> None:
-    write_an4(tmp_path / "an4", speakers)
+    write_an4(tmp_path / "an4", speakers, suffix)
     script = RECIPES / "an4" / "asr1" / "local" / "make_data.py"
     run(script, "--an4", str(tmp_path / "an4"), "--data_dir", str(tmp_path / "data"))
     sets = {p: tmp_path / "data" / p for p in ("train_nodev", "train_dev", "pool", "test")}
@@ -188,6 +196,18 @@ def test_an4_is_split_by_speaker_where_there_are_enough(
     assert read_table(sets["test"] / "text")["sp0-an00-sp0-b"] == "GO AN"
     assert not (sets["pool"] / "text").exists()
     assert read_table(tmp_path / "data/pool_truth/text").keys() == uids["pool"]
+
+
+def test_an4_with_a_clip_less_is_a_message(tmp_path: Path) -> None:
+    write_an4(tmp_path / "an4", 2, ".wav")
+    next((tmp_path / "an4" / "wav" / "an4_clstk").rglob("an00*")).unlink()
+    script = RECIPES / "an4" / "asr1" / "local" / "make_data.py"
+    words = [sys.executable, str(script), "--an4", str(tmp_path / "an4")]
+    done = subprocess.run(
+        [*words, "--data_dir", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "an00-sp0-b: neither .sph nor .wav is there, though etc/ lists it" in done.stderr
 
 
 def test_an4_missing_is_a_message(tmp_path: Path) -> None:

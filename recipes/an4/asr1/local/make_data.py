@@ -28,13 +28,21 @@ def read_part(root: Path, part: str, fs: int) -> list[Clip]:
             texts[match[2]] = " ".join(match[1].split())
     clips = []
     for fileid in _lines(root / "etc" / f"an4_{part}.fileids"):
-        path = root / "wav" / f"{fileid.strip()}.sph"
+        path = _audio(root / "wav" / fileid.strip())
         speaker, name = path.parent.name, path.stem
         if name not in texts:
             sys.exit(f"{root}/etc/an4_{part}.transcription has no transcript of {name}")
         wave, rate = soundfile.read(path, dtype="float32")
         clips.append(Clip(f"{speaker}-{name}", speaker, resample(wave, rate, fs), texts[name]))
     return clips
+
+
+def _audio(stem: Path) -> Path:
+    """An utterance's file: SPHERE as CMU's archive has it, RIFF as its repository has it."""
+    for suffix in (".sph", ".wav"):
+        if (path := stem.with_name(f"{stem.name}{suffix}")).is_file():
+            return path
+    sys.exit(f"{stem}: neither .sph nor .wav is there, though etc/ lists it; is the copy complete?")
 
 
 def _lines(path: Path) -> list[str]:

@@ -42,6 +42,7 @@ def what_decides(args: argparse.Namespace) -> str:
 
     from espnet_egl.acquisition import acquisition_methods
     from espnet_egl.exchange import exporters, importers
+    from espnet_egl.loop.ledger import left_of
     from espnet_egl.selection.budget import Prices, parse_budget
     from espnet_egl.selection.ranking import split_methods
     from espnet_egl.selection.select import Rules
@@ -58,10 +59,12 @@ def what_decides(args: argparse.Namespace) -> str:
     importers.check(returned.format)
     Rules(random_share=select.random_share, diversity_pool=select.diversity_pool)
     prices = Prices(select.price_per_hour, select.price_per_clip)
+    if select.budget_total is not None:
+        left_of(select.budget_total, [], prices)
     for budget in (select.budget, *args.budgets):
         # How large the pool is, is known only when it was scored.
         parse_budget(budget, sys.maxsize, math.inf, prices)
-    return f"{select.method}, {select.budget}"
+    return f"{select.method}, {select.budget_total or select.budget}"
 
 
 def parser_of(command: str) -> options.ArgumentParser:

@@ -218,6 +218,7 @@ class Round:
             *self.sections,
             *("--score_file", str(self.directory("score") / "scores.tsv")),
             *("--data_dir", str(self.pool_dir), "--output_dir", str(self.directory("select"))),
+            *("--al_dir", str(self.al_dir)),
         ]
 
     def export(self) -> list[str]:

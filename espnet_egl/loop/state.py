@@ -13,8 +13,8 @@ from typing import Any
 from humanfriendly.text import pluralize
 
 from espnet_egl.errors import DataError
-from espnet_egl.exchange.clips import AUDIO_DIR
 from espnet_egl.loop.curve import read_curve
+from espnet_egl.loop.ledger import is_handed_over, read_asked, summarize
 from espnet_egl.store.files import read_manifest
 from espnet_egl.store.tables import duration, number_in, read_rows
 
@@ -36,7 +36,8 @@ def describe(directory: str | Path) -> dict[str, Any]:
         directory: ``al_dir`` of the recipe, with r1, r2, ...
 
     Returns:
-        Round -> what stands in it, in the order of the stages.
+        Round -> what stands in it, in the order of the stages; and ``ledger``, what was asked in
+        all, if anything was.
 
     Raises:
         DataError: There is no round in it, or a file of it is damaged.
@@ -52,9 +53,12 @@ def describe(directory: str | Path) -> dict[str, Any]:
             f"{directory}: no round (r1, r2, ...) is there; give the directory of active learning, "
             "exp/al_<tag>"
         )
-    return {
+    state = {
         path.name: describe_round(path, directory / "curve.tsv", number) for number, path in rounds
     }
+    if asked := read_asked(directory):
+        state["ledger"] = summarize(asked)
+    return state
 
 
 def describe_round(path: Path, curve: Path, number: int) -> dict[str, Any]:
@@ -90,8 +94,7 @@ def _selection(path: Path, tag: str) -> dict[str, Any]:
         "audio": duration(sum(number_in(row, "seconds", selection) for row in rows)),
     }
     annotate = path / f"annotate{tag}"
-    # Audio and the list of what cannot be read stand there before what is handed over.
-    if any(there.name not in (AUDIO_DIR, "skipped.tsv") for there in annotate.glob("[!.]*")):
+    if is_handed_over(annotate):
         found["handed over"] = str(annotate)
     if back := _returned(path / f"labelled{tag}"):
         found["returned"] = back

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from espnet_egl.errors import ConfigError
@@ -11,6 +11,8 @@ from espnet_egl.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
+# The reason of a clip that annotators have, or had.
+ASKED = "asked_already"
 FILTERED_COLUMNS = ("utterance", "reason", "detail")
 
 
@@ -24,6 +26,7 @@ class Filters:
         min_speech: Seconds of speech at least; needs the column ``speech_seconds``.
         labelled: Utterances that are transcribed already.
         blocked: Utterances that nobody wants.
+        asked: Utterance -> where annotators were asked for it before.
         drop_duplicates: Of several that are the same, keep the one ranked first: the same
             audio, or the same best hypothesis by the same speaker and about as long.
         tolerance: How much longer, in seconds.
@@ -36,6 +39,7 @@ class Filters:
     blocked: Collection[str] = ()
     drop_duplicates: bool = True
     tolerance: float = 0.02
+    asked: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if min(self.min_seconds, self.max_seconds, self.min_speech) < 0 or self.tolerance <= 0:
@@ -72,6 +76,9 @@ class Filters:
             _listed(table[failed], reason, table.loc[failed, "seconds"].map("{:.3f} s".format))
             for reason, failed in tests.items()
         ]
+        if self.asked:
+            uids = table.loc[table["utterance"].isin(self.asked.keys()), "utterance"]
+            parts.insert(0, _listed(table.loc[uids.index], ASKED, uids.map(self.asked)))
         found = pd.concat(parts)
         return found[~found.index.duplicated()]
 

@@ -29,8 +29,7 @@ from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import expected_gradient_length
 from espnet_egl.gradients.taps import TappedNorms
 from espnet_egl.hypotheses.beam import BeamSearchSource
-from espnet_egl.model import compat
-from espnet_egl.model import recognizer as recognizer_module
+from espnet_egl.model import compat, likelihoods
 from espnet_egl.model.likelihoods import ctc_log_likelihoods
 from espnet_egl.model.loading import load_recognizer
 from espnet_egl.model.modes import scoring_mode
@@ -205,7 +204,7 @@ class TestInvariance:
     ) -> None:
         engine, speech, hypotheses, weights = self.expected(load, name)
         first = run(engine, speech[:1], hypotheses, weights[:1])[0]
-        monkeypatch.setattr(recognizer_module, "CHUNK", 5000)
+        monkeypatch.setattr(likelihoods, "CHUNK", 5000)
         second = run(engine, speech[:1], hypotheses, weights[:1])[0]
         assert second.value == pytest.approx(first.value, rel=1e-5)
 

@@ -147,10 +147,11 @@ def join_pieces(pieces: Sequence[tuple[float, Answer]]) -> list[Answer]:
     clips: dict[str, dict[float, Answer]] = {}
     alone = []
     for start, said in pieces:
-        if said.mark or start in clips.setdefault(said.uid, {}):
+        other = clips.setdefault(said.uid, {}).get(start, said)
+        if said.mark or other.transcript != said.transcript:
             alone.append(said)
         else:
-            clips[said.uid][start] = said
+            clips[said.uid][start] = other
     joined = []
     for found in clips.values():
         said = [found[start] for start in sorted(found)]

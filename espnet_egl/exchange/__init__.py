@@ -154,10 +154,10 @@ def join_pieces(pieces: Sequence[tuple[float, Answer]]) -> list[Answer]:
             clips[said.uid][start] = other
     joined = []
     for found in clips.values():
-        said = [found[start] for start in sorted(found)]
-        text = one_line(" ".join(piece.transcript for piece in said))
-        if said:
-            joined.append(replace(said[0], transcript=text))
+        in_order = [found[start] for start in sorted(found)]
+        text = one_line(" ".join(piece.transcript for piece in in_order))
+        if in_order:
+            joined.append(replace(in_order[0], transcript=text))
     # A piece without text at the time of one with text says nothing.
     return joined + [said for said in alone if said.transcript or said.mark]
 
@@ -179,7 +179,7 @@ class AbsImporter(ABC):
         return []
 
     def leave(self, where: object, reason: str, uid: str | None = "") -> None:
-        """Note what is not taken: every importer notes all that people made and it does not read."""
+        """Note what is not taken: all that people made and this importer does not read."""
         self.unused.append(Unused(str(where), reason, uid or ""))
 
     @abstractmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -76,7 +75,7 @@ class ClipImporter(AbsImporter):
             uid = self._clip_of(known, path)
             if uid is not None:
                 clips.setdefault(uid, []).append(path)
-        places = {uid: where for uid, where in known.values()}
+        places = dict(known.values())
         return [self._read_clip(uid, found, places.get(uid, "")) for uid, found in clips.items()]
 
     def _clip_of(self, known: Mapping[str, tuple[str, str]], path: Path) -> str | None:

@@ -13,7 +13,7 @@ from typing import ClassVar
 import soundfile
 
 from espnet_egl.data.audio import PIPE_TIMEOUT, is_ark_entry, source_changed, write_clip
-from espnet_egl.errors import ConfigError, DataError, UtteranceError
+from espnet_egl.errors import ConfigError, UtteranceError
 from espnet_egl.exchange import (
     AbsExporter,
     Task,

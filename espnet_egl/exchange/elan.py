@@ -49,7 +49,7 @@ def _times(root: Element) -> dict[str, tuple[float, int]]:
 def _entries(
     tier: Element, slots: Mapping[str, tuple[float, int]]
 ) -> Iterator[tuple[tuple[float, int], str]]:
-    """Begin and text of annotations. They are told apart by their place: several may have one id."""
+    """Begin and text of annotations, told apart by their place: several may have one id."""
     for place, found in enumerate(tier.iter("ALIGNABLE_ANNOTATION")):
         begin, _ = slots[found.attrib["TIME_SLOT_REF1"]]
         yield (begin, place), found.findtext("ANNOTATION_VALUE") or ""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ReturnedLhotse(AbsImporter):
-    """Supervisions with ``text`` filled in, or the custom field ``mark``; or cuts with supervisions.
+    """Supervisions with ``text`` filled in, or the custom field ``mark``; or cuts with them.
 
     Several supervisions of a clip's recording are joined in the order of time.
     """

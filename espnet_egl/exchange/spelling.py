@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 
 # Marks that only say which way a line runs.
@@ -26,12 +25,18 @@ def key(text: str) -> str:
 def difference(one: str, other: str) -> str:
     """The code points in which two texts differ, where they may look the same; else nothing."""
     one, other = key(one), key(other)
-    start = len(os.path.commonprefix([one, other]))
-    end = len(os.path.commonprefix([one[start:][::-1], other[start:][::-1]]))
+    start = _common(one, other)
+    end = _common(one[start:][::-1], other[start:][::-1])
     pieces = [text[start : len(text) - end] for text in (one, other)]
     if max(map(len, pieces)) > SHORT or "".join(pieces).isascii():
         return ""
     return f" (they differ in {_points(pieces[0])} and {_points(pieces[1])})"
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _points(text: str) -> str:

@@ -15,7 +15,7 @@ GZIP = b"\x1f\x8b"
 
 
 def read_text(path: Path) -> str:
-    """A file's text: UTF-8, or UTF-16 with its mark, as spreadsheets save it; packed by gzip or not.
+    """A file's text: UTF-8, or UTF-16 with its mark; packed by gzip or not.
 
     Raises:
         DataError: It cannot be read, or is in another encoding.

@@ -39,7 +39,7 @@ class ReturnedTSV(AbsImporter):
         text = read_text(path)
         delimiter = self.delimiter(text.split("\n", 1)[0])
         names, lines = read_cells(path, text, delimiter, self.kind)
-        if OF_LABEL_STUDIO <= set(names):
+        if OF_LABEL_STUDIO.issubset(names):
             return self._read_export(path)
         columns = {name: _column(name) for name in names}
         if missing := {"utterance", "transcript"} - set(columns.values()):

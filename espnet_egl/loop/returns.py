@@ -168,9 +168,7 @@ def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | P
     select_dir, output_dir = Path(select_dir), Path(output_dir)
     if not returns.labelled and returns.out:
         came = "; what came back and is not used is named above" if returns.unused else ""
-        raise DataError(
-            f"no clip has a transcript yet: fill some in and run stage 23 again{came}"
-        )
+        raise DataError(f"no clip has a transcript yet: fill some in and run stage 23 again{came}")
     text = output_dir / "text"
     earlier = read_table(text) if text.exists() else {}
     labelled = returns.labelled

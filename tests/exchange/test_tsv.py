@@ -9,7 +9,7 @@ import pytest
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task
 from espnet_egl.exchange.tasks import read_tasks
-from espnet_egl.exchange.tsv import TSV
+from espnet_egl.exchange.tsv import TSV, ReturnedTSV
 
 HEADER = "utterance\taudio\tstart\tend\tseconds\tdraft\ttranscript\tmark"
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from espnet_egl import options
 
@@ -63,23 +63,34 @@ def import_(args: argparse.Namespace) -> None:
 
     from espnet_egl.data.kaldi import read_durations
     from espnet_egl.errors import ConfigError
-    from espnet_egl.exchange import importers
+    from espnet_egl.exchange import Unused, importers
+    from espnet_egl.exchange.tasks import read_clips
     from espnet_egl.loop import returns
 
     if (args.truth is None) == (not args.return_file and args.annotate_dir is None):
         raise ConfigError("give either --return_file, --annotate_dir or --truth")
     durations = read_durations(Path(args.select_dir) / "utt2dur")
     files: list[Path] = []
+    unused: list[Unused] = []
+    drafts: Mapping[str, str] = {}
     if args.truth is not None:
         answers = returns.reveal(args.truth, list(durations))
     else:
         conf = args.format_conf | options.label_studio_conf(args)
         importer = importers.build(args.format, conf)
+        importer.clips = read_clips(args.select_dir)
+        drafts = importer.clips.drafts
         files = [Path(path) for path in args.return_file]
         if not files:
             files = [Path(args.annotate_dir) / importer.file_name]
         answers = [answer for path in files for answer in importer.read(path)]
-    found = returns.check(answers, list(durations), unknown_tokens(args))
+        unused = importer.unused
+    found = returns.check(answers, list(durations), unknown_tokens(args), unused, drafts)
+    not_used = Path(args.output_dir) / "not_used.tsv"
+    if found.unused:
+        print(returns.describe_unused(files, found.unused))
+        print(f"All of it, by clip: {not_used}")
+    returns.write_unused(found.unused, not_used)
     if args.wait and not found.labelled and found.out:
         names = " ".join(map(str, files))
         print(f"Nothing is transcribed yet. Fill in {names} and run the same command again.")

@@ -6,11 +6,14 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 from espnet_egl.errors import ConfigError, DataError
+from espnet_egl.exchange.matching import Clips
+from espnet_egl.exchange.spelling import without_directions
 from espnet_egl.registry import Registry
 from espnet_egl.store.tables import one_line
 
@@ -56,6 +59,7 @@ class Answer:
         mark: Empty, or one of MARKS: why there is no transcript.
         where: File and line, for messages.
         worked: Seconds that annotators worked on it; None where the tool does not tell.
+        draft: The draft as it came back; None where the format does not bring it back.
     """
 
     uid: str
@@ -63,6 +67,22 @@ class Answer:
     mark: str
     where: str
     worked: float | None = None
+    draft: str | None = None
+
+
+@dataclass(frozen=True)
+class Unused:
+    """What came back and is not taken.
+
+    Attributes:
+        where: File and place in it.
+        reason: What it is, and why it is not taken; the same for all of a kind.
+        uid: The utterance it belongs to; empty where that is not known.
+    """
+
+    where: str
+    reason: str
+    uid: str = ""
 
 
 def printable(text: str) -> str:
@@ -78,14 +98,22 @@ def _is_control(character: str) -> bool:
 MARKS = ("not_speech", "cannot_understand")
 
 
-def answer(uid: str, transcript: str, mark: str, where: str, worked: float | None = None) -> Answer:
-    """An answer from what a tool's fields say.
+def answer(
+    uid: str,
+    transcript: str,
+    mark: str,
+    where: str,
+    worked: float | None = None,
+    draft: str | None = None,
+) -> Answer:
+    """An answer from what a tool's fields say; marks of direction are no part of a transcript.
 
     Raises:
         DataError: The mark is none of MARKS, or there is a transcript beside it; or the transcript
             holds what is not :func:`printable`.
     """
-    uid, transcript, mark = one_line(uid), one_line(transcript), one_line(mark)
+    uid, mark = one_line(uid), one_line(mark)
+    transcript = one_line(without_directions(transcript))
     mark = mark.lower().replace(" ", "_")
     if mark and mark not in MARKS:
         raise DataError(f"{where}: mark '{mark}' is none of {', '.join(MARKS)}")
@@ -95,14 +123,43 @@ def answer(uid: str, transcript: str, mark: str, where: str, worked: float | Non
         raise DataError(
             f"{where}: '{uid}' holds the control character U+{ord(hidden):04X}: take it out"
         )
-    return Answer(uid, transcript, mark, where, worked)
+    return Answer(uid, transcript, mark, where, worked, draft)
 
 
-def answer_in_words(uid: str, text: str, where: str) -> Answer:
+def answer_in_words(uid: str, text: str, where: str, draft: str | None = None) -> Answer:
     """An answer of a format with nothing but text: ``<not_speech>`` in its place is a mark."""
     text = one_line(text)
     mark = text[1:-1].lower().replace(" ", "_") if text.startswith("<") else ""
-    return answer(uid, "", mark, where) if mark in MARKS else answer(uid, text, "", where)
+    said = answer(uid, "", mark, where) if mark in MARKS else answer(uid, text, "", where)
+    return replace(said, draft=draft)
+
+
+def join_pieces(pieces: Sequence[tuple[float, Answer]]) -> list[Answer]:
+    """One answer a clip, of a format that may bring it back in pieces.
+
+    Args:
+        pieces: Where each begins, in seconds, and what it says.
+
+    Returns:
+        The clips' answers, the texts of pieces that begin at different times joined in the order of
+        time; where two begin at once, or one is a mark, all as they are.
+    """
+    clips: dict[str, dict[float, Answer]] = {}
+    alone = []
+    for start, said in pieces:
+        other = clips.setdefault(said.uid, {}).get(start, said)
+        if said.mark or other.transcript != said.transcript:
+            alone.append(said)
+        else:
+            clips[said.uid][start] = other
+    joined = []
+    for found in clips.values():
+        in_order = [found[start] for start in sorted(found)]
+        text = one_line(" ".join(piece.transcript for piece in in_order))
+        if in_order:
+            joined.append(replace(in_order[0], transcript=text))
+    # A piece without text at the time of one with text says nothing.
+    return joined + [said for said in alone if said.transcript or said.mark]
 
 
 class AbsImporter(ABC):
@@ -110,9 +167,20 @@ class AbsImporter(ABC):
 
     Attributes:
         file_name: Below the directory of stage 22, what is read if nothing else came back.
+        clips: What was handed over; by it a file is known whose utterance no field tells.
     """
 
     file_name: ClassVar[str] = ""
+    clips: Clips = Clips()
+
+    @cached_property
+    def unused(self) -> list[Unused]:
+        """What :meth:`read` met so far and did not take."""
+        return []
+
+    def leave(self, where: object, reason: str, uid: str | None = "") -> None:
+        """Note what is not taken: all that people made and this importer does not read."""
+        self.unused.append(Unused(str(where), reason, uid or ""))
 
     @abstractmethod
     def read(self, path: Path) -> list[Answer]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from espnet_egl.data.kaldi import read_lines
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task
-from espnet_egl.exchange.clips import ClipExporter, ClipImporter
+from espnet_egl.exchange.clip_returns import TIER, ClipImporter
+from espnet_egl.exchange.clips import ClipExporter
+from espnet_egl.exchange.texts import read_text
 from espnet_egl.store.files import write_lines
 
 
@@ -16,9 +17,9 @@ class ReturnedAudacity(ClipImporter):
 
     suffix = ".txt"
 
-    def read_texts(self, path: Path) -> list[str]:
+    def read_tiers(self, path: Path) -> dict[str, list[str]]:
         labels = []
-        for number, line in enumerate(read_lines(path), 1):
+        for number, line in enumerate(read_text(path).split("\n"), 1):
             # A second line of a label, after a backslash, holds its frequencies.
             if line.startswith("\\") or not line.strip():
                 continue
@@ -29,7 +30,7 @@ class ReturnedAudacity(ClipImporter):
                 raise DataError(
                     f"{path}:{number}: not '<start> <end> <label>' in seconds, with tabs between"
                 ) from None
-        return [text for _, _, text in sorted(labels)]
+        return {TIER: [text for _, _, text in sorted(labels)]}
 
 
 class Audacity(ClipExporter):

@@ -13,24 +13,21 @@ from typing import ClassVar
 import soundfile
 
 from espnet_egl.data.audio import PIPE_TIMEOUT, is_ark_entry, source_changed, write_clip
-from espnet_egl.errors import ConfigError, DataError, UtteranceError
+from espnet_egl.errors import ConfigError, UtteranceError
 from espnet_egl.exchange import (
     AbsExporter,
-    AbsImporter,
-    Answer,
     Task,
-    answer_in_words,
     is_handed_over,
 )
+from espnet_egl.exchange.clip_returns import AUDIO_DIR, TABLE, ClipImporter
+from espnet_egl.exchange.matching import Source
 from espnet_egl.progress import progress
-from espnet_egl.store.files import atomic_open, atomic_path, safe_name
-from espnet_egl.store.tables import one_line, read_rows, write_rows
+from espnet_egl.store.files import atomic_open, atomic_path
+from espnet_egl.store.tables import write_rows
 
 # none: the recordings are only named. link, copy: whole files as they are; segments, pipes and
 # entries of arks are written anew. cut: every clip is written anew.
 AUDIO = ("none", "link", "copy", "cut")
-AUDIO_DIR = "audio"
-TABLE = "clips.tsv"
 COLUMNS = ("utterance", "file", "seconds", "draft")
 
 
@@ -61,7 +58,7 @@ def place_audio(
     """
     placed, skipped = [], []
     for task in progress(tasks, len(tasks)):
-        name = safe_name(task.uid, (task.uid, task.audio, task.start, task.end))
+        name = Source(task.audio, task.start, task.end).name_of(task.uid)
         try:
             path, seconds = _place(
                 task, directory / name, how, audio_format, allow_pipes, pipe_timeout
@@ -121,51 +118,6 @@ def require_files(tasks: Sequence[Task], output_dir: Path) -> None:
     directory = (output_dir / AUDIO_DIR).absolute()
     if any(Path(task.audio).parent != directory for task in tasks):
         raise ConfigError("this format needs the audio as files: --audio link, copy or cut")
-
-
-class ClipImporter(AbsImporter):
-    """Reads a folder with one file a clip, and TABLE, which says whose they are.
-
-    The files may lie beside the audio or beside the table; of both, the one with text counts. One
-    that is missing is still out. ``<not_speech>`` and ``<cannot_understand>`` as the whole text are
-    marks.
-    """
-
-    file_name = TABLE
-    suffix: ClassVar[str]
-
-    def read(self, path: Path) -> list[Answer]:
-        table = path / TABLE if path.is_dir() else path
-        answers = []
-        for number, row in enumerate(read_rows(table, COLUMNS[:2]), 2):
-            name = row["file"]
-            if name != Path(name).name or not name:
-                raise DataError(f"{table}:{number}: '{name}' is no name of a file")
-            file_name = Path(name).with_suffix(self.suffix).name
-            places = (table.parent / AUDIO_DIR / file_name, table.parent / file_name)
-            text, found = self._read_places(row["utterance"], places)
-            where = f"{table}:{number}" if found is None else str(found)
-            answers.append(answer_in_words(row["utterance"], text, where))
-        return answers
-
-    def _read_places(self, uid: str, places: Sequence[Path]) -> tuple[str, Path | None]:
-        """The text of a clip and its file, of several that may hold it."""
-        found = [(one_line(" ".join(self.read_texts(p))), p) for p in places if p.exists()]
-        filled_in = [(text, place) for text, place in found if text]
-        if len({text for text, _ in filled_in}) > 1:
-            raise DataError(
-                f"{' and '.join(str(place) for _, place in filled_in)} hold different transcripts "
-                f"of '{uid}': keep one of them"
-            )
-        return next(iter(filled_in or found), ("", None))
-
-    @abstractmethod
-    def read_texts(self, path: Path) -> list[str]:
-        """The pieces of a clip's transcript, in the order of time.
-
-        Raises:
-            DataError: The file is malformed; the message names it.
-        """
 
 
 class ClipExporter(AbsExporter):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from defusedxml import DefusedXmlException, ElementTree
 
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task, needs
-from espnet_egl.exchange.clips import ClipExporter, ClipImporter
+from espnet_egl.exchange.clip_returns import DRAFT, TIER, ClipImporter
+from espnet_egl.exchange.clips import ClipExporter
 from espnet_egl.store.files import atomic_path
 
-TIER = "transcript"
+NO_FILE = "not a file of ELAN with a tier"
 
 
 class ReturnedELAN(ClipImporter):
@@ -17,19 +22,40 @@ class ReturnedELAN(ClipImporter):
 
     suffix = ".eaf"
 
-    def read_texts(self, path: Path) -> list[str]:
-        with needs("elan"):
-            from pympi import Elan
-
+    def read_tiers(self, path: Path) -> dict[str, list[str]]:
         try:
-            found = Elan.Eaf(str(path), suppress_version_warning=True)
-            entries = found.get_annotation_data_for_tier(TIER)
-            return [entry[2] for entry in sorted(entries)]
-        # pympi meets a broken file with whatever error its walk through the XML runs into.
-        except Exception as e:
-            raise DataError(
-                f"{path}: not a file of ELAN with a tier {TIER} ({type(e).__name__}: {e})"
-            ) from e
+            root = ElementTree.parse(path).getroot()
+            slots = _times(root)
+            tiers = {
+                tier.attrib["TIER_ID"]: [text for _, text in sorted(_entries(tier, slots))]
+                for tier in root.iter("TIER")
+            }
+        except (ElementTree.ParseError, DefusedXmlException, LookupError, ValueError, OSError) as e:
+            raise DataError(f"{path}: {NO_FILE} {TIER} ({type(e).__name__}: {e})") from e
+        if TIER not in tiers:
+            raise DataError(f"{path}: {NO_FILE} {TIER}; its tiers are {list(tiers)}")
+        return tiers
+
+
+def _times(root: Element) -> dict[str, tuple[float, int]]:
+    """Slot -> milliseconds and its place; one without a time stands right after the one before."""
+    times, last = {}, 0.0
+    for place, slot in enumerate(root.iter("TIME_SLOT")):
+        last = float(slot.get("TIME_VALUE", last))
+        times[slot.attrib["TIME_SLOT_ID"]] = (last, place)
+    return times
+
+
+def _entries(
+    tier: Element, slots: Mapping[str, tuple[float, int]]
+) -> Iterator[tuple[tuple[float, int], str]]:
+    """Begin and text of annotations, told apart by their place: several may have one id."""
+    for place, found in enumerate(tier.iter("ALIGNABLE_ANNOTATION")):
+        begin, _ = slots[found.attrib["TIME_SLOT_REF1"]]
+        yield (begin, place), found.findtext("ANNOTATION_VALUE") or ""
+    # Without times of their own, they stand in the order of what they are about.
+    for place, found in enumerate(tier.iter("REF_ANNOTATION")):
+        yield (0.0, place), found.findtext("ANNOTATION_VALUE") or ""
 
 
 class ELAN(ClipExporter):
@@ -49,9 +75,11 @@ class ELAN(ClipExporter):
         found.add_linked_file(
             f"file:./{name}", f"./{name}", "audio/x-wav" if kind == "wav" else f"audio/{kind}"
         )
-        for tier, text in ((TIER, ""), ("draft", task.draft)):
+        for tier, text in ((TIER, ""), (DRAFT, task.draft)):
             found.add_tier(tier)
             found.add_annotation(tier, 0, max(1, round(1000 * task.seconds)), text)
+        # Else ELAN numbers new annotations from 1, and two have one id. pympi numbers to maxaid.
+        found.properties = [("lastUsedAnnotationId", found.maxaid)]
         found.remove_tier("default")
         with atomic_path(path) as written:
             Elan.to_eaf(written, found)

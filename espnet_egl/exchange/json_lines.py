@@ -5,39 +5,46 @@ from __future__ import annotations
 import gzip
 import json
 import reprlib
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from espnet_egl.errors import DataError
+from espnet_egl.exchange.texts import read_text
 from espnet_egl.store.files import atomic_open, parse_json
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object, with its file and line for messages.
+    """Every object, with its file and line for messages; those of one list with their number.
 
     Raises:
         DataError: The file cannot be read, or a line is no object; the message names it.
     """
-    try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise DataError(f"{path}: not UTF-8 ({e}); save it as UTF-8") from e
-    except (OSError, EOFError, zlib.error) as e:
-        raise DataError(f"{path}: cannot be read ({e})") from e
+    for where, value in _values(path, read_text(path)):
+        if not isinstance(value, dict):
+            raise DataError(f"{where}: not an object, one of {{}} a line is wanted")
+        yield where, value
+
+
+def _values(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    """The values of the lines; where the whole text is one list over several lines, its entries."""
+    if text.lstrip().startswith("["):
+        try:
+            whole = parse_json(text)
+        except ValueError:
+            # Lines, of which the first is wrong: say which.
+            whole = None
+        if isinstance(whole, list) and all(isinstance(value, dict) for value in whole):
+            yield from ((f"{path}: entry {n}", value) for n, value in enumerate(whole, 1))
+            return
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
-            value = parse_json(line)
+            yield where, parse_json(line)
         except ValueError as e:
             raise DataError(f"{where}: not JSON: {e}") from e
-        if not isinstance(value, dict):
-            raise DataError(f"{where}: not an object, one of {{}} a line is wanted")
-        yield where, value
 
 
 def write_objects(path: Path, objects: Iterable[dict[str, Any]]) -> None:

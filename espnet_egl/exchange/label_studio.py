@@ -2,27 +2,36 @@
 
 Out go ``tasks.json``, ``config.xml`` (the labelling interface) and the audio; with a server's
 address they are put into a project there. Back comes the project itself, or what its button
-*Export* writes as JSON or JSON-MIN.
+*Export* writes.
 """
 
 from __future__ import annotations
 
 import json
-import reprlib
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from espnet_egl.errors import ConfigError, DataError
-from espnet_egl.exchange import AbsExporter, AbsImporter, Answer, Task, answer, is_handed_over
+from espnet_egl.exchange import (
+    MARKS,
+    AbsExporter,
+    AbsImporter,
+    Answer,
+    Task,
+    answer,
+    is_handed_over,
+)
+from espnet_egl.exchange.clip_returns import AUDIO_DIR, WRITTEN
 from espnet_egl.exchange.clips import path_inside, require_files
+from espnet_egl.exchange.label_studio_entries import read_entries
+from espnet_egl.exchange.label_studio_exports import Annotation, Reader
 from espnet_egl.exchange.label_studio_server import Project
-from espnet_egl.store.files import parse_json, write_lines
+from espnet_egl.exchange.spelling import difference, key
+from espnet_egl.store.files import write_lines
 from espnet_egl.store.tables import one_line
 
 TASKS = "tasks.json"
@@ -30,6 +39,8 @@ CONFIG = "config.xml"
 PROJECT = "project.yaml"
 PULLED = "pulled.json"
 LATEST = "latest"
+# What exports and target storage call their files; the latter may give them numbers alone.
+EXPORTS = {".csv", ".json", ".jsonl", ".tsv", ".gz", ""}
 ALTERNATIVES = "What the recogniser heard, too:"
 # The model_version of the draft that annotators start from.
 BEST = "best hypothesis"
@@ -147,25 +158,9 @@ def _textarea(text: str) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Annotation:
-    """One annotator's work on one clip.
-
-    Attributes:
-        answer: What it says, and how long it took; not checked, as another may count.
-        annotator: The annotator's number.
-        time: When it was changed last.
-        cancelled: Whether the task was skipped instead.
-    """
-
-    answer: Answer
-    annotator: str
-    time: datetime
-    cancelled: bool
-
-
 class ReturnedLabelStudio(AbsImporter):
-    """Exports of Label Studio, JSON or JSON-MIN; or, of a directory of stage 22, its project.
+    """Exports of Label Studio, JSON, JSON-MIN, CSV, TSV or ASR_MANIFEST; a folder of them, or of
+    what its target storage holds; or, of a directory of stage 22, its project.
 
     Of what one annotator wrote about a clip the latest counts. What was skipped, or says nothing,
     does not. A mark counts where the draft was left as it was beside it. Where annotators disagree,
@@ -175,41 +170,69 @@ class ReturnedLabelStudio(AbsImporter):
         url: The server, if other than the project's that stage 22 wrote to; so ``project``.
         project: See there.
         winner: LATEST, or an annotator's number: whose answer counts where annotators disagree.
+        transcript: The field that holds the transcript; None: ``transcript``, else one that begins
+            like it, else the only one with text.
+        marks: Choice of another labelling interface -> the mark that it is.
     """
 
     def __init__(
-        self, url: str | None = None, project: str | None = None, winner: str | int | None = None
+        self,
+        url: str | None = None,
+        project: str | None = None,
+        winner: str | int | None = None,
+        transcript: str | None = None,
+        marks: Mapping[str, str] | None = None,
     ):
         self.url, self.project = url, project
         self.winner = None if winner is None else str(winner)
+        self.transcript, self.marks = transcript, marks or {}
+        if wrong := [mark for mark in self.marks.values() if mark not in MARKS]:
+            raise ConfigError(f"marks: '{wrong[0]}' is none of {', '.join(MARKS)}")
 
     def read(self, path: Path) -> list[Answer]:
-        if path.is_dir():
-            return self._pull(path)
-        try:
-            items = parse_json(path.read_bytes().decode("utf-8-sig"))
-        except OSError as e:
-            raise DataError(f"{path}: cannot be read ({e.strerror})") from e
-        except UnicodeDecodeError as e:
-            raise DataError(f"{path}: not UTF-8 ({e})") from e
-        except ValueError as e:
-            raise DataError(f"{path}: not JSON ({e}); export it once more") from e
-        if not isinstance(items, list):
-            raise DataError(f"{path}: not a list of tasks; export the project as JSON")
-        clips: dict[str, list[Annotation]] = defaultdict(list)
-        for number, item in enumerate(items, 1):
-            where = f"{path}: entry {number}"
-            try:
-                uid, found = _read_item(item, where)
-            except (KeyError, TypeError, ValueError, AttributeError) as e:
-                raise DataError(
-                    f"{where}: not as Label Studio exports tasks of config.xml "
-                    f"({type(e).__name__}: {e})"
-                ) from e
-            clips[uid] += found
-        return [self._decide(uid, found, str(path)) for uid, found in clips.items()]
+        return self._read_files(self._files(path) if path.is_dir() else [path], path)
 
-    def _pull(self, directory: Path) -> list[Answer]:
+    def _read_files(self, files: Sequence[Path], path: Path) -> list[Answer]:
+        reader = Reader(self.clips, self.leave, self.transcript, self.marks)
+        clips: dict[str, dict[object, Annotation]] = defaultdict(dict)
+        places: dict[str, str] = {}
+        for file in files:
+            for where, item in read_entries(file):
+                try:
+                    uid, found = reader.read(item, where)
+                except (KeyError, TypeError, ValueError, AttributeError) as e:
+                    raise DataError(
+                        f"{where}: not as Label Studio exports tasks of config.xml "
+                        f"({type(e).__name__}: {e})"
+                    ) from e
+                if uid:
+                    places.setdefault(uid, where)
+                    _add(clips[uid], found)
+        return [self._decide(uid, list(clips[uid].values()), places[uid]) for uid in places]
+
+    def _files(self, directory: Path) -> list[Path]:
+        """What of a folder is read: the project's tasks, and exports that were put there."""
+        pulled = self._pull(directory)
+        found = []
+        for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+            # The clips, and what we write, in this format or in another.
+            if path.name in WRITTEN or path.parent.name == AUDIO_DIR:
+                continue
+            if path.name.startswith("."):
+                self.leave(path, "a file of the computer's own, not of an annotator")
+            elif path.suffix.casefold() in EXPORTS:
+                found.append(path)
+            else:
+                self.leave(path, f"not an export of Label Studio, {', '.join(sorted(EXPORTS))}")
+        if not (pulled or found or (directory / TASKS).exists()):
+            raise DataError(
+                f"{directory} has neither {PROJECT} nor {TASKS} of stage 22: give the files "
+                "that were exported themselves"
+            )
+        return pulled + found
+
+    def _pull(self, directory: Path) -> list[Path]:
+        """The file with what the project on a server holds; none where there is no project."""
         where = {"url": self.url, "project": self.project}
         if (directory / PROJECT).exists():
             known = _read_project(directory / PROJECT)
@@ -217,19 +240,13 @@ class ReturnedLabelStudio(AbsImporter):
         if any(where.values()) and None in where.values():
             raise ConfigError("give both --ls_url and --ls_project, or neither")
         if None in where.values():
-            if not (directory / TASKS).exists():
-                raise DataError(
-                    f"{directory} has neither {PROJECT} nor {TASKS} of stage 22: give the files "
-                    "that were exported themselves"
-                )
-            # Nothing was put on a server, and no export has come back yet.
             return []
         project = Project(str(where["url"]), str(where["project"]))
         path = directory / PULLED
         write_lines(path, [json.dumps(project.export(), indent=1, ensure_ascii=False)])
-        return self.read(path)
+        return [path]
 
-    def _decide(self, uid: str, annotations: Sequence[Annotation], path: str) -> Answer:
+    def _decide(self, uid: str, annotations: Sequence[Annotation], where: str) -> Answer:
         times = [a.answer.worked for a in annotations if a.answer.worked is not None]
         worked = sum(times) if times else None
         latest: dict[str, Annotation] = {}
@@ -239,9 +256,12 @@ class ReturnedLabelStudio(AbsImporter):
                 latest.pop(found.annotator, None)
                 latest[found.annotator] = found
         if not latest:
-            return Answer(uid, "", "", path, worked)
+            for found in annotations:
+                what = "skipped" if found.cancelled else "submitted without a transcript or a mark"
+                self.leave(found.answer.where, f"{what} in Label Studio", uid)
+            return Answer(uid, "", "", where, worked)
         chosen = list(latest.values())[-1]
-        if len({(a.answer.transcript, a.answer.mark) for a in latest.values()}) > 1:
+        if len({(key(a.answer.transcript), a.answer.mark) for a in latest.values()}) > 1:
             if self.winner in latest:
                 chosen = latest[self.winner]
             elif self.winner != LATEST:
@@ -250,11 +270,21 @@ class ReturnedLabelStudio(AbsImporter):
         return answer(uid, said.transcript, said.mark, said.where, worked)
 
 
+def _add(known: dict[object, Annotation], found: Iterable[Annotation]) -> None:
+    """Add annotations to those of a clip; of copies of one, the one that was changed last."""
+    for annotation in found:
+        other = known.setdefault(annotation.identity, annotation)
+        if annotation.time > other.time:
+            known[annotation.identity] = annotation
+
+
 def _disagreement(uid: str, annotations: Sequence[Annotation]) -> str:
     said = ", ".join(f"{a.annotator} '{a.answer.transcript or a.answer.mark}'" for a in annotations)
+    one, other = (annotations[i].answer.transcript for i in (0, -1))
     return (
-        f"{annotations[-1].answer.where}: annotators disagree about '{uid}': {said}; settle it in "
-        f"Label Studio, or say who wins: --ls_winner {LATEST}, or an annotator's number"
+        f"{annotations[-1].answer.where}: annotators disagree about '{uid}': {said}"
+        f"{difference(one, other)}; settle it in Label Studio, or say who wins: --ls_winner "
+        f"{LATEST}, or an annotator's number"
     )
 
 
@@ -264,77 +294,3 @@ def _read_project(path: Path) -> dict[str, Any]:
         return {name: known[name] for name in ("url", "project", "title")}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as e:
         raise DataError(f"{path}: not what stage 22 writes ({e}); run it again") from e
-
-
-def _read_item(item: dict[str, Any], where: str) -> tuple[str, list[Annotation]]:
-    """The utterance and the annotations of an entry of either export."""
-    if "data" in item:
-        where = f"{where} (task {item.get('id', 'not imported yet')})"
-        uid = _text(item["data"]["utterance"])
-        drafts = _read_drafts(item["data"], item.get("predictions"))
-        annotations = item.get("annotations") or []
-        return uid, [_read_annotation(uid, found, drafts, where) for found in annotations]
-    where = f"{where} (task {item['id']})"
-    uid = _text(item["utterance"])
-    text, mark = one_line(_text(item.get("transcript"))), one_line(_text(item.get("mark")))
-    if mark and text in _read_drafts(item):
-        text = ""
-    said = Answer(uid, text, mark, where, _worked(item))
-    return uid, [Annotation(said, str(item["annotator"]), _time(item), cancelled=False)]
-
-
-def _read_drafts(data: dict[str, Any], predictions: Any = ()) -> set[str]:
-    """What an annotator may have started from. Exports may hold the predictions' numbers alone."""
-    drafts = {one_line(_text(data.get("draft")))}
-    for prediction in predictions or ():
-        if isinstance(prediction, dict):
-            drafts.add(_read_fields(prediction.get("result") or [])[0])
-    return drafts
-
-
-def _read_fields(result: list[dict[str, Any]]) -> tuple[str, str]:
-    """The transcript and the mark."""
-    fields: dict[str, list[str]] = {"transcript": [], "mark": []}
-    for part in result:
-        name, value = part.get("from_name"), part.get("value") or {}
-        if name in fields:
-            fields[name].append(_text(value.get("text" if name == "transcript" else "choices")))
-    text, mark = (one_line(" ".join(fields[name])) for name in ("transcript", "mark"))
-    return text, mark
-
-
-def _read_annotation(uid: str, found: dict[str, Any], drafts: set[str], where: str) -> Annotation:
-    text, mark = _read_fields(found["result"])
-    # Who presses a button need not clear the draft.
-    if mark and text in drafts | _read_drafts({}, [found.get("prediction")]):
-        text = ""
-    cancelled = bool(found["was_cancelled"])
-    if cancelled:
-        # Whatever was begun before it was skipped.
-        text = mark = ""
-    by = found["completed_by"]
-    annotator = by["id"] if isinstance(by, dict) else by
-    said = Answer(uid, text, mark, where, _worked(found))
-    return Annotation(said, str(annotator), _time(found), cancelled)
-
-
-def _text(value: Any) -> str:
-    """One text, several, or ``{"text": several}``."""
-    if value is None:
-        return ""
-    if isinstance(value, dict):
-        value = value.get("text", value.get("choices"))
-    pieces = value if isinstance(value, list) else [value]
-    if not all(isinstance(piece, str) for piece in pieces):
-        raise TypeError(f"{reprlib.repr(value)} is no text")
-    return " ".join(pieces)
-
-
-def _worked(found: dict[str, Any]) -> float | None:
-    value = found.get("lead_time")
-    return None if value is None else float(value)
-
-
-def _time(found: dict[str, Any]) -> datetime:
-    time = datetime.fromisoformat(found["updated_at"])
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -43,7 +43,7 @@ class Project:
         ConfigError: The library or the key is missing, the key is none, or the address holds a
             password.
         DataError: The server cannot be reached or refuses; or there is no such project, several,
-            or one with another labelling interface.
+            or one with another labelling interface: to take back, it needs but a TextArea.
     """
 
     def __init__(self, url: str, name: str, make_with: str | None = None):
@@ -61,10 +61,14 @@ class Project:
         self.title: str = found.title
         self.address = f"{self.url}/projects/{self.number}"
         try:
-            names = {element.get("name") for element in ElementTree.fromstring(found.label_config)}
+            elements = list(ElementTree.fromstring(found.label_config).iter())
         except (ElementTree.ParseError, DefusedXmlException):
-            names = set()
-        if missing := CONTROLS - names:
+            elements = []
+        # Back come transcripts from whatever it calls their field.
+        needed, there = {"TextArea"}, {element.tag for element in elements}
+        if make_with is not None:
+            needed, there = CONTROLS, {element.get("name") for element in elements}
+        if missing := needed - there:
             raise DataError(
                 f"{self.address} has another labelling interface, without '{min(missing)}': give "
                 "another project, or put what stage 22 wrote to config.xml into its settings"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import (
@@ -15,6 +15,7 @@ from espnet_egl.exchange import (
     Task,
     answer,
     is_handed_over,
+    join_pieces,
     needs,
 )
 from espnet_egl.exchange.clips import path_inside, require_files
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class ReturnedLhotse(AbsImporter):
-    """Supervisions with ``text`` filled in, or the custom field ``mark``."""
+    """Supervisions with ``text`` filled in, or the custom field ``mark``; or cuts with them.
+
+    Several supervisions of a clip's recording are joined in the order of time.
+    """
 
     file_name = "supervisions.jsonl.gz"
 
@@ -33,16 +37,43 @@ class ReturnedLhotse(AbsImporter):
         with needs("lhotse"):
             from lhotse import SupervisionSegment
 
-        answers = []
+        pieces = []
         for where, value in read_objects(path):
             try:
-                found = SupervisionSegment.from_dict(value)
+                for begin, entry in _supervisions(value):
+                    found = SupervisionSegment.from_dict(entry)
+                    pieces.append((begin + found.start, self._read_one(found, where)))
             except (TypeError, ValueError, KeyError, AttributeError) as e:
                 raise DataError(f"{where}: not a supervision of lhotse: {e}") from e
-            fields = {"id": found.id, "text": found.text, "mark": (found.custom or {}).get("mark")}
-            uid, text, mark = (text_of(fields, name, where) for name in fields)
-            answers.append(answer(uid, text, mark, where))
-        return answers
+            if "supervisions" in value and not value["supervisions"]:
+                self.leave(where, "a cut without supervisions", self._known(value.get("id")))
+        return join_pieces(pieces)
+
+    def _read_one(self, found: SupervisionSegment, where: str) -> Answer:
+        custom = found.custom or {}
+        fields = {"text": found.text, "mark": custom.get("mark"), "draft": custom.get("draft")}
+        text, mark, draft = (text_of(fields, name, where) for name in fields)
+        uid = found.id
+        if self.clips.sources:
+            uid = self._known(found.id) or self._known(found.recording_id) or found.id
+        return answer(uid, text, mark, where, draft=draft)
+
+    def _known(self, name: Any) -> str | None:
+        if not isinstance(name, str):
+            return None
+        return name if name in self.clips.sources else self.clips.of_file(name)
+
+
+def _supervisions(value: dict[str, Any]) -> Iterator[tuple[float, dict[str, Any]]]:
+    """The supervisions of a line, and where the cut begins that they are told from, in seconds."""
+    if value.get("type") == "MixedCut":
+        for track in value["tracks"]:
+            yield from _supervisions(track["cut"])
+    elif "supervisions" in value:
+        for entry in value["supervisions"]:
+            yield float(value.get("start", 0.0)), entry
+    elif value.get("type") != "PaddingCut":
+        yield 0.0, value
 
 
 class Lhotse(AbsExporter):

@@ -7,26 +7,57 @@ from pathlib import Path
 from typing import Any
 
 from espnet_egl.errors import ConfigError, DataError
-from espnet_egl.exchange import AbsExporter, AbsImporter, Answer, Task, answer, is_handed_over
+from espnet_egl.exchange import (
+    AbsExporter,
+    AbsImporter,
+    Answer,
+    Task,
+    answer,
+    is_handed_over,
+    join_pieces,
+)
 from espnet_egl.exchange.clips import path_inside
 from espnet_egl.exchange.json_lines import read_objects, text_of, write_objects
 
 FIELDS = ("utterance", "text", "mark")
+# Those that we write, and what Label Studio adds.
+OURS = {*FIELDS, "audio_filepath", "pred_text", "offset", "duration", "annotator"}
 
 
 class ReturnedNeMo(AbsImporter):
-    """The manifest with ``text`` filled in, or ``mark``; objects may be left out, fields added."""
+    """The manifest with ``text`` filled in, or ``mark``; objects may be left out, fields added.
+
+    A clip may come back in pieces with an ``offset`` each; what lacks ``utterance`` is known by its
+    file's name.
+    """
 
     file_name = "manifest.jsonl"
 
     def read(self, path: Path) -> list[Answer]:
-        answers = []
+        pieces = []
         for where, value in read_objects(path):
             uid, text, mark = (text_of(value, name, where) for name in FIELDS)
-            if not uid:
+            audio, draft = (text_of(value, name, where) for name in ("audio_filepath", "pred_text"))
+            start = _offset(value, where)
+            if not uid and not audio:
                 raise DataError(f"{where}: the field {FIELDS[0]} is missing")
-            answers.append(answer(uid, text, mark, where))
-        return answers
+            if not uid:
+                uid = self.clips.of_file(audio, start) or ""
+            if not uid:
+                self.leave(where, f"its audio is of no clip, or of several: {Path(audio).name}")
+                continue
+            for name in value.keys() - OURS:
+                if isinstance(value[name], str) and value[name].strip():
+                    self.leave(where, f"the field '{name}' is not read")
+            pieces.append((start, answer(uid, text, mark, where, draft=draft)))
+        return join_pieces(pieces)
+
+
+def _offset(value: dict[str, Any], where: str) -> float:
+    try:
+        return float(value.get("offset") or 0.0)
+    except (TypeError, ValueError) as e:
+        raise DataError(f"{where}: offset is {value['offset']!r}, not seconds") from e
 
 
 class NeMo(AbsExporter):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task, printable
+from espnet_egl.exchange.matching import Clips, Source
 from espnet_egl.store.tables import number_in, read_nbest, read_rows
 
 
@@ -34,21 +36,11 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
         for uid, text, log_prob in zip(*columns, strict=True):
             drafts[uid].append(text)
             probabilities[uid].append(math.exp(log_prob))
-    scp = next((p for n in ("wav.scp", "feats.scp") if (p := select_dir / n).exists()), None)
-    if scp is None:
-        raise DataError(f"{select_dir} has neither wav.scp nor feats.scp; run stage 21 again")
-    recordings = read_table(scp)
-    segments = select_dir / "segments"
-    cuts = read_segments(segments) if segments.exists() else {}
+    sources = read_sources(select_dir, [row["utterance"] for row in rows])
     tasks = []
     for row in rows:
         uid = row["utterance"]
-        recording, start, end = cuts.get(uid, (uid, 0.0, None))
-        if recording not in recordings:
-            raise DataError(f"{scp} lacks '{recording}' of the selection; run stage 21 again")
-        audio = recordings[recording]
-        if not audio.endswith("|"):
-            audio = str(Path(audio).absolute())
+        audio, start, end = sources[uid]
         tasks.append(
             Task(
                 uid=uid,
@@ -63,3 +55,38 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
             )
         )
     return tasks
+
+
+def read_clips(select_dir: str | Path) -> Clips:
+    """The selected clips by the names of their files, with the drafts they were selected with.
+
+    Raises:
+        DataError: See :func:`read_sources`.
+    """
+    rows = read_rows(Path(select_dir) / "selection.tsv", ("utterance",))
+    drafts = {row["utterance"]: row.get("best_hypothesis", "") for row in rows}
+    return Clips(read_sources(Path(select_dir), list(drafts)), drafts)
+
+
+def read_sources(select_dir: Path, uids: Sequence[str]) -> dict[str, Source]:
+    """Where clips are from.
+
+    Raises:
+        DataError: A table is missing or lacks a recording.
+    """
+    scp = next((p for n in ("wav.scp", "feats.scp") if (p := select_dir / n).exists()), None)
+    if scp is None:
+        raise DataError(f"{select_dir} has neither wav.scp nor feats.scp; run stage 21 again")
+    recordings = read_table(scp)
+    segments = select_dir / "segments"
+    cuts = read_segments(segments) if segments.exists() else {}
+    sources = {}
+    for uid in uids:
+        recording, start, end = cuts.get(uid, (uid, 0.0, None))
+        if recording not in recordings:
+            raise DataError(f"{scp} lacks '{recording}' of the selection; run stage 21 again")
+        audio = recordings[recording]
+        if not audio.endswith("|"):
+            audio = str(Path(audio).absolute())
+        sources[uid] = Source(audio, start, end)
+    return sources

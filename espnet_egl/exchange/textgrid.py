@@ -6,10 +6,9 @@ from pathlib import Path
 
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task, needs
-from espnet_egl.exchange.clips import ClipExporter, ClipImporter
+from espnet_egl.exchange.clip_returns import DRAFT, TIER, ClipImporter
+from espnet_egl.exchange.clips import ClipExporter
 from espnet_egl.store.files import atomic_path
-
-TIER = "transcript"
 
 
 class ReturnedTextGrid(ClipImporter):
@@ -17,7 +16,7 @@ class ReturnedTextGrid(ClipImporter):
 
     suffix = ".TextGrid"
 
-    def read_texts(self, path: Path) -> list[str]:
+    def read_tiers(self, path: Path) -> dict[str, list[str]]:
         with needs("textgrid"):
             from praatio import textgrid
 
@@ -28,7 +27,9 @@ class ReturnedTextGrid(ClipImporter):
             raise DataError(f"{path}: not a TextGrid of Praat ({type(e).__name__}: {e})") from e
         if TIER not in grid.tierNames:
             raise DataError(f"{path}: the tier {TIER} is missing; it has {list(grid.tierNames)}")
-        return [entry.label for entry in grid.getTier(TIER).entries]
+        return {
+            name: [entry.label for entry in grid.getTier(name).entries] for name in grid.tierNames
+        }
 
 
 class TextGrid(ClipExporter):
@@ -41,7 +42,7 @@ class TextGrid(ClipExporter):
             from praatio import textgrid
 
         grid = textgrid.Textgrid(0, task.seconds)
-        for name, text in ((TIER, ""), ("draft", task.draft)):
+        for name, text in ((TIER, ""), (DRAFT, task.draft)):
             entries = [(0, task.seconds, text)]
             grid.addTier(textgrid.IntervalTier(name, entries, 0, task.seconds))
         with atomic_path(path) as written:

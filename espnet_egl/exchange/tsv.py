@@ -11,10 +11,13 @@ from typing import ClassVar
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import AbsExporter, AbsImporter, Answer, Task, answer, is_handed_over
 from espnet_egl.exchange.clips import path_inside
+from espnet_egl.exchange.texts import read_cells, read_text
 from espnet_egl.store.files import write_lines
 from espnet_egl.store.tables import one_line
 
 COLUMNS = ("utterance", "audio", "start", "end", "seconds", "draft", "transcript", "mark")
+# Columns of what Label Studio exports as a table.
+OF_LABEL_STUDIO = {"annotation_id", "annotator"}
 # By it, spreadsheets tell UTF-8 from the encodings of old.
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -30,32 +33,49 @@ class ReturnedTSV(AbsImporter):
 
     def delimiter(self, header: str) -> str:
         """What stands between the cells, from the first line."""
-        return "\t"
+        return "\t" if "\t" in header else _comma(header)
 
     def read(self, path: Path) -> list[Answer]:
-        try:
-            # A spreadsheet may put a byte order mark before the first column's name.
-            text = path.read_bytes().decode("utf-8-sig")
-        except OSError as e:
-            raise DataError(f"{path}: cannot be read ({e.strerror})") from e
-        except UnicodeDecodeError as e:
-            raise DataError(f"{path}: not UTF-8 ({e}); save it as UTF-8") from e
+        text = read_text(path)
         delimiter = self.delimiter(text.split("\n", 1)[0])
-        try:
-            reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-            names = reader.fieldnames or ()
-            lines = [(reader.line_num, row) for row in reader]
-        except csv.Error as e:
-            raise DataError(f"{path}: not {self.kind}, or a quote is not closed: {e}") from e
-        if missing := {"utterance", "transcript"} - set(names):
+        names, lines = read_cells(path, text, delimiter, self.kind)
+        if OF_LABEL_STUDIO.issubset(names):
+            return self._read_export(path)
+        columns = {name: _column(name) for name in names}
+        if missing := {"utterance", "transcript"} - set(columns.values()):
             raise DataError(f"{path}:1: column {min(missing)} is missing; save it {self.kind}")
         answers = []
         for number, row in lines:
             # What stands beyond the header's cells; empty ones are a spreadsheet's.
-            more = any(row.pop(None, ()))
-            if more or any(row.values()):
-                answers.append(_answer(row, more, delimiter, f"{path}:{number}"))
+            more = any(row.pop(None, None) or ())
+            cells = {columns[str(name)]: cell for name, cell in row.items()}
+            where = f"{path}:{number}"
+            if more or any(cells.values()):
+                answers.append(_answer(cells, more, delimiter, where))
+            for name in cells.keys() - {*COLUMNS}:
+                if (cells[name] or "").strip():
+                    self.leave(where, f"the column '{name}' is not read", answers[-1].uid)
         return answers
+
+    def _read_export(self, path: Path) -> list[Answer]:
+        """A table that Label Studio exported."""
+        from espnet_egl.exchange.label_studio import ReturnedLabelStudio
+
+        tool = ReturnedLabelStudio()
+        tool.clips = self.clips
+        answers = tool.read(path)
+        self.unused.extend(tool.unused)
+        return answers
+
+
+def _comma(header: str) -> str:
+    return ";" if ";" in header and "," not in header else ","
+
+
+def _column(name: str) -> str:
+    """A column of ours in whatever case, any other as it is."""
+    known = name.strip().casefold()
+    return known if known in COLUMNS else name
 
 
 class ReturnedCSV(ReturnedTSV):
@@ -65,7 +85,7 @@ class ReturnedCSV(ReturnedTSV):
     kind = "comma-separated"
 
     def delimiter(self, header: str) -> str:
-        return ";" if ";" in header and "," not in header else ","
+        return "\t" if "\t" in header and "," not in header else _comma(header)
 
 
 class TSV(AbsExporter):
@@ -110,7 +130,7 @@ def _answer(row: dict[str, str | None], more: bool, delimiter: str, where: str) 
             f"columns: {advice if more else 'it is cut off, or an editor stripped its end'}"
         )
     uid, transcript, mark = (row.get(name) or "" for name in ("utterance", "transcript", "mark"))
-    return answer(uid, transcript, mark, where)
+    return answer(uid, transcript, mark, where, draft=row.get("draft"))
 
 
 def _line(cells: Sequence[str], delimiter: str) -> str:

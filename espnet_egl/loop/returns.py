@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,22 @@ from humanfriendly.text import pluralize
 
 from espnet_egl.data.kaldi import read_durations, read_table, subset_data_dir, write_table
 from espnet_egl.errors import DataError
-from espnet_egl.exchange import Answer
+from espnet_egl.exchange import Answer, Unused, printable
+from espnet_egl.exchange.spelling import difference, key
 from espnet_egl.selection.budget import Prices
 from espnet_egl.store.tables import duration, number_in, one_line, read_rows, write_rows
 
 RETURNED_COLUMNS = ("utterance", "state", "seconds", "reason", "annotator_seconds", "detail")
 # Of a round's clips: all, those that a method chose, those that were drawn at random.
 PARTS = ("all", "chosen", "random")
-# How many examples a message names.
+UNUSED_COLUMNS = ("utterance", "where", "reason")
+# How many examples a message names, and how many places of what was not used.
 EXAMPLES = 3
+PLACES = 10
+CHANGED_DRAFT = (
+    "the draft was changed and the transcript is empty: a draft is no answer, move it into the "
+    "transcript"
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class Returns:
         unknown_tokens: Utterance -> tokens of its transcript that the model does not have.
         worked: Utterance -> seconds that annotators worked on it, where their tool tells; also of
             what is still out, if some was begun.
+        unused: What came back and was not taken.
     """
 
     labelled: dict[str, str]
@@ -40,44 +50,65 @@ class Returns:
     out: list[str]
     unknown_tokens: dict[str, list[str]]
     worked: dict[str, float]
+    unused: list[Unused] = field(default_factory=list)
+
+    @property
+    def not_usable(self) -> list[str]:
+        """Of :attr:`out`, those that something came back for."""
+        came = {found.uid for found in self.unused}
+        return [uid for uid in self.out if uid in came]
 
 
 def check(
     answers: Iterable[Answer],
     selected: Sequence[str],
     unknown_tokens: Callable[[str], list[str]] = lambda _: [],
+    unused: Sequence[Unused] = (),
+    drafts: Mapping[str, str] | None = None,
 ) -> Returns:
     """Sort answers by what they say.
 
     Args:
-        answers: Of one file or several; the same clip may come twice if it says the same.
+        answers: Of one file or several; the same clip may come twice if it says the same: composed
+            and decomposed characters are the same.
         selected: The utterances that were handed over.
         unknown_tokens: Of a transcript, the tokens outside the model's list.
+        unused: What came back beside the answers.
+        drafts: Utterance -> the draft that was handed over.
 
     Raises:
         DataError: An answer is to no selected utterance, or two contradict each other.
     """
     given: dict[str, Answer] = {}
+    changed: dict[str, Unused] = {}
     worked: dict[str, float] = {}
-    wanted = set(selected)
+    wanted = {key(uid): uid for uid in selected} | {uid: uid for uid in selected}
     for answer in answers:
-        if answer.uid not in wanted:
+        uid = wanted.get(answer.uid) or wanted.get(key(answer.uid))
+        if uid is None:
             raise DataError(
                 f"{answer.where}: '{answer.uid}' was not handed over in this round; take the line "
                 "out, or give the file to the round it belongs to"
             )
         if answer.worked is not None:
             # Two exports of one project tell of the same work, the later of all.
-            worked[answer.uid] = max(answer.worked, worked.get(answer.uid, 0.0))
+            worked[uid] = max(answer.worked, worked.get(uid, 0.0))
         if not answer.transcript and not answer.mark:
+            if drafts and _is_changed(answer.draft, drafts.get(uid)):
+                changed[uid] = Unused(answer.where, CHANGED_DRAFT, uid)
             continue
-        other = given.setdefault(answer.uid, answer)
-        if (other.transcript, other.mark) != (answer.transcript, answer.mark):
+        other = given.setdefault(uid, answer)
+        if (key(other.transcript), other.mark) != (key(answer.transcript), answer.mark):
             raise DataError(
-                f"{answer.where}: '{answer.uid}' came back already, as "
+                f"{answer.where}: '{uid}' came back already, as "
                 f"'{other.transcript or other.mark}' ({other.where}); keep one of them"
+                f"{difference(other.transcript, answer.transcript)}"
             )
-    labelled = {uid: a.transcript for uid, a in given.items() if a.transcript}
+    labelled = {
+        uid: _as_the_model_spells(a.transcript, unknown_tokens)
+        for uid, a in given.items()
+        if a.transcript
+    }
     unknown = {uid: unknown_tokens(text) for uid, text in labelled.items()}
     return Returns(
         labelled=labelled,
@@ -85,7 +116,23 @@ def check(
         out=[uid for uid in selected if uid not in given],
         unknown_tokens={uid: tokens for uid, tokens in unknown.items() if tokens},
         worked=worked,
+        unused=[*unused, *(found for uid, found in changed.items() if uid not in given)],
     )
+
+
+def _is_changed(draft: str | None, handed_over: str | None) -> bool:
+    """Whether somebody changed a draft; one that was taken out says nothing."""
+    if not draft or handed_over is None:
+        return False
+    return key(one_line(draft)) != key(printable(handed_over))
+
+
+def _as_the_model_spells(text: str, unknown_tokens: Callable[[str], list[str]]) -> str:
+    """The transcript as it came, unless the model knows more of it composed or decomposed."""
+    if text.isascii():
+        return text
+    forms = [text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))]
+    return min(forms, key=lambda form: len(unknown_tokens(form)))
 
 
 def reveal(truth: str | Path, selected: Sequence[str]) -> list[Answer]:
@@ -120,14 +167,17 @@ def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | P
     """
     select_dir, output_dir = Path(select_dir), Path(output_dir)
     if not returns.labelled and returns.out:
-        raise DataError("no clip has a transcript yet: fill some in and run stage 23 again")
+        came = "; what came back and is not used is named above" if returns.unused else ""
+        raise DataError(f"no clip has a transcript yet: fill some in and run stage 23 again{came}")
     text = output_dir / "text"
     earlier = read_table(text) if text.exists() else {}
-    if changed := [u for u, old in earlier.items() if returns.labelled.get(u) != old]:
+    labelled = returns.labelled
+    if changed := [u for u, old in earlier.items() if key(labelled.get(u, "")) != key(old)]:
         raise DataError(
             f"{text}: '{changed[0]}' came back as '{earlier[changed[0]]}' earlier, now as "
-            f"'{returns.labelled.get(changed[0], '')}'; what is here is not overwritten: give all "
+            f"'{labelled.get(changed[0], '')}'; what is here is not overwritten: give all "
             f"files that came back, or move {output_dir} away"
+            f"{difference(earlier[changed[0]], labelled.get(changed[0], ''))}"
         )
     for uid, mark in _marks(output_dir).items():
         if returns.marked.get(uid) != mark:
@@ -148,7 +198,7 @@ def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | P
     write_rows(output_dir / "returned.tsv", RETURNED_COLUMNS, rows)
     # Written last: a directory without it is not labelled yet.
     if returns.labelled:
-        write_table(text, returns.labelled)
+        write_table(text, labelled | earlier)
 
 
 def _marks(directory: Path) -> dict[str, str]:
@@ -165,12 +215,16 @@ def _rows(
     returns: Returns, durations: Mapping[str, float], reasons: Mapping[str, str]
 ) -> list[list[str]]:
     rows = []
+    came: dict[str, list[str]] = defaultdict(list)
+    for found in returns.unused:
+        came[found.uid].append(f"{one_line(found.where)}: {one_line(found.reason)}")
     for uid in sorted([*returns.labelled, *returns.marked, *returns.out]):
         state = "labelled" if uid in returns.labelled else returns.marked.get(uid, "out")
         unknown = returns.unknown_tokens.get(uid, [])
-        detail = f"tokens unknown to the model: {' '.join(unknown)}" if unknown else ""
+        details = [f"tokens unknown to the model: {' '.join(unknown)}"] if unknown else []
+        details += [f"not used: {what}" for what in came[uid]]
         worked = f"{returns.worked[uid]:.3f}" if uid in returns.worked else ""
-        rows.append([uid, state, f"{durations[uid]:.3f}", reasons[uid], worked, detail])
+        rows.append([uid, state, f"{durations[uid]:.3f}", reasons[uid], worked, "; ".join(details)])
     return rows
 
 
@@ -268,9 +322,11 @@ def describe(returns: Returns, durations: Mapping[str, float]) -> str:
     for mark in sorted(set(returns.marked.values())):
         marked = [uid for uid, found in returns.marked.items() if found == mark]
         lines.append(f"Marked {mark}, which are not trained on: {size(marked)}.")
-    if returns.out:
-        examples = ", ".join(returns.out[:EXAMPLES])
-        lines.append(f"Still out: {size(returns.out)}, e.g. {examples}.")
+    not_usable = returns.not_usable
+    still_out = [uid for uid in returns.out if uid not in set(not_usable)]
+    for what, uids in (("Still out", still_out), ("Came back without an answer", not_usable)):
+        if uids:
+            lines.append(f"{what}: {size(uids)}, e.g. {', '.join(uids[:EXAMPLES])}.")
     if returns.worked:
         total = sum(returns.worked.values())
         lines.append(
@@ -285,3 +341,32 @@ def describe(returns: Returns, durations: Mapping[str, float]) -> str:
             "and run stage 23 again."
         )
     return "\n".join(lines)
+
+
+def describe_unused(files: Sequence[str | Path], unused: Iterable[Unused]) -> str:
+    """What came back and was not taken, per file: how many of a kind, and where.
+
+    Args:
+        files: The files and folders that came back.
+        unused: Of them.
+    """
+    per_file: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for found in unused:
+        of = next((str(p) for p in files if found.where.startswith(str(p))), "what came back")
+        per_file[of][found.reason].append(found.where.removeprefix(of).lstrip(":/ ") or of)
+    lines = []
+    for of, kinds in per_file.items():
+        lines.append(f"Not used of {of}, {sum(map(len, kinds.values()))}:")
+        for reason, places in kinds.items():
+            more = f" and {len(places) - PLACES} more" if len(places) > PLACES else ""
+            lines.append(f"  {reason}: {len(places)}, {', '.join(places[:PLACES])}{more}")
+    return "\n".join(lines)
+
+
+def write_unused(unused: Sequence[Unused], path: Path) -> None:
+    """List all that was not taken, UNUSED_COLUMNS; no file where there is none."""
+    if unused:
+        rows = ([found.uid, one_line(found.where), one_line(found.reason)] for found in unused)
+        write_rows(path, UNUSED_COLUMNS, rows)
+    else:
+        path.unlink(missing_ok=True)

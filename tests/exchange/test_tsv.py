@@ -9,7 +9,7 @@ import pytest
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task
 from espnet_egl.exchange.tasks import read_tasks
-from espnet_egl.exchange.tsv import TSV
+from espnet_egl.exchange.tsv import TSV, ReturnedTSV
 
 HEADER = "utterance\taudio\tstart\tend\tseconds\tdraft\ttranscript\tmark"
 
@@ -84,5 +84,7 @@ def test_no_cell_is_a_formula_and_a_spreadsheets_copy_is_kept(tmp_path: Path) ->
     (row,) = path.read_text().splitlines()[1:]
     assert row.split("\t") == [" =1+1", " @cmd.wav", "", "", "1.000", " +draft", "", ""]
     path.write_bytes(path.read_text().encode("utf-16"))
+    assert [a.uid for a in ReturnedTSV().read(path)] == ["=1+1"]
+    path.write_bytes(path.read_text("utf-16").replace("draft", "dráft").encode("cp1252"))
     with pytest.raises(DataError, match="save it as UTF-8"):
         TSV().export([task], tmp_path)

@@ -175,7 +175,7 @@ def test_there_and_back(
     assert take_back("part") == {"a": "one two", "d": "x"}
     out = capsys.readouterr().out
     assert "Marked not_speech, which are not trained on: 1 clip" in out
-    assert "Still out: 1 clip, 0.75 s, e.g. c." in out
+    assert "Came back without an answer: 1 clip, 0.75 s, e.g. c." in out
     team.annotate("c", "[cannot understand]", seconds=1.0)
     # An edit of an earlier annotation counts from when it was made.
     team.owner.annotations.update(id=first.id, result=first.result, lead_time=6.5)
@@ -274,7 +274,7 @@ def test_a_server_that_refuses(
         title="of another kind", label_config='<View><Text name="t" value="$t"/></View>'
     )
     for options, message in (
-        (("--ls_project", str(other.id)), "has another labelling interface, without 'mark'"),
+        (("--ls_project", str(other.id)), "has another labelling interface, without 'TextArea'"),
         (("--ls_project", "no such"), "has no project 'no such'"),
         (("--ls_project", "987654"), "refuses (404)"),
         (("--ls_url", "http://127.0.0.1:9"), "http://127.0.0.1:9 cannot be reached"),

@@ -68,7 +68,7 @@ def import_(args: argparse.Namespace) -> None:
 
     if (args.truth is None) == (not args.return_file and args.annotate_dir is None):
         raise ConfigError("give either --return_file, --annotate_dir or --truth")
-    durations = read_durations(Path(args.select_dir) / "utt2dur")
+    durations = read_durations(Path(args.select_dir) / "utt2dur").all()
     files: list[Path] = []
     if args.truth is not None:
         answers = returns.reveal(args.truth, list(durations))

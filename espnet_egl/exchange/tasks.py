@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from pathlib import Path
 
-from espnet_egl.data.kaldi import read_segments, read_table
+from espnet_egl.data.kaldi import Segment, read_segments, read_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task, printable
 from espnet_egl.store.tables import number_in, read_nbest, read_rows
@@ -39,22 +39,22 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
         raise DataError(f"{select_dir} has neither wav.scp nor feats.scp; run stage 21 again")
     recordings = read_table(scp)
     segments = select_dir / "segments"
-    cuts = read_segments(segments) if segments.exists() else {}
+    cuts = read_segments(segments).all() if segments.exists() else {}
     tasks = []
     for row in rows:
         uid = row["utterance"]
-        recording, start, end = cuts.get(uid, (uid, 0.0, None))
-        if recording not in recordings:
-            raise DataError(f"{scp} lacks '{recording}' of the selection; run stage 21 again")
-        audio = recordings[recording]
+        cut = cuts.get(uid, Segment(uid, 0.0, None))
+        if cut.recording not in recordings:
+            raise DataError(f"{scp} lacks '{cut.recording}' of the selection; run stage 21 again")
+        audio = recordings[cut.recording]
         if not audio.endswith("|"):
             audio = str(Path(audio).absolute())
         tasks.append(
             Task(
                 uid=uid,
                 audio=audio,
-                start=start,
-                end=end,
+                start=cut.start,
+                end=cut.end,
                 seconds=number_in(row, "seconds", selection),
                 # What a list of another scoring lacks still has the draft it was selected with.
                 drafts=tuple(map(printable, drafts[uid] or [best[uid]])),

@@ -51,7 +51,7 @@ def read_pool(data_dir: Path) -> pd.DataFrame:
         DataError: A file of the data is missing or malformed, or a clip is not in all of them.
     """
     tables = {
-        "seconds": read_durations(data_dir / "pool" / "utt2dur"),
+        "seconds": read_durations(data_dir / "pool" / "utt2dur").all(),
         "text": read_table(data_dir / "pool_truth" / "text"),
         "spk": read_table(data_dir / "pool" / "utt2spk"),
         "snr": read_table(data_dir / "pool" / "utt2snr"),

@@ -69,7 +69,7 @@ def import_(args: argparse.Namespace) -> None:
 
     if (args.truth is None) == (not args.return_file and args.annotate_dir is None):
         raise ConfigError("give either --return_file, --annotate_dir or --truth")
-    durations = read_durations(Path(args.select_dir) / "utt2dur")
+    durations = read_durations(Path(args.select_dir) / "utt2dur").all()
     files: list[Path] = []
     unused: list[Unused] = []
     drafts: Mapping[str, str] = {}

@@ -17,6 +17,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--nj", type=int, required=True, help="The number of shards")
     parser.add_argument("--output_dir", required=True, help="Where the joined tables go")
     parser.add_argument(
+        "--left_out",
+        action="append",
+        default=[],
+        help="A table as skipped.tsv, of files that did not come into the pool (repeatable)",
+    )
+    parser.add_argument(
         "--calibration",
         help="Of al_calibrate: calibrated confidences go to calibrated/ of the output directory",
     )
@@ -45,7 +51,7 @@ def merge(args: argparse.Namespace) -> None:
     shards = [logdir / f"output.{job}" for job in jobs]
     manifest = join_manifests(shards)
     verified = read_verified(shards)
-    summary = merge_shards(shards, args.output_dir, keys, logdir / "skipped.tsv")
+    summary = merge_shards(shards, args.output_dir, keys, [logdir / "skipped.tsv", *args.left_out])
     write_verified(args.output_dir, [list(row.values()) for row in verified])
     write_lines(
         Path(args.output_dir) / "manifest.json",

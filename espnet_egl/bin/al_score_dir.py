@@ -18,7 +18,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", required=True, help="Packed by stage 14 of asr.sh, or a name of the model zoo"
     )
-    parser.add_argument("--wav_dir", required=True, help="Audio files, in folders below it, too")
+    parser.add_argument(
+        "--wav_dir", required=True, help="Audio files, in folders and links below it, too"
+    )
     parser.add_argument("--out", default="scores.tsv", help="The score table")
     parser.add_argument(
         "--work_dir", help="Everything else, and what a killed run goes on from (default: OUT.work)"
@@ -34,22 +36,25 @@ def score_dir(args: argparse.Namespace) -> None:
     """Run the command; says where the table is."""
     from espnet_egl.bin import al_merge
     from espnet_egl.data.shards import split_keys
-    from espnet_egl.data.wav_dir import write_data_dir
+    from espnet_egl.data.wav_dir import SKIPPED, write_data_dir
     from espnet_egl.model import packed
     from espnet_egl.store.files import atomic_open
 
     work = Path(args.work_dir or f"{args.out}.work").absolute()
     model = packed.unpack(args.model, work / "model")
-    count = write_data_dir(args.wav_dir, work / "data")
+    count, left_out = write_data_dir(args.wav_dir, work / "data", (args.out, work))
     scp = work / "data" / "wav.scp"
     nj = split_keys(scp, args.nj, work / "logdir")
-    print(f"{count} audio files, {nj} processes, log: {work / 'logdir'}/al_score.*.log")
+    others = f"; {left_out} others in it are listed" if left_out else ""
+    print(f"{count} audio files{others}")
+    print(f"{nj} processes, log: {work / 'logdir'}/al_score.*.log")
     cmd = [sys.executable, "-m", "espnet_egl.bin.al_score"]
     cmd += ["--data_path_and_name_and_type", f"{scp},speech,sound", "--allow_pipes", "false"]
     cmd += ["--asr_train_config", model["asr_train_config"]]
     cmd += ["--asr_model_file", model["asr_model_file"], *shlex.split(args.score_args)]
     run_shards(cmd, work / "logdir", nj)
-    al_merge.main(["--logdir", str(work / "logdir"), "--nj", str(nj), "--output_dir", str(work)])
+    merge = ["--logdir", str(work / "logdir"), "--nj", str(nj), "--output_dir", str(work)]
+    al_merge.main([*merge, "--left_out", str(work / "data" / SKIPPED)])
     with atomic_open(args.out, "wb") as f:
         f.write((work / "scores.tsv").read_bytes())
     print(f"Scores: {args.out}, not scored: {work / 'skipped.tsv'}")

@@ -31,6 +31,7 @@ RATIO_PRODUCT = 1 << 20
 
 _ARK_ENTRY = re.compile(r"(.+\.ark):([0-9]+)", re.S)
 _ARK_SOUND = b"AUDIO"
+_RIFF = b"RIFF"
 
 # Where a file says how much audio it holds, libsndfile notes how much there is: of WAV, AIFF, AU,
 # SVX and W64 both; that they differ, of RF64, MAT4 and VOC.
@@ -238,14 +239,19 @@ def is_ark_entry(rxfilename: str) -> bool:
     return _ARK_ENTRY.fullmatch(rxfilename) is not None
 
 
-def find_sound(rxfilename: str) -> str | io.BytesIO:
+def find_sound(rxfilename: str, framed: bool = False) -> str | io.BytesIO:
     """What libsndfile opens for an entry of wav.scp that is no command.
+
+    Args:
+        rxfilename: The entry.
+        framed: Whether an ark has to be ESPnet's: Kaldi's own, of wav-copy, ESPnet reads as
+            integers, at another scale than any other file.
 
     Returns:
         The path of a file as it is, or the sound that an entry of an ark holds.
 
     Raises:
-        UtteranceError: There is no such file, or the entry is no sound of ESPnet's.
+        UtteranceError: There is no such file, or the entry is no such sound.
     """
     found = _ARK_ENTRY.fullmatch(rxfilename)
     path = rxfilename if found is None else found[1]
@@ -254,18 +260,27 @@ def find_sound(rxfilename: str) -> str | io.BytesIO:
         return path
     try:
         with Path(path).open("rb") as f:
-            return io.BytesIO(_read_ark_sound(f, int(found[2])))
+            return io.BytesIO(_read_ark_sound(f, int(found[2]), framed))
     except (OSError, ValueError, OverflowError) as e:
         raise UtteranceError("unreadable_audio", f"{rxfilename}: {e}") from e
 
 
-def _read_ark_sound(f: BinaryIO, offset: int) -> bytes:
-    """AUDIO, how many bytes the length has, the length, a sound file: kaldiio's framing."""
+def _read_ark_sound(f: BinaryIO, offset: int, framed: bool) -> bytes:
+    """The file that an entry holds: with kaldiio's framing, or as Kaldi's wav-copy writes it.
+
+    The framing is AUDIO, how many bytes the length has, and the length; without one, a file begins
+    with RIFF and the length of what follows.
+    """
     rest = f.seek(0, os.SEEK_END) - offset
     f.seek(offset)
-    if f.read(len(_ARK_SOUND)) != _ARK_SOUND:
-        raise ValueError("no sound as ESPnet's format_wav_scp.py writes it into an ark")
-    length = int.from_bytes(f.read(int.from_bytes(f.read(1), "little")), "little")
+    mark = f.read(len(_RIFF))
+    if mark == _RIFF and not framed:
+        length = len(_RIFF) + 4 + int.from_bytes(f.read(4), "little")
+        f.seek(offset)
+    elif mark + f.read(len(_ARK_SOUND) - len(_RIFF)) == _ARK_SOUND:
+        length = int.from_bytes(f.read(int.from_bytes(f.read(1), "little")), "little")
+    else:
+        raise ValueError("no sound as ESPnet's format_wav_scp.py or Kaldi's wav-copy writes it")
     if length > rest:
         raise ValueError("the ark ends before the entry does; copy it again")
     return f.read(length)

@@ -5,11 +5,19 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from espnet_egl.errors import DataError
 from espnet_egl.store.files import write_lines
+
+# Of a recording's channels: one of them, from 0 on, or the mean of all.
+MEAN: Literal["mean"] = "mean"
+Channel = int | Literal["mean"]
+
+Row = TypeVar("Row")
 
 
 def read_table(path: str | Path) -> dict[str, str]:
@@ -57,43 +65,116 @@ def read_lines(path: str | Path) -> Iterator[str]:
         raise DataError(f"{path}: not UTF-8 ({e}); convert it, for example with iconv") from e
 
 
-def read_segments(path: str | Path) -> dict[str, tuple[str, float, float]]:
-    """Read ``segments``: id -> (recording id, start, end) in seconds.
+class Segment(NamedTuple):
+    """A piece of a recording.
+
+    Attributes:
+        recording: Its id in wav.scp.
+        start: In seconds.
+        end: In seconds; None: to the end of the recording.
+        channel: From 0 on, as Kaldi counts them, or :data:`MEAN`; None: the file does not say.
+    """
+
+    recording: str
+    start: float
+    end: float | None
+    channel: Channel | None = None
+
+
+@dataclass(frozen=True)
+class Rows(Generic[Row]):
+    """What a table says of every utterance.
+
+    Attributes:
+        good: Utterance id -> what its line says.
+        bad: Utterance id -> what is wrong with its line.
+    """
+
+    good: dict[str, Row]
+    bad: dict[str, str]
+
+    def all(self) -> dict[str, Row]:
+        """What every line says.
+
+        Raises:
+            DataError: One of them is bad.
+        """
+        for problem in self.bad.values():
+            raise DataError(problem)
+        return self.good
+
+
+def read_segments(path: str | Path) -> Rows[Segment]:
+    """Read ``segments``: ``<id> <recording> <start> <end> [<channel>]``, in seconds.
+
+    As Kaldi has it, an end of -1 is that of the recording, and a channel of -1 is any.
 
     Raises:
-        DataError: As :func:`read_table`, or a line is not ``id recording start end`` with
-            0 <= start < end; the message names it.
+        DataError: As :func:`read_table`, or no line of it is one.
     """
-    segments = {}
-    for uid, value in read_table(path).items():
-        try:
-            recording, start_text, end_text = value.split()
-            start, end = float(start_text), float(end_text)
-        except ValueError:
-            raise DataError(
-                f"{path}: '{uid} {value}' is not '<id> <recording> <start> <end>' in seconds"
-            ) from None
-        if not 0 <= start < end < math.inf:
-            raise DataError(f"{path}: '{uid}' runs from {start} to {end} s; need 0 <= start < end")
-        segments[uid] = (recording, start, end)
-    return segments
+    return _read_rows(path, _segment)
 
 
-def read_durations(path: str | Path) -> dict[str, float]:
+def _segment(value: str) -> Segment:
+    fields = value.split()
+    try:
+        recording, start, end = fields[0], *map(float, fields[1:3])
+        channel = read_channel(*fields[3:]) if fields[3:] else None
+    except (ValueError, TypeError, IndexError):
+        raise ValueError(
+            f"is not '<id> <recording> <start> <end>' in seconds, but '{value}'"
+        ) from None
+    if end == -1 and 0 <= start < math.inf:
+        return Segment(recording, start, None, channel)
+    if not 0 <= start < end < math.inf:
+        raise ValueError(f"runs from {start} to {end} s; need 0 <= start < end, or an end of -1")
+    return Segment(recording, start, end, channel)
+
+
+def read_channel(text: str) -> Channel | None:
+    """A channel as segments have it.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if text == MEAN:
+        return MEAN
+    channel = int(text)
+    if channel < -1:
+        raise ValueError(f"channel {channel}: channels are counted from 0 on")
+    return None if channel == -1 else channel
+
+
+def read_durations(path: str | Path) -> Rows[float]:
     """Read ``utt2dur``: id -> seconds.
 
     Raises:
-        DataError: As :func:`read_table`, or a value is no number above zero.
+        DataError: As :func:`read_table`, or no line of it has a duration.
     """
-    durations = {}
+    return _read_rows(path, _duration)
+
+
+def _duration(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"lasts '{value}'; need a number of seconds above 0")
+    return seconds
+
+
+def _read_rows(path: str | Path, parse: Callable[[str], Row]) -> Rows[Row]:
+    """One bad line is one bad clip; where all are, the file is something else."""
+    rows: Rows[Row] = Rows({}, {})
     for uid, value in read_table(path).items():
         try:
-            durations[uid] = float(value)
-        except ValueError:
-            durations[uid] = math.nan
-        if not 0 < durations[uid] < math.inf:
-            raise DataError(f"{path}: '{uid}' lasts '{value}'; need a number of seconds above 0")
-    return durations
+            rows.good[uid] = parse(value)
+        except ValueError as e:
+            rows.bad[uid] = f"{path}: '{uid}' {e}"
+    if rows.bad and not rows.good:
+        rows.all()
+    return rows
 
 
 def write_table(path: str | Path, table: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from espnet_egl.data.archives import refuse_pickles
 from espnet_egl.data.audio import PIPE_TIMEOUT, read_audio, read_channels
-from espnet_egl.data.kaldi import read_segments, read_table
+from espnet_egl.data.kaldi import Rows, Segment, read_segments, read_table
 from espnet_egl.errors import ConfigError, DataError, StorageError, UtteranceError
 from espnet_egl.types import Skipped, Utterance
 
@@ -34,7 +34,7 @@ class Pool(torch.utils.data.Dataset):
         keys: Utterance ids to read, in this order.
         rate: The sampling rate of the model.
         segments: Kaldi's ``segments`` for recordings of these two types.
-        utt2dur: Utterance id -> seconds, used for types that do not tell.
+        utt2dur: Utterances' seconds, used for types that do not tell.
         preprocess: ESPnet's preprocessing for inference.
         allow_pipes: Whether commands in wav.scp are run.
         pipe_timeout: How long such a command may take, in seconds; of these two types.
@@ -51,7 +51,7 @@ class Pool(torch.utils.data.Dataset):
         keys: Sequence[str],
         rate: int,
         segments: str | Path | None = None,
-        utt2dur: dict[str, float] | None = None,
+        utt2dur: Rows[float] | None = None,
         preprocess: Preprocess | None = None,
         allow_pipes: bool = True,
         pipe_timeout: float = PIPE_TIMEOUT,
@@ -65,15 +65,16 @@ class Pool(torch.utils.data.Dataset):
         self.path, _, self.type = data[0]
         self.keys = list(keys)
         self.rate = rate
-        self.utt2dur = utt2dur or {}
+        self.utt2dur = utt2dur or Rows({}, {})
         self.preprocess = preprocess
         self.allow_pipes = allow_pipes
         self.pipe_timeout = pipe_timeout
         self.max_seconds = max_seconds
         self.segments = segments
         self._recordings = read_table(self.path)
-        self._cuts = {} if segments is None else read_segments(segments)
-        if missing := set(self.keys) - (self._cuts or self._recordings).keys():
+        self._cuts: Rows[Segment] = Rows({}, {}) if segments is None else read_segments(segments)
+        known = self._recordings if segments is None else self._cuts.good | self._cuts.bad
+        if missing := set(self.keys) - known.keys():
             raise DataError(
                 f"{segments or self.path} lacks {len(missing)} of the keys, e.g. '{min(missing)}'"
             )
@@ -85,18 +86,21 @@ class Pool(torch.utils.data.Dataset):
         return ESPnetDataset([(self.path, "speech", self.type)], preprocess=None)
 
     def _read(self, uid: str) -> tuple[np.ndarray, float]:
+        for reason, table in (("bad_segment", self._cuts), ("bad_duration", self.utt2dur)):
+            if uid in table.bad:
+                raise UtteranceError(reason, table.bad[uid])
         if self._dataset is not None:
             return self._read_by_espnet(uid)
-        recording, start, end = self._cuts.get(uid, (uid, 0.0, None))
-        if recording not in self._recordings:
+        cut = self._cuts.good.get(uid, Segment(uid, 0.0, None))
+        if cut.recording not in self._recordings:
             raise UtteranceError(
-                "missing_recording", f"{self.segments}: '{recording}' is not in {self.path}"
+                "missing_recording", f"{self.segments}: '{cut.recording}' is not in {self.path}"
             )
         return _READERS[self.type](
-            self._recordings[recording],
+            self._recordings[cut.recording],
             self.rate,
-            start,
-            end,
+            cut.start,
+            cut.end,
             self.allow_pipes,
             self.pipe_timeout,
             self.max_seconds,
@@ -122,7 +126,7 @@ class Pool(torch.utils.data.Dataset):
             raise UtteranceError("not_finite_audio", f"{self.path}: NaN or infinite values")
         # Features are taken to come every 10 ms where nothing tells the duration.
         guess = len(speech) / (self.rate if speech.ndim == 1 else 100)
-        seconds = self.utt2dur.get(uid, guess)
+        seconds = self.utt2dur.good.get(uid, guess)
         if seconds > self.max_seconds:
             raise UtteranceError(
                 "too_long", f"{seconds:.1f} s, more than --max_seconds {self.max_seconds:g}"

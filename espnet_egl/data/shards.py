@@ -31,7 +31,7 @@ def clips_of(directory: str | Path) -> dict[str, Clip]:
 
     Returns:
         Utterance id -> (a resolved path, or a command; start; end). An utterance that is a
-        whole recording runs from 0 to infinity.
+        whole recording runs from 0 to infinity; one whose segment is none has no audio.
 
     Raises:
         DataError: A table is missing or malformed.
@@ -40,10 +40,11 @@ def clips_of(directory: str | Path) -> dict[str, Clip]:
     if (directory / "segments").exists():
         recordings = read_table(directory / "wav.scp")
         segments = read_segments(directory / "segments")
-        return {
-            uid: (_source(recordings.get(recording, recording)), start, end)
-            for uid, (recording, start, end) in segments.items()
-        }
+        clips = dict.fromkeys(segments.bad, ("", 0.0, 0.0))
+        for uid, cut in segments.good.items():
+            source = _source(recordings.get(cut.recording, cut.recording))
+            clips[uid] = (source, cut.start, math.inf if cut.end is None else cut.end)
+        return clips
     name = next((n for n in ("wav.scp", "feats.scp") if (directory / n).exists()), None)
     if name is None:
         raise DataError(f"{directory} has neither segments, wav.scp nor feats.scp")
@@ -53,7 +54,9 @@ def clips_of(directory: str | Path) -> dict[str, Clip]:
 
 
 def _source(text: str) -> str:
-    """The same for two ways to write the same path; a command stays as it is."""
+    """The same for two ways to write the same path; a command, or nothing, stays as it is."""
+    if not text:
+        return text
     return " ".join(text.split()) if "|" in text else os.path.realpath(text)
 
 
@@ -95,6 +98,8 @@ def set_aside(
 
 def _owner(taken: dict[str, list[tuple[float, float, str]]], clip: Clip) -> str | None:
     source, start, end = clip
+    if not source:
+        return None
     # Sorted by start: the overlapping one, if any, begins before this clip's end.
     for other_start, other_end, owner in taken.get(source, []):
         if other_start >= end:
@@ -118,11 +123,12 @@ def lengths_of(key_file: str | Path, keys: Sequence[str], pool: Mapping[str, str
     key_file = Path(key_file)
     known: Mapping[str, float] = {}
     if key_file.name == "segments":
-        known = {uid: end - start for uid, (_, start, end) in read_segments(key_file).items()}
+        cuts = read_segments(key_file).good
+        known = {uid: c.end - c.start for uid, c in cuts.items() if c.end is not None}
     for name in ("utt2dur", "utt2num_samples"):
         path = key_file.with_name(name)
         if not known and path.exists():
-            known = read_durations(path)
+            known = read_durations(path).good
     lengths = [known.get(uid) or (0.0 if known else _file_size(pool[uid])) for uid in keys]
     found = [length for length in lengths if length > 0]
     mean = sum(found) / len(found) if found else 1.0

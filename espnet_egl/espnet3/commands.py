@@ -14,7 +14,7 @@ import yaml
 
 from espnet_egl import options
 from espnet_egl.data.directory import score_words
-from espnet_egl.data.wav_dir import write_data_dir
+from espnet_egl.data.wav_dir import SKIPPED, write_data_dir
 from espnet_egl.errors import ConfigError, UnsupportedModelError
 from espnet_egl.store.files import write_lines
 
@@ -130,7 +130,7 @@ class Round:
             DataError: The folder has no audio.
         """
         if self.config.get("wav_dir"):
-            write_data_dir(self.config["wav_dir"], self.al_dir / "pool")
+            write_data_dir(self.config["wav_dir"], self.al_dir / "pool", [self.al_dir])
             return self.al_dir / "pool"
         directory = Path(self.config["data_dir"])
         if not (directory / "wav.scp").exists():
@@ -210,6 +210,8 @@ class Round:
     def merge(self, nj: int) -> list[str]:
         """Words of ``al_merge``."""
         output = ["--output_dir", str(self.directory("score"))]
+        if self.config.get("wav_dir"):
+            output += ["--left_out", str(self.pool_dir / SKIPPED)]
         return [*self.sections, "--logdir", str(self.logdir), "--nj", str(nj), *output]
 
     def select(self) -> list[str]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_egl.data.kaldi import read_segments, read_table
+from espnet_egl.data.kaldi import Segment, read_segments, read_table
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task, printable
 from espnet_egl.exchange.matching import Clips, Source
@@ -79,14 +79,14 @@ def read_sources(select_dir: Path, uids: Sequence[str]) -> dict[str, Source]:
         raise DataError(f"{select_dir} has neither wav.scp nor feats.scp; run stage 21 again")
     recordings = read_table(scp)
     segments = select_dir / "segments"
-    cuts = read_segments(segments) if segments.exists() else {}
+    cuts = read_segments(segments).all() if segments.exists() else {}
     sources = {}
     for uid in uids:
-        recording, start, end = cuts.get(uid, (uid, 0.0, None))
-        if recording not in recordings:
-            raise DataError(f"{scp} lacks '{recording}' of the selection; run stage 21 again")
-        audio = recordings[recording]
+        cut = cuts.get(uid, Segment(uid, 0.0, None))
+        if cut.recording not in recordings:
+            raise DataError(f"{scp} lacks '{cut.recording}' of the selection; run stage 21 again")
+        audio = recordings[cut.recording]
         if not audio.endswith("|"):
             audio = str(Path(audio).absolute())
-        sources[uid] = Source(audio, start, end)
+        sources[uid] = Source(audio, cut.start, cut.end)
     return sources

@@ -185,7 +185,7 @@ def write_labelled(returns: Returns, select_dir: str | Path, output_dir: str | P
                 f"{output_dir / 'returned.tsv'}: '{uid}' came back as '{mark}' earlier, and does "
                 f"not now; give all files that came back, or move {output_dir} away"
             )
-    durations = read_durations(select_dir / "utt2dur")
+    durations = read_durations(select_dir / "utt2dur").all()
     if returns.labelled:
         subset_data_dir(select_dir, output_dir, returns.labelled, durations)
     reasons = {

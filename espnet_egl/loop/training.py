@@ -243,13 +243,10 @@ def _clips(directory: Path) -> dict[str, Clip]:
     recordings = read_table(directory / "wav.scp")
     if not (directory / "segments").exists():
         return {uid: (source, 0.0, None) for uid, source in recordings.items()}
-    segments = read_segments(directory / "segments")
-    if missing := {recording for recording, _, _ in segments.values()} - recordings.keys():
+    segments = read_segments(directory / "segments").all()
+    if missing := {cut.recording for cut in segments.values()} - recordings.keys():
         raise DataError(f"{directory / 'wav.scp'} lacks '{min(missing)}' of segments: add it")
-    return {
-        uid: (recordings[recording], start, end)
-        for uid, (recording, start, end) in segments.items()
-    }
+    return {uid: (recordings[cut.recording], cut.start, cut.end) for uid, cut in segments.items()}
 
 
 def _read_labelled(
@@ -283,7 +280,7 @@ def _check_format(scp: str, entries: Mapping[str, str], audio_format: str) -> No
         if in_arks and ark not in seen:
             seen.add(ark)
             try:
-                find_sound(entry)
+                find_sound(entry, framed=True)
             except UtteranceError as e:
                 raise DataError(f"{scp}: '{uid}': {e.detail}; run stages 3 and 4 again") from e
 
@@ -333,7 +330,7 @@ def _speech(
 def _ready(source: str, rate: int) -> float | None:
     """The seconds of a sound that ESPnet can read as it is; None for others."""
     try:
-        with soundfile.SoundFile(find_sound(source)) as f:
+        with soundfile.SoundFile(find_sound(source, framed=True)) as f:
             as_wanted = (f.samplerate, f.channels) == (rate, 1) and not is_cut_off(f)
             return f.frames / rate if as_wanted else None
     except (soundfile.LibsndfileError, TypeError, UtteranceError):

@@ -20,7 +20,10 @@ from espnet_egl.store.tables import BASE_COLUMNS, read_word_lines
 
 
 def merge_shards(
-    shards: Sequence[str | Path], output_dir: str | Path, keys: set[str], skipped: str | Path
+    shards: Sequence[str | Path],
+    output_dir: str | Path,
+    keys: set[str],
+    skipped: Sequence[str | Path],
 ) -> Summary:
     """Join the shards' tables, sorted, and check that nothing was lost.
 
@@ -28,7 +31,7 @@ def merge_shards(
         shards: The shards' output directories.
         output_dir: Where the joined tables go.
         keys: Every utterance that had to be scored.
-        skipped: A table of utterances that were set aside before scoring.
+        skipped: Tables of what was set aside before scoring.
 
     Returns:
         What all shards came to.
@@ -48,7 +51,7 @@ def merge_shards(
     groups = _check_utterances(directories, keys)
     for directory in directories:
         _check_numbers(headers["scores.tsv"], _body(directory / "scores.tsv"), directory.parent)
-    aside = list(_body(Path(skipped)))
+    aside = [line for path in skipped for line in _body(Path(path))]
     summary = _summarize(directories, aside)
     _join_embeddings(groups, output_dir, summary.scored)
     bodies = {

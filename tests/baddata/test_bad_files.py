@@ -13,7 +13,14 @@ from typing import Any
 
 import pytest
 
-from espnet_egl.data.kaldi import read_durations, read_ids, read_segments, read_table
+from espnet_egl.data.kaldi import (
+    Rows,
+    Segment,
+    read_durations,
+    read_ids,
+    read_segments,
+    read_table,
+)
 from espnet_egl.data.shards import split_keys
 from espnet_egl.errors import BudgetError, ConfigError, DataError, EGLError
 from espnet_egl.exchange.kaldi_text import KaldiText
@@ -101,7 +108,7 @@ CASES = [
     Case("ids_with_a_mark", "\ufeffa 1\r\n\r\nb\r\n", read_ids, ["a", "b"]),
     Case("no_pool", "", lambda p: split_keys(p, 2, p.parent / "o"), DataError, "the pool is empty"),
     # ---- segments ----
-    Case("segment", "a r 0 1.5\n", read_segments, {"a": ("r", 0.0, 1.5)}),
+    Case("segment", "a r 0 1.5\n", read_segments, Rows({"a": Segment("r", 0.0, 1.5)}, {})),
     Case("segment_negative", "a r -1 1\n", read_segments, DataError, "runs from -1.0 to 1.0 s"),
     Case("segment_backwards", "a r 2 1\n", read_segments, DataError, "need 0 <= start < end"),
     Case("segment_of_nothing", "a r 1 1\n", read_segments, DataError, "need 0 <= start < end"),
@@ -111,7 +118,7 @@ CASES = [
     Case("segment_infinite", "a r 0 inf\n", read_segments, DataError, "need 0 <= start < end"),
     Case("segment_huge", "a r 0 1e999\n", read_segments, DataError, "need 0 <= start < end"),
     Case("segment_short", "a r 0\n", read_segments, DataError, "is not '<id> <recording>"),
-    Case("segment_long", "a r 0 1 1\n", read_segments, DataError, "is not '<id> <recording>"),
+    Case("segment_long", "a r 0 1 1 1\n", read_segments, DataError, "is not '<id> <recording>"),
     # ---- other numbers ----
     Case("dur_0", "a 0\n", read_durations, DataError, "'a' lasts '0'"),
     Case("dur_negative", "a -1\n", read_durations, DataError, "'a' lasts '-1'"),

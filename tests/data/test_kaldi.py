@@ -99,10 +99,15 @@ def test_a_pool_that_changed_since_scoring_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["abc", "nan", "inf", "-1", "0", ""])
 def test_durations_are_numbers_above_zero(tmp_path: Path, value: str) -> None:
     (tmp_path / "utt2dur").write_text(f"a 1.5\nb {value}\n")
+    found = read_durations(tmp_path / "utt2dur")
+    assert (found.good, list(found.bad)) == ({"a": 1.5}, ["b"])
+    with pytest.raises(DataError, match="utt2dur: 'b' lasts"):
+        found.all()
+    (tmp_path / "utt2dur").write_text(f"b {value}\n")
     with pytest.raises(DataError, match="utt2dur: 'b' lasts"):
         read_durations(tmp_path / "utt2dur")
     (tmp_path / "utt2dur").write_text("a 1.5\n")
-    assert read_durations(tmp_path / "utt2dur") == {"a": 1.5}
+    assert read_durations(tmp_path / "utt2dur").all() == {"a": 1.5}
 
 
 @pytest.mark.parametrize("end", ["inf", "nan"])
@@ -110,3 +115,31 @@ def test_segments_end_somewhere(tmp_path: Path, end: str) -> None:
     (tmp_path / "segments").write_text(f"a rec 0 {end}\n")
     with pytest.raises(DataError, match="'a' runs from"):
         read_segments(tmp_path / "segments")
+
+
+BAD_SEGMENTS = {
+    "backwards": "r 2 1",
+    "before": "r -0.5 1",
+    "channel": "r 0 1 left",
+    "nan": "r nan 1",
+    "no_end": "r 0.5",
+    "no_length": "r 1 1",
+    "nothing": "",
+    "other_end": "r 0 -2",
+    "words": "r one two",
+}
+
+
+def test_a_bad_segment_is_one_bad_utterance(tmp_path: Path) -> None:
+    good = {"a": "r 0 1.5", "b": "r 0.5 -1", "c": "r 0 -1 1", "d": "r 0 1 -1", "e": "r 0 1 mean"}
+    write_table(tmp_path / "segments", good | BAD_SEGMENTS)
+    found = read_segments(tmp_path / "segments")
+    assert found.good == {
+        "a": ("r", 0.0, 1.5, None),
+        "b": ("r", 0.5, None, None),
+        "c": ("r", 0.0, None, 1),
+        "d": ("r", 0.0, 1.0, None),
+        "e": ("r", 0.0, 1.0, "mean"),
+    }
+    assert found.bad.keys() == BAD_SEGMENTS.keys()
+    assert "segments: 'no_length' runs from 1.0 to 1.0 s" in found.bad["no_length"]

@@ -12,8 +12,10 @@ import pytest
 import soundfile
 from conftest import make_speech
 
+from espnet_egl.data.audio import find_sound
+from espnet_egl.data.kaldi import read_durations
 from espnet_egl.data.pool import Pool, read_ahead
-from espnet_egl.errors import ConfigError, DataError
+from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.types import Skipped, Utterance
 
 
@@ -70,6 +72,56 @@ def test_segments_cut_recordings(tmp_path: Path) -> None:
     assert "lies beyond the 2.00 s" in c.detail
     assert isinstance(d, Skipped)
     assert d.reason == "missing_recording"
+
+
+def test_a_bad_line_costs_one_clip(tmp_path: Path) -> None:
+    wave = make_speech(2.0)
+    scp = {"r": write(tmp_path / "r.wav", wave, subtype="FLOAT"), "none": ""}
+    lines = {"good": "r 0.5 1.25", "to_the_end": "r 0.5 -1", "no_length": "r 1 1"}
+    lines |= {"beyond": "r 1.5 2.6", "no_path": "none 0 1", "nowhere": "gone 0 1"}
+    (tmp_path / "segments").write_text("".join(f"{u} {line}\n" for u, line in lines.items()))
+    pool = make_pool(tmp_path, scp, keys=list(lines), segments=tmp_path / "segments")
+    found = {item.uid: item for item in pool}
+    assert {u: i.reason for u, i in found.items() if isinstance(i, Skipped)} == {
+        "no_length": "bad_segment",
+        "beyond": "bad_segment",
+        "no_path": "unreadable_audio",
+        "nowhere": "missing_recording",
+    }
+    assert np.array_equal(found["good"].speech, wave[4000:10000])  # type: ignore[union-attr]
+    assert np.array_equal(found["to_the_end"].speech, wave[4000:])  # type: ignore[union-attr]
+
+
+def test_a_clip_of_no_duration_is_listed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", make_speech(0.5))
+    (tmp_path / "utt2dur").write_text("a 0.5\nb 0\nc nan\n")
+    durations = read_durations(tmp_path / "utt2dur")
+    a, b, c, d = make_pool(tmp_path, dict.fromkeys("abcd", path), utt2dur=durations)
+    assert isinstance(a, Utterance)
+    assert (b.reason, c.reason) == ("bad_duration", "bad_duration")  # type: ignore[union-attr]
+    assert "utt2dur: 'b' lasts '0'" in b.detail  # type: ignore[union-attr]
+    assert isinstance(d, Utterance)  # of which utt2dur says nothing
+
+
+def test_arks_of_kaldis_wav_copy_are_read(tmp_path: Path) -> None:
+    """Their entries are RIFF files as they are, one behind the other."""
+    waves = {"a": make_speech(0.5), "b": make_speech(0.25)}
+    ark, places = b"", {}
+    for uid, wave in waves.items():
+        ark += f"{uid} ".encode()
+        places[uid] = f"{tmp_path}/raw_wav.ark:{len(ark)}"
+        ark += Path(write(tmp_path / f"{uid}.wav", wave)).read_bytes()
+    (tmp_path / "raw_wav.ark").write_bytes(ark)
+    for item in make_pool(tmp_path, places):
+        assert isinstance(item, Utterance)
+        assert np.abs(item.speech - waves[item.uid]).max() < 1e-4
+    # As ESPnet reads them, they are integers: beside others they must not be trained on.
+    with pytest.raises(UtteranceError, match="no sound as ESPnet's format_wav_scp"):
+        find_sound(places["a"], framed=True)
+    (tmp_path / "raw_wav.ark").write_bytes(ark[:-100])
+    a, b = make_pool(tmp_path, places)
+    assert isinstance(a, Utterance)
+    assert "the ark ends before the entry does" in b.detail  # type: ignore[union-attr]
 
 
 def test_bad_audio_is_reported_with_its_reason(tmp_path: Path) -> None:

@@ -149,3 +149,22 @@ def test_lengths_come_from_the_data_directory(tmp_path: Path) -> None:
     segments = tmp_path / "segments"
     segments.write_text("s r 1 4\nt r 5 6\n")
     assert lengths_of(segments, ["s", "t"], {}) == [3, 1]
+
+
+def test_bad_lines_of_a_pool_cost_nothing_but_their_clips(tmp_path: Path) -> None:
+    rows = {"a": "rec 0 5", "b": "rec 7 7", "c": "rec 5 -1", "d": "rec 1"}
+    segments = write(tmp_path / "pool" / "segments", rows)
+    write(tmp_path / "pool" / "wav.scp", {"rec": "long.wav"})
+    train = write(tmp_path / "train" / "segments", {"t": "rec 8 9", "u": "rec 2 2", "d": "rec 3"})
+    write(tmp_path / "train" / "wav.scp", {"rec": "long.wav"})
+    keys, aside = set_aside(rows, [segments.parent], [train.parent])
+    # To the end is over what is transcribed; a segment of nothing is over nothing; ids stay ids.
+    assert (keys, [uid for uid, *_ in aside]) == (["a", "b"], ["c", "d"])
+    assert lengths_of(segments, list(rows), {}) == [5, 5, 5, 5]
+    assert split_keys(segments, 2, tmp_path / "log") == 2
+    write(tmp_path / "pool" / "utt2dur", {"x": "2", "y": "0", "z": "nan"})
+    assert lengths_of(tmp_path / "pool" / "wav.scp", ["x", "y", "z"], {}) == [2, 2, 2]
+    for entry in ("", " "):
+        write(tmp_path / "train" / "wav.scp", {"rec": entry})
+        write(tmp_path / "pool" / "wav.scp", {"rec": entry})
+        assert set_aside(["a"], [segments.parent], [train.parent])[0] == ["a"]

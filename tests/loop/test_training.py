@@ -301,7 +301,7 @@ def test_an_ark_is_written_whole_or_not_at_all(
     [
         ("{}/a.flac", "flac.ark", "'s' is no entry of an ark, but --audio_format is flac.ark"),
         ("{}/data_wav.ark:3", "flac", "'s' is an entry of an ark, but --audio_format is flac"),
-        ("{}/data_wav.ark:2", "flac.ark", "no sound as ESPnet's format_wav_scp.py writes it"),
+        ("{}/data_wav.ark:2", "flac.ark", "no sound as ESPnet's format_wav_scp.py"),
         ("{}/none.ark:3", "flac.ark", "none.ark: no such file; run stages 3 and 4 again"),
         ("{}/data_wav.ark:3", "mp3.ark", "--audio_format mp3.ark: training on it is not supported"),
     ],

@@ -55,7 +55,7 @@ def write_shards(home: Path, shards: Sequence[Sequence[str]]) -> list[Path]:
 def merge(home: Path, shards: Sequence[Sequence[str]]) -> Path:
     directories = write_shards(home, shards)
     keys = {uid for uids in shards for uid in uids}
-    summary = merge_shards(directories, home / "out", keys, home / "aside.tsv")
+    summary = merge_shards(directories, home / "out", keys, [home / "aside.tsv"])
     assert summary.scored == len(keys) - len(shards)
     assert summary.skipped == {"too_short": len(shards), "already_transcribed": 1}
     return home / "out"
@@ -126,7 +126,7 @@ def test_shards_that_do_not_go_together_are_named_and_nothing_is_written(
 def refused(directories: Sequence[Path], home: Path, message: str) -> None:
     keys = {"u10", "u15", "u20", "u30", "u40", "u45"}
     with pytest.raises(DataError, match=message):
-        merge_shards(directories, home / "out", keys, home / "aside.tsv")
+        merge_shards(directories, home / "out", keys, [home / "aside.tsv"])
     assert not any((home / "out" / name).exists() for name in TABLES)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from espnet_egl.data.decoding import SUFFIXES
 from espnet_egl.data.kaldi import write_spk2utt, write_table
 from espnet_egl.errors import DataError
 from espnet_egl.store.files import safe_name
-
-SUFFIXES = frozenset({".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
 
 
 def write_data_dir(wav_dir: str | Path, output_dir: str | Path) -> int:

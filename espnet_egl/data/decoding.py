@@ -52,7 +52,7 @@ class Sound(Protocol):
         """Whether whoever goes by libsndfile alone reads all of it, once all was read here."""
 
     def read(self, first: int, last: int | None) -> np.ndarray:
-        """Samples ``first`` to ``last`` (None: all there are), fewer at the end: (samples, channels)."""
+        """Samples ``first`` to ``last`` (None: the last one), fewer at the end: (samples, channels)."""
 
     def lacking(self) -> float:
         """Seconds that should be there and are not, of what was read; infinite: nobody can tell."""

@@ -199,6 +199,6 @@ def open_stream(content: BinaryIO, suffix: str, to_the_end: bool = False) -> FFm
     except av.error.FFmpegError as e:
         size = content.seek(0, os.SEEK_END)
         raise ValueError(
-            f"no audio can be decoded of its {size} bytes, which begin as {demuxer} ({e.strerror}): "
-            "cut off or damaged; copy it again"
+            f"no audio can be decoded of its {size} bytes, which begin as those of {demuxer} "
+            f"({e.strerror}): cut off or damaged; copy it again"
         ) from e

@@ -13,7 +13,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,9 +23,6 @@ import pytest
 import soundfile
 import torch
 from conftest import make_speech
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
-
 from test_loop import (  # noqa: F401 - fixtures
     SIMULATION,
     TEMPLATE,

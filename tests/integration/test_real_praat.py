@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "exchange"))
 from three_clips import DRAFTS, back, export, nothing_yet, select_dir  # noqa: F401
 
 from espnet_egl.store.tables import read_rows

@@ -29,6 +29,7 @@ setup(
     },
     entry_points={"console_scripts": ["espnet-egl=espnet_egl.bin.main:main"]},
     install_requires=[
+        "av>=14",
         "defusedxml>=0.7",
         "espnet>=202506",
         "editdistance",  # ESPnet's validation needs it, but ESPnet 202611 does not install it

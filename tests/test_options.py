@@ -173,7 +173,7 @@ def parsers() -> dict[str, options.ArgumentParser]:
 
 
 def test_whoever_reads_audio_may_be_kept_from_running_commands_and_from_waiting() -> None:
-    from espnet_egl.data.audio import PIPE_TIMEOUT
+    from espnet_egl.data.pipes import PIPE_TIMEOUT
 
     found = {n: p for n, p in parsers().items() if "allow_pipes" in {a.dest for a in p._actions}}
     assert set(found) == {"al_score", "al_export", "al_train_data", "al_report"}

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 
 from espnet_egl.data.archives import refuse_pickles
-from espnet_egl.data.audio import PIPE_TIMEOUT, read_audio, read_channels
+from espnet_egl.data.audio import read_audio, read_channels
 from espnet_egl.data.kaldi import Rows, Segment, read_segments, read_table
+from espnet_egl.data.pipes import PIPE_TIMEOUT
+from espnet_egl.data.recordings import Recordings
 from espnet_egl.errors import ConfigError, DataError, StorageError, UtteranceError
 from espnet_egl.types import Skipped, Utterance
 
@@ -32,8 +34,8 @@ class Pool(torch.utils.data.Dataset):
     Args:
         data: (path, name, type) as in ``--data_path_and_name_and_type``; exactly one is
             named ``speech``. The types ``sound`` and ``multi_columns_sound`` take files and
-            pipes of any sampling rate and format of libsndfile; every other type is read by
-            ESPnet's own dataset.
+            pipes of any sampling rate and format of libsndfile or FFmpeg; every other type is
+            read by ESPnet's own dataset.
         keys: Utterance ids to read, in this order.
         rate: The sampling rate of the model.
         segments: Kaldi's ``segments`` for recordings of these two types.
@@ -74,6 +76,7 @@ class Pool(torch.utils.data.Dataset):
         self.pipe_timeout = pipe_timeout
         self.max_seconds = max_seconds
         self.segments = segments
+        self._opened = Recordings(allow_pipes, pipe_timeout)
         self._recordings = read_table(self.path)
         self._cuts: Rows[Segment] = Rows({}, {}) if segments is None else read_segments(segments)
         known = self._recordings if segments is None else self._cuts.good | self._cuts.bad
@@ -107,6 +110,7 @@ class Pool(torch.utils.data.Dataset):
             self.allow_pipes,
             self.pipe_timeout,
             self.max_seconds,
+            self._opened,
         )
 
     def _read_by_espnet(self, uid: str) -> tuple[np.ndarray, float]:

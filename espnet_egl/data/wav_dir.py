@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espnet_egl.data.decoding import SUFFIXES
 from espnet_egl.data.kaldi import write_spk2utt, write_table
 from espnet_egl.errors import DataError
 from espnet_egl.store.files import safe_name
@@ -16,15 +17,6 @@ from espnet_egl.store.tables import SKIPPED_COLUMNS, write_rows
 
 logger = logging.getLogger(__name__)
 
-# Of what is tried; whether it is audio, reading tells.
-# fmt: off
-SUFFIXES = frozenset({
-    ".3g2", ".3gp", ".aac", ".aif", ".aifc", ".aiff", ".al", ".amr", ".au", ".avi", ".awb",
-    ".caf", ".flac", ".gsm", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3",
-    ".mp4", ".mpeg", ".mpg", ".nist", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph", ".spx",
-    ".ul", ".voc", ".vox", ".w64", ".wav", ".wave", ".weba", ".webm", ".wma", ".wmv", ".wv",
-})
-# fmt: on
 # What systems leave in folders; ._NAME is macOS's, with the suffix of the file NAME.
 SYSTEM_FILES = frozenset({".ds_store", "desktop.ini", "thumbs.db"})
 # What was not taken, and why.

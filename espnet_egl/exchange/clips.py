@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-import soundfile
-
-from espnet_egl.data.audio import PIPE_TIMEOUT, is_ark_entry, source_changed, write_clip
+from espnet_egl.data.audio import source_changed, write_clip
+from espnet_egl.data.pipes import PIPE_TIMEOUT
+from espnet_egl.data.recordings import Recordings
+from espnet_egl.data.sources import is_ark_entry
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.exchange import (
     AbsExporter,
@@ -26,8 +27,9 @@ from espnet_egl.progress import progress
 from espnet_egl.store.files import atomic_open, atomic_path, safe_name
 from espnet_egl.store.tables import one_line, read_rows, write_rows
 
-# none: the recordings are only named. link, copy: whole files as they are; segments, pipes and
-# entries of arks are written anew. cut: every clip is written anew.
+# none: the recordings are only named. link, copy: whole files as they are; segments, pipes,
+# entries of arks, and files that other programs would not read, or hear otherwise, are written
+# anew. cut: every clip is written anew.
 AUDIO = ("none", "link", "copy", "cut")
 AUDIO_DIR = "audio"
 TABLE = "clips.tsv"
@@ -59,40 +61,44 @@ def place_audio(
     Raises:
         DataError: A recording is not what it was when its clip was handed over.
     """
-    placed, skipped = [], []
-    for task in progress(tasks, len(tasks)):
+    placed: dict[str, Task] = {}
+    skipped = []
+    opened = Recordings(allow_pipes, pipe_timeout)
+    # Segments of a recording one after the other: it is decoded once.
+    in_turn = sorted(tasks, key=lambda task: (task.audio, task.start))
+    for task in progress(in_turn, len(tasks)):
         name = safe_name(task.uid, (task.uid, task.audio, task.start, task.end))
         try:
-            path, seconds = _place(
-                task, directory / name, how, audio_format, allow_pipes, pipe_timeout
-            )
+            path, seconds = _place(task, directory / name, how, audio_format, opened)
         except UtteranceError as e:
             skipped.append((task.uid, e.reason, e.detail))
             continue
         path = path.absolute()
-        placed.append(replace(task, audio=str(path), start=0.0, end=None, seconds=seconds))
-    return placed, skipped
+        placed[task.uid] = replace(task, audio=str(path), start=0.0, end=None, seconds=seconds)
+    opened.close()
+    return [placed[task.uid] for task in tasks if task.uid in placed], skipped
 
 
 def _place(
-    task: Task, stem: Path, how: str, audio_format: str, allow_pipes: bool, pipe_timeout: float
+    task: Task, stem: Path, how: str, audio_format: str, opened: Recordings
 ) -> tuple[Path, float]:
-    whole = task.end is None and not task.audio.endswith("|") and not is_ark_entry(task.audio)
-    if how == "cut" or not whole:
-        path = stem.with_suffix(f".{audio_format}")
-        return path, write_clip(path, task.audio, task.start, task.end, allow_pipes, pipe_timeout)
     source = Path(task.audio)
+    whole = task.end is None and not task.audio.endswith("|") and not is_ark_entry(task.audio)
+    measured = opened.measure(task.audio) if whole and how != "cut" else None
+    if measured is None or not measured.is_plain:
+        path = stem.with_suffix(f".{audio_format}")
+        seconds = write_clip(path, task.audio, task.start, task.end, recordings=opened)
+        return path, seconds
     path = stem.with_suffix(source.suffix.lower() if source.suffix[1:].isalnum() else ".wav")
     try:
-        seconds = soundfile.info(str(source)).duration
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             _link_or_copy(source, path, how)
         elif not filecmp.cmp(source, path):
             raise source_changed(path, task.audio)
-    except (soundfile.LibsndfileError, OSError) as e:
+    except OSError as e:
         raise UtteranceError("unreadable_audio", f"{source}: {e}") from e
-    return path, seconds
+    return path, measured.seconds
 
 
 def _link_or_copy(source: Path, path: Path, how: str) -> None:

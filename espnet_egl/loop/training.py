@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
-from espnet_egl.data.audio import (
-    PIPE_TIMEOUT,
-    change_speed,
-    find_sound,
-    is_ark_entry,
-    is_cut_off,
-    read_audio,
-    write_wave,
-)
+from espnet_egl.data.audio import change_speed, read_audio, write_wave
 from espnet_egl.data.kaldi import read_segments, read_table, write_spk2utt, write_table
+from espnet_egl.data.pipes import PIPE_TIMEOUT
+from espnet_egl.data.recordings import Recordings
+from espnet_egl.data.sources import find_sound, is_ark_entry
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.loop.returns import read_handled
 from espnet_egl.progress import progress
@@ -93,7 +87,8 @@ def join_sets(
             f"{labelled_dirs[-1]}: nothing of the {part} half is transcribed yet. A pilot compares "
             "two halves: have some of each transcribed, and run the same command again"
         )
-    with _writer(output_dir, rate, audio_format) as write:
+    opened = Recordings(allow_pipes, pipe_timeout)
+    with _writer(output_dir, rate, audio_format) as write, closing(opened):
         for directory, (texts, speakers, clips) in zip(labelled_dirs, labelled, strict=True):
             wanted_speeds = [(uid, factor) for uid in sorted(texts) for factor in speed_factors]
             for original, factor in progress(wanted_speeds, len(wanted_speeds)):
@@ -104,9 +99,7 @@ def join_sets(
                         f"{directory}/text: '{uid}' is in the training set already; rename it"
                     )
                 try:
-                    speech, seconds = _speech(
-                        clip, rate, allow_pipes, factor, pipe_timeout, audio_format in ARKS
-                    )
+                    speech, seconds = _speech(clip, rate, factor, audio_format in ARKS, opened)
                     _check_duration(seconds, min_seconds, max_seconds)
                 except UtteranceError as e:
                     skipped.append((uid, e.reason, e.detail))
@@ -280,7 +273,7 @@ def _check_format(scp: str, entries: Mapping[str, str], audio_format: str) -> No
         if in_arks and ark not in seen:
             seen.add(ark)
             try:
-                find_sound(entry, framed=True)
+                find_sound(entry, framed=True).close()
             except UtteranceError as e:
                 raise DataError(f"{scp}: '{uid}': {e.detail}; run stages 3 and 4 again") from e
 
@@ -314,27 +307,29 @@ def _writer(output_dir: Path, rate: int, audio_format: str) -> Iterator[Write]:
 
 
 def _speech(
-    clip: Clip, rate: int, allow_pipes: bool, speed: float, pipe_timeout: float, in_arks: bool
+    clip: Clip, rate: int, speed: float, in_arks: bool, opened: Recordings
 ) -> tuple[np.ndarray | None, float]:
     """The clip at the model's rate, None where its entry can stay as it is; and its seconds."""
     source, start, end = clip
     as_it_is = speed == 1 and end is None and not source.endswith("|")
-    if as_it_is and is_ark_entry(source) == in_arks and (seconds := _ready(source, rate)):
-        return None, seconds
-    speech, seconds = read_audio(source, rate, start, end, allow_pipes, pipe_timeout)
+    if as_it_is and (_is_framed(source) if in_arks else not is_ark_entry(source)):
+        found = opened.measure(source)
+        # ESPnet reads it by libsndfile.
+        if found.is_plain and (found.rate, found.channels) == (rate, 1):
+            return None, found.seconds
+    speech, seconds = read_audio(source, rate, start, end, recordings=opened)
     if speed != 1:
         speech, seconds = change_speed(speech, rate, speed), seconds / speed
     return speech, seconds
 
 
-def _ready(source: str, rate: int) -> float | None:
-    """The seconds of a sound that ESPnet can read as it is; None for others."""
+def _is_framed(source: str) -> bool:
+    """Whether it is in an ark that ESPnet reads at the scale of files."""
     try:
-        with soundfile.SoundFile(find_sound(source, framed=True)) as f:
-            as_wanted = (f.samplerate, f.channels) == (rate, 1) and not is_cut_off(f)
-            return f.frames / rate if as_wanted else None
-    except (soundfile.LibsndfileError, TypeError, UtteranceError):
-        return None
+        find_sound(source, framed=True).close()
+    except UtteranceError:
+        return False
+    return is_ark_entry(source)
 
 
 def _check_duration(seconds: float, shortest: float, longest: float) -> None:

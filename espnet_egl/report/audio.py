@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from espnet_egl.data.audio import PIPE_TIMEOUT
+from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.pool import Pool
 from espnet_egl.progress import progress
 from espnet_egl.store.files import atomic_open

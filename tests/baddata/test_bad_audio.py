@@ -13,7 +13,7 @@ from bad_audio import CASES, SECONDS, Case
 from conftest import MODELS, write_model
 
 from espnet_egl.bin import al_merge, al_prepare, al_score
-from espnet_egl.data import audio
+from espnet_egl.data import audio, pipes
 from espnet_egl.store.tables import read_rows
 
 pytestmark = pytest.mark.slow
@@ -75,7 +75,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scored(pool: Path, files: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Rows, Rows]:
     """The whole pool at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audio, "PIPE_BYTES", 1 << 22)
+        patch.setattr(pipes, "PIPE_BYTES", 1 << 22)
         output = tmp_path_factory.mktemp("score")
         limits = ("--pipe_timeout", "3", "--num_workers", "4")
         return score(files, pool, output, 2, *limits)

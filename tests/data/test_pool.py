@@ -12,9 +12,9 @@ import pytest
 import soundfile
 from conftest import make_speech
 
-from espnet_egl.data.audio import find_sound
 from espnet_egl.data.kaldi import read_durations
 from espnet_egl.data.pool import Pool, read_ahead
+from espnet_egl.data.sources import find_sound
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.types import Skipped, Utterance
 

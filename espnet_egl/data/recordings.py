@@ -1,0 +1,260 @@
+"""Recordings by their entries in wav.scp; the one read last stays open for the next segment."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+
+from espnet_egl.data.decoding import UNREADABLE, Sound, StreamedSound, open_sound
+from espnet_egl.data.headers import is_noticeable
+from espnet_egl.data.pipes import PIPE_TIMEOUT
+from espnet_egl.data.sources import Source, find_source
+from espnet_egl.errors import UtteranceError
+
+# Floats are in [-1, 1], or a little above it; what is far above it are integers of so many bits.
+_LOUDEST, _BITS = 16.0, (16, 24, 32)
+# What is measured is read by so many samples at a time.
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A whole recording.
+
+    Attributes:
+        rate: In Hz.
+        channels: How many.
+        seconds: How long it is.
+        is_plain: Whether libsndfile alone, as other programs use it, reads just that, in [-1, 1].
+    """
+
+    rate: int
+    channels: int
+    seconds: float
+    is_plain: bool
+
+
+class Recordings:
+    """Reads segments of recordings, and decodes a recording once for segments in a row.
+
+    A command's output is kept on the disk, and of a stream that is read from its front only what
+    the last segment had: memory does not grow with the recording.
+
+    Args:
+        allow_pipes: Whether commands are run.
+        pipe_timeout: How long one may take, in seconds.
+    """
+
+    def __init__(self, allow_pipes: bool = True, pipe_timeout: float = PIPE_TIMEOUT):
+        self.allow_pipes, self.pipe_timeout = allow_pipes, pipe_timeout
+        self._source: Source | None = None
+        self._sound: Sound | None = None
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_source": None, "_sound": None}
+
+    def read(
+        self,
+        rxfilename: str,
+        start: float = 0.0,
+        end: float | None = None,
+        max_seconds: float = math.inf,
+    ) -> tuple[np.ndarray, int]:
+        """Every channel of a segment.
+
+        Args:
+            rxfilename: What wav.scp says: a path, ``<path>.ark:<offset>``, or a command that ends
+                in ``|``.
+            start: Where to begin, in seconds.
+            end: Where to stop, in seconds; None for the end of the recording.
+            max_seconds: Longer segments are not read into memory.
+
+        Returns:
+            Samples (samples, channels), float32, and their rate in Hz.
+
+        Raises:
+            UtteranceError: It cannot be read, is empty, cut off, damaged or too long, or holds
+                values that are not finite.
+        """
+        with self._opened(rxfilename) as sound:
+            try:
+                wave = _cut(sound, rxfilename, start, end, max_seconds)
+            except soundfile.LibsndfileError:
+                # At a frame of FLAC that is damaged libsndfile ends, and FFmpeg goes on behind it.
+                if not sound.has_second_reader:
+                    raise
+                assert self._source is not None
+                sound.close()
+                sound = self._sound = StreamedSound(self._source)
+                wave = _cut(sound, rxfilename, start, end, max_seconds)
+        if len(wave) == 0:
+            raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
+        if not np.isfinite(wave).all():
+            raise UtteranceError("not_finite_audio", f"{rxfilename}: holds NaN or infinite samples")
+        return (wave / scale_of(wave) if sound.scale_matters else wave), sound.rate
+
+    def measure(self, rxfilename: str) -> Measured:
+        """A whole recording, decoded where its header alone does not tell.
+
+        Args:
+            rxfilename: As for :meth:`read`.
+
+        Raises:
+            UtteranceError: As :meth:`read`.
+        """
+        with self._opened(rxfilename) as sound:
+            channels, place, scale = sound.read(0, 1).shape[1], 0, 1.0
+            if sound.length is None or sound.scale_matters:
+                while len(block := sound.read(place, place + _BLOCK)):
+                    place += len(block)
+                    scale = max(scale, scale_of(block)) if sound.scale_matters else 1.0
+            length = place if sound.length is None else sound.length
+            if length == 0:
+                raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
+            _check_end(sound, length, rxfilename)
+            if sound.is_damaged():
+                raise _damaged(rxfilename)
+            plain = sound.is_as_claimed and scale == 1
+            return Measured(sound.rate, channels, length / sound.rate, plain)
+
+    @contextmanager
+    def _opened(self, rxfilename: str) -> Iterator[Sound]:
+        """The recording, as it was left or anew; any error is of it alone, and closes it."""
+        if self._process != os.getpid():  # forked: the place in what is open would be shared
+            self._process, self._source, self._sound = os.getpid(), None, None
+        try:
+            if self._source is None or self._source.name != rxfilename:
+                self.close()
+                self._source = find_source(rxfilename, self.allow_pipes, self.pipe_timeout)
+            if self._sound is None:
+                self._sound = open_sound(self._source)
+            yield self._sound
+        except UNREADABLE as e:
+            self.close()
+            raise UtteranceError("unreadable_audio", f"{rxfilename}: {_in_words(e)}") from e
+        except BaseException:
+            self._let_go()
+            raise
+
+    def close(self) -> None:
+        """Let go of the recording read last."""
+        self._let_go()
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def _let_go(self) -> None:
+        if self._sound is not None:
+            self._sound.close()
+            self._sound = None
+
+
+def scale_of(wave: np.ndarray) -> float:
+    """What floats are to be divided by: 1, unless they are integers that were stored as floats.
+
+    Args:
+        wave: Samples, in any shape.
+    """
+    peak = float(np.abs(wave).max(initial=0.0))
+    if peak <= 1 or (peak <= _LOUDEST and not np.array_equal(wave, np.round(wave))):
+        return 1.0
+    fitting = (2.0 ** (bits - 1) for bits in _BITS if peak <= 2.0 ** (bits - 1))
+    return next(fitting, 1.0)
+
+
+def _cut(
+    sound: Sound, name: str, start: float, end: float | None, max_seconds: float
+) -> np.ndarray:
+    """The samples of a segment, (samples, channels); what is wrong with it is raised."""
+    first = round(start * sound.rate)
+    last = None if end is None else round(end * sound.rate)
+    most = max_seconds * sound.rate
+    if sound.length is not None:
+        _check(sound, sound.length, name, start, end, most)
+        return _read_whole(sound, name, first, last)
+    # Only decoding tells how much there is: no more than may be read is looked at.
+    stop = last
+    if most < math.inf and (last is None or last - first > most):
+        stop = first + math.floor(most) + 1
+    wave = sound.read(first, stop)
+    if len(wave) > most:
+        raise _too_long(name, "", max_seconds)
+    if sound.is_damaged():
+        raise _damaged(name)
+    if sound.length is not None:
+        _check(sound, sound.length, name, start, end, most)
+    return wave
+
+
+def _check(
+    sound: Sound, length: int, name: str, start: float, end: float | None, most: float
+) -> None:
+    """See that a segment lies in its recording, and the recording is all there where it matters."""
+    first = round(start * sound.rate)
+    last = length if end is None else round(end * sound.rate)
+    if end is None or last > length:
+        _check_end(sound, length, name)
+    # Kaldi forgives segments that overshoot by rounding, no more.
+    if length and (first >= length or last > length + sound.rate // 2):
+        raise UtteranceError(
+            "bad_segment",
+            f"{name}: segment {start}-{end} s lies beyond the "
+            f"{length / sound.rate:.2f} s of the recording",
+        )
+    count = min(last, length) - first
+    if count > most:
+        raise _too_long(name, f"{count / sound.rate:.1f} s, ", most / sound.rate)
+
+
+def _check_end(sound: Sound, length: int, name: str) -> None:
+    lacking, there = sound.lacking(), length / sound.rate
+    if lacking == math.inf:
+        raise UtteranceError("truncated_audio", f"{name}: it lacks its end; copy it again")
+    if is_noticeable(lacking, there + lacking):
+        raise UtteranceError(
+            "truncated_audio",
+            f"{name}: its header claims more than it holds: {lacking:.2f} s of "
+            f"{there + lacking:.2f} s are missing; copy it again",
+        )
+
+
+def _read_whole(sound: Sound, name: str, first: int, last: int | None) -> np.ndarray:
+    """What a recording of known length must have, of which less may be decoded."""
+    assert sound.length is not None
+    count = (sound.length if last is None else min(last, sound.length)) - first
+    wave = sound.read(first, last)
+    if is_noticeable((count - len(wave)) / sound.rate, count / sound.rate):
+        raise UtteranceError(
+            "truncated_audio",
+            f"{name}: {len(wave)} of {count} samples are there; copy it again",
+        )
+    if sound.is_damaged():
+        raise _damaged(name)
+    return wave
+
+
+def _too_long(name: str, seconds: str, most: float) -> UtteranceError:
+    return UtteranceError(
+        "too_long",
+        f"{name}: {seconds}more than --max_seconds {most:g}; cut it by a file segments",
+    )
+
+
+def _damaged(name: str) -> UtteranceError:
+    return UtteranceError(
+        "truncated_audio", f"{name}: damaged, a part of it is missing; copy it again"
+    )
+
+
+def _in_words(error: Exception) -> str:
+    """What a library says, without the object that it was given."""
+    if isinstance(error, soundfile.LibsndfileError):
+        return str(error.error_string)
+    return str(error) or type(error).__name__

@@ -30,6 +30,9 @@ COMMANDS = (
 )
 
 
+# What al.sh tells of a directory that holds results of other settings.
+AL_SH_ADVICE = "Choose another --al_tag or --al_round, or remove the directory."
+
 # Command -> the words it was called by, where these are others.
 _called_as: dict[str, str] = {}
 
@@ -185,6 +188,11 @@ def add_pipe_arguments(group: Arguments) -> None:
         default=300.0,
         help="Seconds that such a command may take",
     )
+
+
+def add_advice_argument(parser: argparse.ArgumentParser) -> None:
+    """What to do about a directory of other settings, in words of the command that a user gave."""
+    parser.add_argument("--advice", default=AL_SH_ADVICE, help=argparse.SUPPRESS)
 
 
 def add_price_arguments(group: Arguments, known: str = "") -> None:

@@ -19,11 +19,13 @@ class Utterance:
         uid: Utterance id.
         speech: Waveform (samples,) in [-1, 1], or features (frames, dims).
         seconds: Duration of the audio.
+        file: Of the file it was read from, see :meth:`espnet_egl.data.pool.Pool.file_state`.
     """
 
     uid: str
     speech: np.ndarray
     seconds: float
+    file: str = field(default="", compare=False)
 
     @property
     def audio_hash(self) -> str:
@@ -40,11 +42,13 @@ class Skipped:
         uid: Utterance id.
         reason: A short lower-case word, e.g. ``empty_audio``.
         detail: What happened, for a person to read.
+        file: As of an :class:`Utterance`.
     """
 
     uid: str
     reason: str
     detail: str
+    file: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

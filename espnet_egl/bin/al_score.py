@@ -7,9 +7,15 @@ import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from espnet_egl import __version__, options
+
+if TYPE_CHECKING:
+    from espnet_egl.data.pool import Pool
+
+# To see whether a file can be read, at whatever rate.
+ANY_RATE = 16000
 
 # Above, estimates: their ranking is all but the same, and they take a third of the time.
 EXACT_POOL = 2000
@@ -30,6 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ngpu", type=int, default=0, choices=(0, 1), help="0 uses the CPU")
     parser.add_argument("--seed", type=int, default=0, help="Random seed")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    options.add_advice_argument(parser)
     parser.add_argument("--num_workers", type=int, default=1, help="Processes that read ahead")
     parser.add_argument(
         "--verify",
@@ -245,7 +252,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     from espnet_egl.store.files import file_hash
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
-    free |= {"verify"}
+    free |= {"verify", "advice"}
     files = {"key_file", "segments", "utt2dur"}
     files |= {"asr_train_config", "asr_model_file", "inference_config", "fitted", "text"}
     found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
@@ -262,19 +269,39 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     return {**found, **versions, "espnet_egl": __version__}
 
 
+def make_pool(args: argparse.Namespace, keys: Sequence[str], recognizer: Any = None) -> Pool:
+    """The shard's utterances as ``recognizer`` takes them; without one, to see what can be read."""
+    from espnet_egl.data.kaldi import read_durations
+    from espnet_egl.data.pool import Pool
+
+    return Pool(
+        args.data_path_and_name_and_type,
+        keys,
+        ANY_RATE if recognizer is None else recognizer.rate,
+        segments=args.segments,
+        utt2dur=read_durations(args.utt2dur) if args.utt2dur else None,
+        preprocess=None if recognizer is None else recognizer.preprocess(),
+        allow_pipes=args.allow_pipes,
+        pipe_timeout=args.pipe_timeout,
+        max_seconds=args.max_seconds,
+    )
+
+
 def score(args: argparse.Namespace) -> None:
     """Run the command."""
     from espnet_egl.acquisition import acquisition_methods
-    from espnet_egl.data.kaldi import read_durations, read_table
-    from espnet_egl.data.pool import Pool
+    from espnet_egl.data.kaldi import read_table
     from espnet_egl.data.vad import SpeechDetector
     from espnet_egl.errors import ConfigError
     from espnet_egl.fitted.prediction import read_temperature
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.model.loading import load_recognizer
+    from espnet_egl.scoring.again import find_again
+    from espnet_egl.scoring.journal import read_entries
+    from espnet_egl.scoring.records import nothing_again
     from espnet_egl.scoring.scorer import Scorer
-    from espnet_egl.scoring.shard import score_pool
+    from espnet_egl.scoring.shard import JOURNAL, score_pool
     from espnet_egl.store.files import check_directory, claim_directory, is_finished
 
     if args.nbest < 1:
@@ -297,12 +324,13 @@ def score(args: argparse.Namespace) -> None:
     if args.egl_mode == "auto":
         pool_file = args.segments or args.data_path_and_name_and_type[0][0]
         args.egl_mode = "exact" if len(read_table(pool_file)) <= EXACT_POOL else "estimate"
-    advice = "Choose another --al_tag or --al_round, or remove the directory."
     if is_finished(Path(args.output_dir)):
         # Without the model, which takes a while to load.
-        check_directory(args.output_dir, settings(args), advice)
-        logging.info(f"{args.output_dir} is finished already")
-        return
+        check_directory(args.output_dir, settings(args), args.advice)
+        if not find_again(read_entries(Path(args.output_dir) / JOURNAL), make_pool(args, keys)):
+            nothing_again(Path(args.output_dir))
+            logging.info(f"{args.output_dir} is finished already")
+            return
     recognizer = load_recognizer(
         args.asr_train_config,
         args.asr_model_file,
@@ -332,18 +360,8 @@ def score(args: argparse.Namespace) -> None:
         detector=SpeechDetector(recognizer.rate) if args.vad else None,
     )
     scorer.prepare()
-    claim_directory(args.output_dir, settings(args), advice)
-    pool = Pool(
-        args.data_path_and_name_and_type,
-        keys,
-        recognizer.rate,
-        segments=args.segments,
-        utt2dur=read_durations(args.utt2dur) if args.utt2dur else None,
-        preprocess=recognizer.preprocess(),
-        allow_pipes=args.allow_pipes,
-        pipe_timeout=args.pipe_timeout,
-        max_seconds=args.max_seconds,
-    )
+    claim_directory(args.output_dir, settings(args), args.advice)
+    pool = make_pool(args, keys, recognizer)
     summary = score_pool(
         pool,
         scorer,

@@ -44,12 +44,14 @@ def score_dir(args: argparse.Namespace) -> None:
     model = packed.unpack(args.model, work / "model")
     count, left_out = write_data_dir(args.wav_dir, work / "data", (args.out, work))
     scp = work / "data" / "wav.scp"
-    nj = split_keys(scp, args.nj, work / "logdir")
+    advice = f"Give another --out or --work_dir, or remove {work}."
+    nj = split_keys(scp, args.nj, work / "logdir", advice=advice)
     others = f"; {left_out} others in it are listed" if left_out else ""
     print(f"{count} audio files{others}")
     print(f"{nj} processes, log: {work / 'logdir'}/al_score.*.log")
     cmd = [sys.executable, "-m", "espnet_egl.bin.al_score"]
     cmd += ["--data_path_and_name_and_type", f"{scp},speech,sound", "--allow_pipes", "false"]
+    cmd += ["--advice", advice]
     cmd += ["--asr_train_config", model["asr_train_config"]]
     cmd += ["--asr_model_file", model["asr_model_file"], *shlex.split(args.score_args)]
     run_shards(cmd, work / "logdir", nj)

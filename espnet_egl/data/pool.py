@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ Preprocess = Callable[[str, dict[str, Any]], dict[str, Any]]
 # Types of files and commands: ESPnet's own dataset reads them at whatever rate they are, cut off
 # or not.
 _READERS = {"sound": read_audio, "multi_columns_sound": read_channels}
+
+_ARK_OFFSET = re.compile(r"(?<=\.ark):[0-9]+$")
 
 
 class Pool(torch.utils.data.Dataset):
@@ -137,6 +140,23 @@ class Pool(torch.utils.data.Dataset):
             )
         return speech, seconds
 
+    def file_state(self, uid: str) -> str:
+        """Size and time of the file, or files, that hold an utterance: what tells that it changed.
+
+        Returns:
+            Empty where nothing tells: of commands, of files that are not there.
+        """
+        cut = self._cuts.good.get(uid)
+        entry = self._recordings.get(uid if cut is None else cut.recording, "")
+        if not entry or entry.endswith("|"):
+            return ""
+        paths = entry.split() if self.type == "multi_columns_sound" else [entry]
+        try:
+            found = [Path(_ARK_OFFSET.sub("", path)).stat() for path in paths]
+        except (OSError, ValueError):
+            return ""
+        return ", ".join(f"{file.st_size} bytes, {file.st_mtime_ns} ns" for file in found)
+
     def __len__(self) -> int:
         return len(self.keys)
 
@@ -145,16 +165,17 @@ class Pool(torch.utils.data.Dataset):
 
     def read(self, uid: str) -> Utterance | Skipped:
         """One utterance, whether or not it is among the keys."""
+        file = self.file_state(uid)
         try:
             speech, seconds = self._read(uid)
             if self.preprocess is not None:
                 speech = self.preprocess(uid, {"speech": speech})["speech"]
         except UtteranceError as e:
-            return Skipped(uid, e.reason, e.detail)
+            return Skipped(uid, e.reason, e.detail, file)
         except Exception as e:
             # Raised in a data worker, it would end the job at this clip, again and again.
-            return Skipped(uid, "unexpected_error", f"{type(e).__name__}: {e}")
-        return Utterance(uid, speech, seconds)
+            return Skipped(uid, "unexpected_error", f"{type(e).__name__}: {e}", file)
+        return Utterance(uid, speech, seconds, file)
 
 
 def read_ahead(pool: Pool, num_workers: int) -> Iterator[Utterance | Skipped]:

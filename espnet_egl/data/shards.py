@@ -12,6 +12,7 @@ from pathlib import Path
 
 from espnet_egl.data.kaldi import read_durations, read_segments, read_table
 from espnet_egl.errors import DataError, ManifestError
+from espnet_egl.options import AL_SH_ADVICE
 from espnet_egl.store.files import (
     file_hash,
     is_finished,
@@ -173,6 +174,7 @@ def split_keys(
     output_dir: str | Path,
     pool_dirs: Sequence[str | Path] = (),
     exclude_dirs: Sequence[str | Path] = (),
+    advice: str = AL_SH_ADVICE,
 ) -> int:
     """Write ``keys.1.scp`` ... ``keys.N.scp``, with about as much audio each, and ``skipped.tsv``.
 
@@ -186,6 +188,7 @@ def split_keys(
         output_dir: Where the files go.
         pool_dirs: See :func:`set_aside`.
         exclude_dirs: See :func:`set_aside`.
+        advice: What to do if the directory was split for another pool.
 
     Returns:
         The number of shards.
@@ -198,7 +201,7 @@ def split_keys(
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     with lock(output_dir / "lock"):
-        return _split_keys(Path(key_file), nj, output_dir, pool_dirs, exclude_dirs)
+        return _split_keys(Path(key_file), nj, output_dir, pool_dirs, exclude_dirs, advice)
 
 
 def _split_keys(
@@ -207,6 +210,7 @@ def _split_keys(
     output_dir: Path,
     pool_dirs: Sequence[str | Path],
     exclude_dirs: Sequence[str | Path],
+    advice: str,
 ) -> int:
     tables = (Path(d) / n for d in exclude_dirs for n in ("segments", "wav.scp", "feats.scp"))
     identity = [file_hash(key_file), *(file_hash(path) for path in tables if path.exists())]
@@ -215,8 +219,7 @@ def _split_keys(
         previous = split.read_text(encoding="utf-8").split("\n")
         if previous[1 : len(identity) + 1] != identity or previous[len(identity) + 1 :] != [""]:
             raise ManifestError(
-                f"{output_dir} was made for another pool, or the training data changed since; "
-                "choose another --al_tag or --al_round, or remove the directory"
+                f"{output_dir} was made for another pool, or the data changed since. {advice}"
             )
         nj = int(previous[0])
         if is_finished(output_dir):

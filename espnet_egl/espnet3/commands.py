@@ -22,6 +22,8 @@ Config = Mapping[str, Any]
 
 # Of the config, beside the commands' sections.
 KEYS = frozenset({"recipe_dir", "al_dir", "round", "data_dir", "wav_dir", "exp_dir", "parallel"})
+# What to do about a directory of other settings.
+ADVICE = "Choose another al_dir or round in --al_config, or remove the directory."
 # The module that reads what al_train_data joined.
 DATASET = "espnet_egl.espnet3.dataset"
 # What ESPnet decodes with where the gradient engine knows the model.
@@ -205,6 +207,7 @@ class Round:
             *score_words(self.pool_dir),
             *("--asr_train_config", config, "--asr_model_file", checkpoint),
             *self._search(),
+            *("--advice", ADVICE),
         ]
 
     def merge(self, nj: int) -> list[str]:

@@ -29,7 +29,7 @@ from espnet_egl.bin import (
 )
 from espnet_egl.data.shards import split_keys
 from espnet_egl.errors import EGLError
-from espnet_egl.espnet3.commands import Round, parse
+from espnet_egl.espnet3.commands import ADVICE, Round, parse
 from espnet_egl.espnet3.dataset import keys_like
 from espnet_egl.espnet3.runner import run_shards
 from espnet_egl.options import told
@@ -95,7 +95,12 @@ class ASRSystem(espnet3.ASRSystem):
         parse(al_score, [*words, "--key_file", "", "--output_dir", ""])
         wanted = parse(al_prepare, round_.prepare())
         nj = split_keys(
-            wanted.key_file, wanted.nj, wanted.output_dir, wanted.pool_dir, wanted.exclude_dir
+            wanted.key_file,
+            wanted.nj,
+            wanted.output_dir,
+            wanted.pool_dir,
+            wanted.exclude_dir,
+            ADVICE,
         )
         logger.info(f"Scoring in {nj} shards, log: {round_.logdir}/al_score.*.log")
         run_shards(words, round_.logdir, nj, round_.config["parallel"])

@@ -312,7 +312,7 @@ def _speech(
     """The clip at the model's rate, None where its entry can stay as it is; and its seconds."""
     source, start, end = clip
     as_it_is = speed == 1 and end is None and not source.endswith("|")
-    if as_it_is and is_ark_entry(source) == in_arks and _is_espnets(source):
+    if as_it_is and (_is_framed(source) if in_arks else not is_ark_entry(source)):
         found = opened.measure(source)
         # ESPnet reads it by libsndfile.
         if found.is_plain and (found.rate, found.channels) == (rate, 1):
@@ -323,13 +323,13 @@ def _speech(
     return speech, seconds
 
 
-def _is_espnets(source: str) -> bool:
-    """Whether ESPnet reads an entry at the scale of any other file: not from Kaldi's wav-copy."""
+def _is_framed(source: str) -> bool:
+    """Whether it is in an ark that ESPnet reads at the scale of files."""
     try:
         find_sound(source, framed=True).close()
     except UtteranceError:
         return False
-    return True
+    return is_ark_entry(source)
 
 
 def _check_duration(seconds: float, shortest: float, longest: float) -> None:

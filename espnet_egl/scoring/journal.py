@@ -1,7 +1,8 @@
 """What a shard has done so far: one line an utterance, each with a checksum.
 
 A kill leaves the last line cut short, a lost machine anything. A line that is not what was
-written is as if it had never been: its utterance is scored again.
+written is as if it had never been: its utterance is scored again. Nothing is ever taken out: a line
+that takes earlier ones back is added.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from espnet_egl.store.files import explain, hold, parse_json
 logger = logging.getLogger(__name__)
 
 _MARK = ', "crc": "'
+# The first key of a line that takes back what earlier ones say of its utterances.
+AGAIN = "again"
+_AGAIN_START = f'{{"{AGAIN}": '.encode()
 
 
 def to_line(entry: dict[str, Any]) -> str:
@@ -84,6 +89,10 @@ class Journal:
                 if entry is None:
                     logger.warning(f"{self.path}:{number}: damaged; its utterance is scored again")
                     continue
+                if AGAIN in entry:
+                    for uid in entry[AGAIN]:
+                        sums.pop(uid, None)
+                    continue
                 first, checksum = sums.setdefault(entry["uid"], (number, zlib.crc32(line)))
                 if checksum != zlib.crc32(line):
                     raise DataError(
@@ -101,27 +110,56 @@ class Journal:
         """
         if entry["uid"] in self.done:
             return
+        self._write(entry)
+        self.done.add(entry["uid"])
+
+    def take_back(self, uids: Collection[str]) -> None:
+        """Let utterances be done again.
+
+        Raises:
+            StorageError: As :meth:`append`.
+        """
+        self._write({AGAIN: list(uids), "uid": ""})
+        self.done.difference_update(uids)
+
+    def _write(self, entry: dict[str, Any]) -> None:
         left = memoryview((to_line(entry) + "\n").encode())
         try:
             while left:
                 left = left[self._file.write(left) or 0 :]
         except OSError as e:
             raise StorageError(f"{self.path} cannot be written: {explain(e)}") from e
-        self.done.add(entry["uid"])
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """All whole entries, in the order they were written, every utterance once."""
-        left = set(self.done)
-        with self.path.open("rb") as f:
-            for line in f:
-                entry = _entry(line)
-                if entry is not None and entry["uid"] in left:
-                    left.remove(entry["uid"])
-                    yield entry
+        """See :func:`read_entries`."""
+        return read_entries(self.path)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def read_entries(path: Path) -> Iterator[dict[str, Any]]:
+    """All whole entries that count, in the order they were written, every utterance once.
+
+    Raises:
+        OSError: The journal cannot be read.
+    """
+    with path.open("rb") as f:
+        notes = [_entry(line) for line in f if line.startswith(_AGAIN_START)]
+    # How often what stands from here on is taken back later.
+    taken_back = Counter(uid for note in notes if note for uid in note[AGAIN])
+    seen: set[str] = set()
+    with path.open("rb") as f:
+        for line in f:
+            entry = _entry(line) if line.endswith(b"\n") else None
+            if entry is None:
+                continue
+            if AGAIN in entry:
+                taken_back.subtract(entry[AGAIN])
+            elif taken_back[entry["uid"]] <= 0 and entry["uid"] not in seen:
+                seen.add(entry["uid"])
+                yield entry
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from espnet_egl.errors import DataError, ManifestError
 from espnet_egl.store.files import parse_json, read_manifest, write_lines
 
 RUN = "run.json"
+AGAIN = "done_again"
 # Of a shard's manifest: what tells shards of one pool apart.
 OF_SHARD = "key_file_sha256"
 
@@ -31,6 +32,8 @@ class Summary:
             several shards, their sum.
         run_seconds: Audio scored in that time.
         peak_gib: The most memory a process used; on a GPU not its memory.
+        again: Utterances that were done before and are done again, as their files changed or can
+            be read now; of the last run.
     """
 
     scored: int = 0
@@ -39,6 +42,7 @@ class Summary:
     elapsed: float = 0.0
     run_seconds: float = 0.0
     peak_gib: float = 0.0
+    again: int = 0
 
     @property
     def seconds_per_audio_second(self) -> float | None:
@@ -56,6 +60,7 @@ class Summary:
             "audio_seconds_in_this_time": round(self.run_seconds, 3),
             "seconds_per_audio_second": None if rate is None else round(rate, 5),
             "peak_memory_gib": round(self.peak_gib, 3),
+            AGAIN: self.again,
             **more,
         }
         write_lines(Path(directory) / RUN, [json.dumps(content, indent=2, ensure_ascii=False)])
@@ -74,6 +79,7 @@ class Summary:
                 self.elapsed += found["elapsed_seconds"]
                 self.run_seconds += found["audio_seconds_in_this_time"]
                 self.peak_gib = max(self.peak_gib, found["peak_memory_gib"])
+                self.again += found.get(AGAIN, 0)
             except (ValueError, KeyError, TypeError) as e:
                 raise DataError(f"{path}: not what al_score writes ({e}); remove it") from e
 
@@ -87,9 +93,26 @@ class Summary:
         ]
         if rate is not None:
             parts.append(f"{rate:.3g} s of work per second of audio")
+        if self.again:
+            parts.append(f"{self.again} of them again, whose files changed or can be read now")
         if self.peak_gib:
             parts.append(f"at most {self.peak_gib:.2f} GiB of memory a process")
         return ", ".join(parts)
+
+
+def nothing_again(directory: Path) -> None:
+    """Note that a shard, run once more, had nothing to do.
+
+    Raises:
+        DataError: Its ``run.json`` is damaged.
+    """
+    path = directory / RUN
+    try:
+        found = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if found.get(AGAIN):
+            write_lines(path, [json.dumps({**found, AGAIN: 0}, indent=2, ensure_ascii=False)])
+    except (ValueError, AttributeError) as e:
+        raise DataError(f"{path}: not what al_score writes ({e}); remove it") from e
 
 
 def peak_memory() -> float:

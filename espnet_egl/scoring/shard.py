@@ -18,12 +18,13 @@ from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.pool import Pool, read_ahead
 from espnet_egl.errors import DataError, StorageError, UtteranceError
 from espnet_egl.progress import progress
+from espnet_egl.scoring.again import find_again
 from espnet_egl.scoring.journal import Journal
 from espnet_egl.scoring.records import Summary, peak_memory
 from espnet_egl.scoring.scorer import FAILED, Scorer
 from espnet_egl.scoring.verification import COLUMNS, Verifier, describe, sample, write_verified
 from espnet_egl.store import embeddings
-from espnet_egl.store.files import write_checksums
+from espnet_egl.store.files import CHECKSUMS, write_checksums
 from espnet_egl.store.tables import (
     BASE_COLUMNS,
     NBEST_COLUMNS,
@@ -44,6 +45,7 @@ FAILURES_IN_A_ROW = 10
 # What a clip on a disk that is gone looks like, and a broken one.
 UNREADABLE = frozenset({"unreadable_audio", "failed_pipe", FAILED})
 
+JOURNAL = "journal.jsonl"
 # Of a shard, with a checksum: what merging takes from it.
 TABLES = ("scores.tsv", "nbest.tsv", "skipped.tsv", "words.ctm", embeddings.NAME)
 
@@ -80,15 +82,20 @@ def score_pool(
     output_dir = Path(output_dir)
     started = time.monotonic()
     run_seconds = 0.0
-    journal = Journal(output_dir / "journal.jsonl")
+    journal = Journal(output_dir / JOURNAL)
     with contextlib.closing(journal):
+        if again := find_again(journal.entries(), pool):
+            logger.info(again.describe())
+            # Not finished any more, before anything is taken back.
+            (output_dir / CHECKSUMS).unlink(missing_ok=True)
+            journal.take_back(again.uids)
         if journal.done:
             logger.info(f"Resuming: {len(journal.done)} of {len(pool)} utterances are done")
         pending: list[dict[str, Any]] = []
-        for result in progress(
+        for result, file in progress(
             _results(pool, scorer, journal, num_workers), len(pool), len(journal.done)
         ):
-            pending.append(_entry(result, write_nbest))
+            pending.append(_entry(result, write_nbest, file))
             if isinstance(result, Skipped):
                 logger.warning(f"{result.uid} skipped: {result.reason}: {result.detail}")
                 if result.reason == FAILED:
@@ -108,15 +115,15 @@ def score_pool(
         summary = _write_tables(journal, output_dir, scorer.columns)
         write_checksums(output_dir, [name for name in TABLES if (output_dir / name).exists()])
     summary.elapsed, summary.run_seconds = elapsed, run_seconds
-    summary.peak_gib = peak_memory()
+    summary.peak_gib, summary.again = peak_memory(), len(again.uids)
     summary.write(output_dir)
     return summary
 
 
 def _results(
     pool: Pool, scorer: Scorer, journal: Journal, num_workers: int
-) -> Iterator[ScoredUtterance | Skipped]:
-    """What has to be scored yet.
+) -> Iterator[tuple[ScoredUtterance | Skipped, str]]:
+    """What has to be scored yet, and the state of its file.
 
     Batches are cut from windows of the pool, whatever is done already, so that a run that
     was killed continues with the very batches of one that was not.
@@ -135,17 +142,18 @@ def _results(
     witness = _any_scored(journal)
     for window in windows:
         found = list(itertools.islice(items, len(window)))
+        files = {item.uid: item.file for item in found}
         utterances = [i for i in found if isinstance(i, Utterance)]
         witness = utterances[-1].uid if utterances else witness
         skipped = [i for i in found if isinstance(i, Skipped) and i.uid not in done]
         _check_disk(pool, skipped, witness)
-        yield from skipped
+        yield from ((item, item.file) for item in skipped)
         if utterances and not verified:
             verified = _verify(scorer, utterances)
         for batch in scorer.batches(utterances):
             if not done.issuperset(u.uid for u in batch):
                 logger.debug(f"Scoring {' '.join(u.uid for u in batch)}")
-                yield from (r for r in scorer.score(batch) if r.uid not in done)
+                yield from ((r, files[r.uid]) for r in scorer.score(batch) if r.uid not in done)
 
 
 def _any_scored(journal: Journal) -> str | None:
@@ -231,11 +239,11 @@ def _stop_after_failures(pending: Sequence[Any], last: Skipped) -> None:
         )
 
 
-def _entry(result: ScoredUtterance | Skipped, nbest: int) -> dict[str, Any]:
+def _entry(result: ScoredUtterance | Skipped, nbest: int, file: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"uid": result.uid, "file": file}
     if isinstance(result, Skipped):
-        return {"uid": result.uid, "skipped": [result.reason, one_line(result.detail)]}
-    entry = {
-        "uid": result.uid,
+        return {**entry, "skipped": [result.reason, one_line(result.detail)]}
+    entry |= {
         "row": score_row(result),
         "nbest": [[f"{h.log_prob:.6g}", one_line(h.text)] for h in result.nbest.hypotheses[:nbest]],
         "words": [word_row(word) for word in result.confidence.words],

@@ -206,7 +206,7 @@ def verify_checksums(directory: Path) -> None:
         if Path(name).name != name or not table.exists() or file_hash(table) != digest:
             raise DataError(
                 f"{table} is not what was written there, by {path}: a damaged disk, or "
-                "a hand. Stage 20, run again, makes it anew"
+                "a hand. The same command, given again, makes it anew"
             )
 
 

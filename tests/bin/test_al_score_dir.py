@@ -25,6 +25,7 @@ from espnet_egl.bin.al_score_dir import run_shards
 from espnet_egl.errors import ConfigError
 from espnet_egl.model import packed as packed_models
 from espnet_egl.model.packed import unpack
+from espnet_egl.store.files import parse_json
 from espnet_egl.store.tables import read_rows, read_scores
 
 
@@ -128,6 +129,22 @@ def test_a_folder_is_scored(
     before = [log.stat().st_mtime_ns for log in logs]
     score("two.tsv", "2")
     assert [log.stat().st_mtime_ns for log in logs] == before
+    # What was broken is whole by now, and a clip is another one.
+    soundfile.write(wavs / "broken.wav", make_speech(0.4, seed=8), 8000)
+    soundfile.write(wavs / "bert" / "b.WAV", make_speech(0.9, seed=9), 8000, format="WAV")
+    capsys.readouterr()
+    later = read_scores(score("two.tsv", "2"))
+    assert later["utterance"].tolist() == ["anna-b", "anna-one_two", "bert-b", "broken"]
+    assert later["seconds"].tolist() == [*table["seconds"].tolist()[:2], 0.9, 0.4]
+    run = parse_json((tmp_path / "two.tsv.work" / "run.json").read_text())
+    assert (run["scored"], run["done_again"]) == (4, 2)
+    # Another folder is another pool; what to do is told in this command's words.
+    (wavs / "broken.wav").unlink()
+    with pytest.raises(SystemExit):
+        score("two.tsv", "2")
+    said = capsys.readouterr().err
+    assert f"Give another --out or --work_dir, or remove {tmp_path}/two.tsv.work" in said
+    assert "--al_" not in said
 
 
 def write_zip(path: Path, *names: str, meta: str | None = None) -> Path:

@@ -350,9 +350,11 @@ def describe_unused(files: Sequence[str | Path], unused: Iterable[Unused]) -> st
         files: The files and folders that came back.
         unused: Of them.
     """
+    # A table of files tells of those beside and below it.
+    names = {str(path) for file in files for path in (Path(file), Path(file).parent)}
     per_file: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for found in unused:
-        of = next((str(p) for p in files if found.where.startswith(str(p))), "what came back")
+        of = max((n for n in names if found.where.startswith(n)), key=len, default="what came back")
         per_file[of][found.reason].append(found.where.removeprefix(of).lstrip(":/ ") or of)
     lines = []
     for of, kinds in per_file.items():

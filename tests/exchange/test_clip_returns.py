@@ -157,7 +157,9 @@ def test_files_are_found_wherever_they_lie(export: Export, back: Back, tmp_path:
     assert back("textgrid", "--return_file", str(single))["a"] == ("one", "")
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(DataError, match="holds neither clips.tsv nor a file '.TextGrid' of a clip"):
+    with pytest.raises(
+        DataError, match=r"holds neither clips\.tsv nor a file '\.TextGrid' of a clip"
+    ):
         importers.build("textgrid", {}).read(empty)
 
 
@@ -205,7 +207,8 @@ def test_forms_of_a_character_and_directions_are_the_same_text(
     path = of_clip(directory, "a", ".txt")
     path.write_text("0\t1\tcaf\u00e9\n")
     (directory / path.name).write_text("0\t1\t\u200fcafe\u0301\u200e\n")
-    assert back("audacity")["a"] == ("cafe\u0301", "") or back("audacity")["a"] == ("caf\u00e9", "")
+    # The deeper file's, beside the audio.
+    assert back("audacity")["a"] == ("caf\u00e9", "")
     first = read_table(tmp_path / "labelled" / "text")
     # The same again, in the other form: what is there stays.
     (directory / path.name).unlink()

@@ -94,7 +94,7 @@ def test_regions_of_json_min_are_joined_in_the_order_of_time(tmp_path: Path) -> 
     assert read(tmp_path, [item])[0][0].transcript == "five one seven nine five"
     # One of three regions has no text: whose is it?
     item["transcript"] = texts[:2]
-    with pytest.raises(DataError, match="entry 1: .*without their times: export the project as J"):
+    with pytest.raises(DataError, match=r"entry 1: .*without their times: export the project as J"):
         read(tmp_path, [item])
 
 

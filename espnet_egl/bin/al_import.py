@@ -64,6 +64,7 @@ def import_(args: argparse.Namespace) -> None:
     from espnet_egl.data.kaldi import read_durations
     from espnet_egl.errors import ConfigError
     from espnet_egl.exchange import Unused, importers
+    from espnet_egl.exchange.folders import files_in
     from espnet_egl.exchange.tasks import read_clips
     from espnet_egl.loop import returns
 
@@ -83,7 +84,8 @@ def import_(args: argparse.Namespace) -> None:
         files = [Path(path) for path in args.return_file]
         if not files:
             files = [Path(args.annotate_dir) / importer.file_name]
-        answers = [answer for path in files for answer in importer.read(path)]
+        read = [file for path in files for file in files_in(importer, path)]
+        answers = [answer for path in read for answer in importer.read(path)]
         unused = importer.unused
     found = returns.check(answers, list(durations), unknown_tokens(args), unused, drafts)
     not_used = Path(args.output_dir) / "not_used.tsv"

@@ -167,10 +167,13 @@ class AbsImporter(ABC):
 
     Attributes:
         file_name: Below the directory of stage 22, what is read if nothing else came back.
+        suffixes: What its files end in, where a folder of them comes back; empty: :meth:`read`
+            takes folders itself.
         clips: What was handed over; by it a file is known whose utterance no field tells.
     """
 
     file_name: ClassVar[str] = ""
+    suffixes: ClassVar[tuple[str, ...]] = ()
     clips: Clips = Clips()
 
     @cached_property

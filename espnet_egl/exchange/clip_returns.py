@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import AbsImporter, Answer, answer_in_words
@@ -28,7 +28,18 @@ AUDIO_SUFFIXES = {
     *(".gsm", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".raw", ".rf64", ".sph", ".ul"),
     *(".voc", ".w64", ".wav", ".webm", ".wma"),
 }
-SYSTEMS = (".ds_store", "thumbs.db", "desktop.ini")
+# What ELAN remembers of its windows.
+SETTINGS = {".pfsx"}
+SYSTEMS = {"thumbs.db", "desktop.ini"}
+SYSTEMS_OWN = "a file of the computer's own, not of an annotator"
+
+
+class Listed(NamedTuple):
+    """A line of TABLE: the utterance, file and line, and the draft as it is there now."""
+
+    uid: str
+    where: str
+    draft: str | None
 
 
 class ClipImporter(AbsImporter):
@@ -56,7 +67,8 @@ class ClipImporter(AbsImporter):
             name = row["file"]
             if name != Path(name).name or not name:
                 raise DataError(f"{table}:{number}: '{name}' is no name of a file")
-            known[Path(name).stem.casefold()] = (row["utterance"], f"{table}:{number}")
+            listed = Listed(row["utterance"], f"{table}:{number}", row.get("draft"))
+            known[Path(name).stem.casefold()] = listed
         root = path if path.is_dir() else path.parent
         files = sorted((p for p in root.rglob("*") if p.is_file()), key=_deepest_first)
         answers = self._read_clips(known, files)
@@ -66,40 +78,40 @@ class ClipImporter(AbsImporter):
             )
         return answers
 
-    def _read_clips(
-        self, known: Mapping[str, tuple[str, str]], files: Sequence[Path]
-    ) -> list[Answer]:
+    def _read_clips(self, known: Mapping[str, Listed], files: Sequence[Path]) -> list[Answer]:
         """An answer of every clip that is known or has a file."""
-        clips: dict[str, list[Path]] = {uid: [] for uid, _ in known.values()}
+        listed = {row.uid: row for row in known.values()}
+        clips: dict[str, list[Path]] = {uid: [] for uid in listed}
         for path in files:
             uid = self._clip_of(known, path)
             if uid is not None:
                 clips.setdefault(uid, []).append(path)
-        places = dict(known.values())
-        return [self._read_clip(uid, found, places.get(uid, "")) for uid, found in clips.items()]
+        return [self._read_clip(uid, found, listed.get(uid)) for uid, found in clips.items()]
 
-    def _clip_of(self, known: Mapping[str, tuple[str, str]], path: Path) -> str | None:
+    def _clip_of(self, known: Mapping[str, Listed], path: Path) -> str | None:
         """The utterance that a file is the answer to; what is none is noted."""
         stem = path.stem.casefold()
-        named = known[stem][0] if stem in known else None
-        if path.name.startswith("._") or path.name.casefold() in SYSTEMS:
-            self.leave(path, "a file of the computer's own, not of an annotator")
+        named = known[stem].uid if stem in known else None
+        if is_systems_own(path) or path.suffix.casefold() in SETTINGS:
+            self.leave(path, SYSTEMS_OWN)
             return None
         if path.suffix.casefold() == self.suffix.casefold():
             if named or (named := self.clips.of_file(path.name)):
                 return named
-            like = [uid for name, (uid, _) in known.items() if name in stem]
+            like = [row.uid for name, row in known.items() if name in stem]
             uid = like[0] if len(like) == 1 else self.clips.like(stem)
-            advice = f"give it the clip's name, ...{self.suffix}" if uid else "another round's?"
             if path.name not in WRITTEN:
-                self.leave(path, f"its name is that of no clip: {advice}", uid)
+                renamed = "renamed: give it its clip's name again, as in clips.tsv"
+                self.leave(path, renamed if uid else "its name is that of no clip", uid)
         elif path.name not in WRITTEN and path.suffix.casefold() not in AUDIO_SUFFIXES:
             self.leave(path, f"not a file '{self.suffix}'", named or self.clips.of_file(path.name))
         return None
 
-    def _read_clip(self, uid: str, paths: Sequence[Path], listed: str) -> Answer:
+    def _read_clip(self, uid: str, paths: Sequence[Path], listed: Listed | None) -> Answer:
         """What a clip's files say, of which one is to have text."""
-        found = [(*self._read_file(uid, path), path) for path in paths]
+        found: list[tuple[str, str | None, Path]] = [
+            (*self._read_file(uid, path), path) for path in paths
+        ]
         filled_in = [(text, draft, path) for text, draft, path in found if text]
         if len({key(text) for text, _, _ in filled_in}) > 1:
             other = next(f for f in filled_in if key(f[0]) != key(filled_in[0][0]))
@@ -107,10 +119,13 @@ class ClipImporter(AbsImporter):
                 f"{' and '.join(str(path) for *_, path in filled_in)} hold different transcripts "
                 f"of '{uid}': keep one of them{difference(filled_in[0][0], other[0])}"
             )
-        # A draft that was changed is worth more than one that was not.
-        changed = [f for f in found if f[1] and key(f[1]) != key(self.clips.drafts.get(uid, f[1]))]
-        text, draft, path = next(iter(filled_in or changed or found), ("", None, Path(listed)))
-        return answer_in_words(uid, text, str(path) if found else listed, draft)
+        if listed is not None:
+            found.append(("", listed.draft, Path(listed.where)))
+        # A draft that somebody changed is worth more than one that was not.
+        handed_over = key(one_line(self.clips.drafts.get(uid, "")))
+        changed = [f for f in found if f[1] and key(one_line(f[1])) != handed_over]
+        text, draft, path = next(iter(filled_in or changed or found))
+        return answer_in_words(uid, text, str(path), draft)
 
     def _read_file(self, uid: str, path: Path) -> tuple[str, str | None]:
         """The transcript, and the draft as it is now."""
@@ -128,6 +143,11 @@ class ClipImporter(AbsImporter):
         Raises:
             DataError: The file is malformed; the message names it.
         """
+
+
+def is_systems_own(path: Path) -> bool:
+    """Whether no person made a file, but the system it was on."""
+    return path.name.startswith(".") or path.name.casefold() in SYSTEMS
 
 
 def _deepest_first(path: Path) -> tuple[int, str]:

@@ -21,11 +21,14 @@ class KaldiText(AbsImporter):
     """An utterance without words has no transcript yet; ``<not_speech>`` alone is a mark."""
 
     file_name = "text"
+    suffixes = ("text", ".txt")
 
     def read(self, path: Path) -> list[Answer]:
         rows = read_table(path)
+        beside = path.with_name("draft")
+        drafts = read_table(beside) if path.name == self.file_name and beside.exists() else {}
         return [
-            answer_in_words(uid, text, f"{path}:{number}")
+            answer_in_words(uid, text, f"{path}:{number}", drafts.get(uid))
             for number, (uid, text) in enumerate(rows.items(), 1)
         ]
 

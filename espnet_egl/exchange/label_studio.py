@@ -25,7 +25,7 @@ from espnet_egl.exchange import (
     answer,
     is_handed_over,
 )
-from espnet_egl.exchange.clip_returns import AUDIO_DIR, WRITTEN
+from espnet_egl.exchange.clip_returns import AUDIO_SUFFIXES, SYSTEMS_OWN, WRITTEN, is_systems_own
 from espnet_egl.exchange.clips import path_inside, require_files
 from espnet_egl.exchange.label_studio_entries import read_entries
 from espnet_egl.exchange.label_studio_exports import Annotation, Reader
@@ -216,10 +216,10 @@ class ReturnedLabelStudio(AbsImporter):
         found = []
         for path in sorted(p for p in directory.rglob("*") if p.is_file()):
             # The clips, and what we write, in this format or in another.
-            if path.name in WRITTEN or path.parent.name == AUDIO_DIR:
+            if path.name in WRITTEN or path.suffix.casefold() in AUDIO_SUFFIXES:
                 continue
-            if path.name.startswith("."):
-                self.leave(path, "a file of the computer's own, not of an annotator")
+            if is_systems_own(path):
+                self.leave(path, SYSTEMS_OWN)
             elif path.suffix.casefold() in EXPORTS:
                 found.append(path)
             else:

@@ -101,6 +101,8 @@ class Reader:
     ) -> Annotation:
         cancelled = bool(found.get("was_cancelled"))
         parts = [read_part(part) for part in found["result"]]
+        if any((part.get("meta") or {}).get("text") for part in found["result"]):
+            self.leave(where, "not read: a note on a region", uid)
         seen = drafts | _drafts_of({}, [found.get("prediction")])
         # Whatever was begun before it was skipped does not count.
         text, mark = ("", "") if cancelled else self._say(uid, parts, seen, where)
@@ -129,8 +131,11 @@ class Reader:
         self, uid: str, parts: Sequence[Part], drafts: set[str], where: str
     ) -> tuple[str, str]:
         """The transcript and the mark; the rest is noted."""
-        marks, unknown = self._marks(parts)
         texts = [p for p in parts if p.kind == "textarea" and any(v.strip() for v in p.values)]
+        chosen = [p for p in parts if p.kind == "choices"]
+        # Of a region beside others with text, a choice says nothing about the clip.
+        aside = [p for p in chosen if texts and p.start is not None]
+        marks, unknown = self._marks([p for p in chosen if p not in aside])
         name = self._field(dict.fromkeys(p.name for p in texts))
         mine = [p for p in texts if p.name == name]
         text = self._text(uid, mine, drafts, where)
@@ -153,11 +158,11 @@ class Reader:
             )
         regions = {p.region for p in mine if p.region}
         for part in parts:
-            if part.kind in ("textarea", "choices"):
+            if part in texts or (part in chosen and part not in aside) or not part.values:
                 continue
-            what = f"the {part.kind} '{one_line(' '.join(part.values))}' of '{part.name}'"
+            what = f"{part.kind} '{one_line(' '.join(part.values))}' of '{part.name}'"
             alone = part.start is not None and part.region and part.region not in regions
-            self.leave(where, f"{what}{' has no text' if alone else ' is not read'}", uid)
+            self.leave(where, f"{'a region without text' if alone else 'not read'}: {what}", uid)
         # Who presses a button need not clear the draft.
         pressed = marks or any(p.name == "mark" for p in unknown)
         if pressed and key(text) in drafts:
@@ -169,8 +174,6 @@ class Reader:
         marks, unknown = [], []
         known = {mark_of(choice): mark for choice, mark in self.marks.items()}
         for part in parts:
-            if part.kind != "choices":
-                continue
             for value in part.values:
                 mark = known.get(mark_of(value), mark_of(value))
                 if mark in MARKS:

@@ -32,6 +32,7 @@ class ReturnedLhotse(AbsImporter):
     """
 
     file_name = "supervisions.jsonl.gz"
+    suffixes = (".jsonl.gz", ".jsonl")
 
     def read(self, path: Path) -> list[Answer]:
         with needs("lhotse"):

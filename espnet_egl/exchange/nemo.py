@@ -32,6 +32,7 @@ class ReturnedNeMo(AbsImporter):
     """
 
     file_name = "manifest.jsonl"
+    suffixes = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 
     def read(self, path: Path) -> list[Answer]:
         pieces = []

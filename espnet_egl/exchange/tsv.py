@@ -29,6 +29,7 @@ class ReturnedTSV(AbsImporter):
     """
 
     file_name = "transcribe.tsv"
+    suffixes = (".tsv", ".csv", ".txt")
     kind: ClassVar[str] = "tab-separated"
 
     def delimiter(self, header: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,7 +222,7 @@ def _rows(
         state = "labelled" if uid in returns.labelled else returns.marked.get(uid, "out")
         unknown = returns.unknown_tokens.get(uid, [])
         details = [f"tokens unknown to the model: {' '.join(unknown)}"] if unknown else []
-        details += [f"not used: {what}" for what in came[uid]]
+        details += [f"not used: {what}" for what in dict.fromkeys(came[uid])]
         worked = f"{returns.worked[uid]:.3f}" if uid in returns.worked else ""
         rows.append([uid, state, f"{durations[uid]:.3f}", reasons[uid], worked, "; ".join(details)])
     return rows
@@ -350,16 +350,20 @@ def describe_unused(files: Sequence[str | Path], unused: Iterable[Unused]) -> st
         files: The files and folders that came back.
         unused: Of them.
     """
+    # A table of files tells of those beside and below it.
+    names = {str(path) for file in files for path in (Path(file), Path(file).parent)}
     per_file: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for found in unused:
-        of = next((str(p) for p in files if found.where.startswith(str(p))), "what came back")
+        of = max((n for n in names if found.where.startswith(n)), key=len, default="what came back")
         per_file[of][found.reason].append(found.where.removeprefix(of).lstrip(":/ ") or of)
     lines = []
     for of, kinds in per_file.items():
         lines.append(f"Not used of {of}, {sum(map(len, kinds.values()))}:")
         for reason, places in kinds.items():
+            count = len(places)
+            places = [n if k == 1 else f"{n} ({k})" for n, k in Counter(places).items()]
             more = f" and {len(places) - PLACES} more" if len(places) > PLACES else ""
-            lines.append(f"  {reason}: {len(places)}, {', '.join(places[:PLACES])}{more}")
+            lines.append(f"  {count} x {reason}: {', '.join(places[:PLACES])}{more}")
     return "\n".join(lines)
 
 

@@ -124,6 +124,30 @@ def test_contradictions_are_refused(answer: Answer, message: str) -> None:
         returns.check([Answer("a", "one", "", "f:2"), answer], ["a"])
 
 
+def test_two_forms_of_one_text_are_no_contradiction() -> None:
+    composed, decomposed = Answer("a", "caf\u00e9", "", "f:2"), Answer("a", "cafe\u0301", "", "g:2")
+    assert returns.check([composed, decomposed], ["a"]).labelled == {"a": "caf\u00e9"}
+    # So it is with ids, which go through names of files.
+    found = returns.check([Answer("cafe\u0301", "one", "", "f:2")], ["caf\u00e9"])
+    assert found.labelled == {"caf\u00e9": "one"}
+    with pytest.raises(DataError, match=r"keep one of them \(they differ in U\+0065 .* U\+0435 "):
+        returns.check([Answer("a", "one", "", "f"), Answer("a", "on\u0435", "", "g")], ["a"])
+
+
+@pytest.mark.parametrize("known", ["caf\u00e9", "cafe\u0301"])
+def test_a_transcript_is_spelled_as_the_model_spells(known: str) -> None:
+    for text in ("caf\u00e9", "cafe\u0301"):
+        answers = [Answer("a", text, "", "f:2")]
+        found = returns.check(answers, ["a"], lambda t: sorted(set(t) - set(known)))
+        assert (found.labelled, found.unknown_tokens) == ({"a": known}, {})
+
+
+def test_a_form_that_changed_is_no_other_transcript(tmp_path: Path) -> None:
+    run(tmp_path, HEADER + "a\tcaf\u00e9\t\n")
+    run(tmp_path, HEADER + "a\tcafe\u0301\t\nc\tone\t\n")
+    assert read_table(tmp_path / "labelled" / "text") == {"a": "caf\u00e9", "c": "one"}
+
+
 def test_a_part_comes_back_then_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

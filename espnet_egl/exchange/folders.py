@@ -1,0 +1,38 @@
+"""Which files of what came back an importer reads."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_egl.errors import DataError
+from espnet_egl.exchange import AbsImporter
+from espnet_egl.exchange.clip_returns import AUDIO_SUFFIXES, SYSTEMS_OWN, WRITTEN, is_systems_own
+
+
+def files_in(importer: AbsImporter, path: Path) -> Sequence[Path]:
+    """What of a path the importer reads; the rest of a folder is noted by it.
+
+    Raises:
+        DataError: It is an archive, or a folder without such a file.
+    """
+    if path.is_file() and zipfile.is_zipfile(path):
+        raise DataError(f"{path} is an archive: unpack it and give the folder")
+    if not path.is_dir() or not importer.suffixes:
+        return [path]
+    found = []
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        if file.name == importer.file_name:
+            found.append(file)
+        elif file.name in WRITTEN or file.suffix.casefold() in AUDIO_SUFFIXES:
+            continue
+        elif is_systems_own(file):
+            importer.leave(file, SYSTEMS_OWN)
+        elif file.name.casefold().endswith(importer.suffixes):
+            found.append(file)
+        else:
+            importer.leave(file, f"its name ends in none of {', '.join(importer.suffixes)}")
+    if not found:
+        raise DataError(f"{path} holds no file that ends in {', '.join(importer.suffixes)}")
+    return found

@@ -1,5 +1,6 @@
 # make demo   install into .venv and run the demo, from data to the finished selection
-# make test   install into .venv and run the tests, TEST_JOBS (2) at a time
+# make test   install into .venv and run the tests, TEST_JOBS (2) at a time; 20 minutes on two cores
+# make test-all  the same with those that take minutes each (slow): simulations, a pilot, recipes
 # make fsdd   the same as the demo on real speech: FSDD=DIR make fsdd
 # make bench  the gradient engine against the definition and against training: FSDD=DIR make bench
 # make integration  stages 1-26 in a genuine recipe, Label Studio, Praat, Slurm and ESPnet3, none left out:
@@ -21,7 +22,7 @@ BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh tests/*.sh tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test faults fuzz integration all-integration label-studio fsdd bench check clean
+.PHONY: demo test test-all faults fuzz integration all-integration label-studio fsdd bench check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -30,8 +31,8 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd bench test faults fuzz all-integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd bench test faults fuzz all-integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench test test-all faults fuzz all-integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench test test-all faults fuzz all-integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -45,8 +46,9 @@ bench: $(VENV)/.installed
 	python3 bench/gradient_engine.py --model large
 	python3 bench/gradient_engine.py
 
-test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 python3 -m pytest -n $(TEST_JOBS) --dist worksteal --durations 20
+test: CHOICE := -m 'not slow'
+test test-all: $(VENV)/.installed
+	OMP_NUM_THREADS=1 python3 -m pytest -n $(TEST_JOBS) --dist worksteal --durations 20 $(CHOICE)
 
 faults: $(VENV)/.installed
 	python3 -m pytest -s -m faults tests/faults

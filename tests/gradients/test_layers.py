@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tolerances import ROUNDING
 from torch import nn
 
 from espnet_egl.errors import UnsupportedModelError
@@ -74,7 +75,7 @@ def check(model: nn.Module, x: torch.Tensor, names: set[str] | None = None) -> N
         with AutogradNorms(parameters).recording(1) as plain:
             expected, _ = plain.backward([model(alone(b))], [noise[b * rows : (b + 1) * rows]])
         assert expected.item() > 0
-        assert found[b].item() == pytest.approx(expected.item(), rel=1e-4)
+        assert found[b].item() == pytest.approx(expected.item(), rel=ROUNDING)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import MODELS, is_transducer, make_speech
+from tolerances import ROUNDING, ROUNDING_OF_DOUBLES
 
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import expected_gradient_length, gradient_length
@@ -74,7 +75,7 @@ def test_egl_equals_a_loop_written_by_hand(load: Any, name: str, dtype: str) -> 
         encoded = recognizer.encode(speech)
     lengths = gradient_lengths(recognizer, encoded, hypotheses, parameters)
     shared = sum(w * n for w, n in zip(WEIGHTS, lengths, strict=False))
-    tolerance = 1e-5 if dtype == "float32" else 1e-10
+    tolerance = ROUNDING if dtype == "float32" else ROUNDING_OF_DOUBLES
     assert literal == pytest.approx(expected, rel=tolerance)
     assert shared == pytest.approx(expected, rel=tolerance)
 
@@ -92,7 +93,7 @@ def test_a_gradient_computed_on_paper(load: Any) -> None:
     occupancy[:, 0] = 1
     expected = float((softmax - occupancy).sum(0).square().sum())
     bias = select_parameters(recognizer.model, r"^ctc\.ctc_lo\.bias$")
-    assert gradient_length(recognizer, speech, (), bias) == pytest.approx(expected, rel=1e-4)
+    assert gradient_length(recognizer, speech, (), bias) == pytest.approx(expected, rel=ROUNDING)
 
 
 def _fail(*_: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from conftest import MODELS, ModelFiles, write_model
+from tolerances import ROUNDING
 
 from espnet_egl.bin import asr_gradient_length
 from espnet_egl.data.audio import read_audio
@@ -103,7 +104,7 @@ def test_every_length_is_the_references(name: str, train_dir: Path, tmp_path: Pa
     (skipped,) = rows(tmp_path / "lengths" / "skipped.tsv")
     assert (skipped["utterance"], skipped["reason"]) == (impossible, "no_alignment")
     assert {r["utterance"]: float(r["gradient_length"]) for r in found} == pytest.approx(
-        expected, rel=1e-4
+        expected, rel=ROUNDING
     )
     lengths = [float(r["gradient_length"]) for r in found]
     assert lengths == sorted(lengths, reverse=True)

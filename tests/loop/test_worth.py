@@ -20,6 +20,13 @@ RANDOM = Curve(np.array([0.0, 1.0, 2.0]), np.array([40.0, 30.0, 20.0]))
 BETTER = Curve(np.array([0.0, 1.0, 2.0]), np.array([40.0, 20.0, 16.0]))
 
 
+@pytest.fixture(autouse=True)
+def few_resamples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for ends of an interval that are far from what is asked; each is a fit of its own."""
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setattr(worth, "RESAMPLES", 40)
+
+
 def test_curves_are_straight_between_their_points() -> None:
     assert RANDOM.at(0.5) == pytest.approx(35.0)
     assert np.isnan(RANDOM.at(2.5))
@@ -328,6 +335,7 @@ def backtest() -> list[tuple[float, Estimate]]:
     return found
 
 
+@pytest.mark.slow
 def test_forecasts_of_measured_curves_hold() -> None:
     found = backtest()
     outside = [wer for wer, foretold in found if not foretold.low <= wer <= foretold.high]

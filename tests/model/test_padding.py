@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import MODELS, PADDING_MATTERS, make_speech
+from tolerances import ACTIVATION
 
 from espnet_egl.model.modes import scoring_mode
 
@@ -22,9 +23,9 @@ def test_utterances_are_as_if_alone(load: Any, name: str) -> None:
         for b, s in enumerate(speech):
             alone, found = recognizer.encode(s), batch.utterance(b)
             assert found.frames == alone.frames
-            assert torch.allclose(found.hidden, alone.hidden, atol=1e-5)
+            assert torch.allclose(found.hidden, alone.hidden, atol=ACTIVATION)
             for (_, x), (_, y) in zip(found.intermediate, alone.intermediate, strict=True):
-                assert torch.allclose(x, y, atol=1e-5)
+                assert torch.allclose(x, y, atol=ACTIVATION)
 
 
 def test_hooks_are_gone_after_an_error(load: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import MODELS, make_speech
+from tolerances import ROUNDING
 
 from espnet_egl.acquisition import AbsAcquisition, Evidence, acquisition_methods
 from espnet_egl.acquisition.egl import EGL
@@ -150,7 +151,7 @@ def test_scores_do_not_depend_on_the_batch(load: Any, name: str) -> None:
     for uid, alone in found[0].items():
         together = found[1][uid]
         assert together.nbest.hypotheses[0].tokens == alone.nbest.hypotheses[0].tokens
-        assert together.scores["egl"] == pytest.approx(alone.scores["egl"], rel=1e-3)
+        assert together.scores["egl"] == pytest.approx(alone.scores["egl"], rel=ROUNDING)
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_split(
@@ -173,7 +174,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_split(
     assert found.pop(whole[0].uid).reason == "out_of_memory"
     assert len(found) == 4
     for uid, result in found.items():
-        assert result.scores["egl"] == pytest.approx(expected[uid].scores["egl"], rel=1e-3)
+        assert result.scores["egl"] == pytest.approx(expected[uid].scores["egl"], rel=ROUNDING)
 
 
 def test_one_bad_clip_costs_the_others_of_its_batch_nothing(load: Any) -> None:
@@ -267,4 +268,4 @@ def test_methods_may_run_the_model_themselves_on_a_batch(load: Any) -> None:
     for scored in together:
         (alone,) = scorer._score([u for u in utterances(3) if u.uid == scored.uid])
         assert scored.scores["committee"] == alone.scores["committee"]
-        assert scored.scores["egl"] == pytest.approx(alone.scores["egl"], rel=1e-3)
+        assert scored.scores["egl"] == pytest.approx(alone.scores["egl"], rel=ROUNDING)

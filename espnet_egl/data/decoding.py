@@ -20,7 +20,7 @@ from espnet_egl.data.headers import (
     riff_share,
     seconds_behind,
 )
-from espnet_egl.data.mending import Mended, completed
+from espnet_egl.data.mending import Mended, complete
 from espnet_egl.data.ogg import is_broken, is_ogg, lacks_end
 from espnet_egl.data.sources import Source
 
@@ -269,10 +269,10 @@ def open_sound(source: Source) -> Sound:
 def _mended(source: Source) -> Sound | None:
     """A recording whose header was never completed, read to the end of the file."""
     with source.open() as content:
-        changes = completed(content)
-    if not changes:
+        header = complete(content)
+    if header is None:
         return None
-    whole = Source(source.name, file=Mended(source.again(), changes))  # type: ignore[arg-type]
+    whole = Source(source.name, file=Mended(source.again(), *header))  # type: ignore[arg-type]
     try:
         sound = SoughtSound(_open_sndfile(whole), whole, owns_source=True)
     except UNREADABLE:
@@ -282,8 +282,8 @@ def _mended(source: Source) -> Sound | None:
         sound.close()
         return None
     logger.warning(
-        f"{source.name}: its header was never completed, as of a recorder that was killed: read to "
-        f"its end, {sound.length / sound.rate:.2f} s"
+        f"{source.name}: its header does not say how long it is, as of a recorder that was killed: "
+        f"read to its end, {sound.length / sound.rate:.2f} s"
     )
     return sound
 
@@ -293,7 +293,7 @@ def _choose(f: soundfile.SoundFile, source: Source, known: bool) -> Sound:
     with source.open() as content:
         counted, share = is_to_be_counted(f, content), lacking_share(f, content)
         behind = 0.0 if counted else seconds_behind(f, content)
-    if f.frames == 0 and (mended := _mended(source)) is not None:
+    if counted and not is_mpeg(f) and (mended := _mended(source)) is not None:
         f.close()
         return mended
     if counted and known and (counted_sound := _counted(f, source, share)) is not None:

@@ -12,19 +12,21 @@ from espnet_egl.data.headers import riff_chunks
 # A name in W64: of these 16 bytes the first four tell.
 _W64_NAME = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 
-Changes = dict[int, bytes]  # what is to be read from a byte on, in the place of what is there
+# What stands before the audio is longer in no file but with pictures.
+_LONGEST = 1 << 20
 
 
 class Mended(io.RawIOBase):
-    """A file with other bytes in some places.
+    """A file with another header.
 
     Args:
         content: The file, which is closed with this.
-        changes: See :data:`Changes`.
+        header: What is read first.
+        skip: How many of the file's bytes it stands for.
     """
 
-    def __init__(self, content: BinaryIO, changes: Changes):
-        self._content, self._changes = content, changes
+    def __init__(self, content: BinaryIO, header: bytes, skip: int):
+        self._content, self._header, self._skip, self._place = content, header, skip, 0
 
     def readable(self) -> bool:
         return True
@@ -33,19 +35,24 @@ class Mended(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._content.seek(offset, whence)
+        if whence == os.SEEK_CUR:
+            offset += self._place
+        if whence == os.SEEK_END:
+            size = self._content.seek(0, os.SEEK_END)
+            offset += len(self._header) + size - self._skip
+        self._place = offset
+        return offset
 
     def tell(self) -> int:
-        return self._content.tell()
+        return self._place
 
     def readinto(self, buffer: Any) -> int:
-        first = self._content.tell()
-        found = bytearray(self._content.read(len(buffer)))
-        for place, value in self._changes.items():
-            for i, byte in enumerate(value, place - first):
-                if 0 <= i < len(found):
-                    found[i] = byte
+        found = self._header[self._place : self._place + len(buffer)]
+        if not found:
+            self._content.seek(self._place - len(self._header) + self._skip)
+            found = self._content.read(len(buffer))
         buffer[: len(found)] = found
+        self._place += len(found)
         return len(found)
 
     def close(self) -> None:
@@ -53,38 +60,57 @@ class Mended(io.RawIOBase):
         super().close()
 
 
-def completed(content: BinaryIO) -> Changes:
-    """What a header would say if its writer had come to complete it; nothing where that is unknown.
+def complete(content: BinaryIO) -> tuple[bytes, int] | None:
+    """The header that a file would have if its writer had come to complete it.
 
     Args:
-        content: A file whose header says that it holds no audio.
+        content: A file whose header says that it holds no audio, or has no room for how much.
+
+    Returns:
+        The header, and how many bytes of the file it stands for; None: that is unknown.
     """
     size = content.seek(0, os.SEEK_END)
     content.seek(0)
     start = content.read(16)
     if start[:4] == b".snd":
-        return {8: b"\xff" * 4}
+        return start[:8] + b"\xff" * 4, 12
     if start[8:12] == b"WAVE":
         return _of_riff(content, size)
     if start[:4] == b"FORM" and start[8:11] == b"AIF":
-        return _of_aiff(content, size)
-    if start[:4] == b"riff" and start[4:] == b"\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0":
-        return _of_w64(content, size)
-    return {}
+        return _changed(content, _of_aiff(content, size))
+    if start[:6] == b"riff\x2e\x91":
+        return _changed(content, _of_w64(content, size))
+    return None
 
 
-def _of_riff(content: BinaryIO, size: int) -> Changes:
-    changes: Changes = {}
-    for name, place, _ in riff_chunks(content):
-        if name == b"ds64":
-            changes[place] = (size - 8).to_bytes(8, "little")
-        if name == b"data":
-            if not changes:  # no RF64; nor is there room for the size of a WAV above 4 GiB
-                return {place - 4: b"\xff" * 4} if size < 1 << 32 else {}
-            first = min(changes)
-            changes[first + 8] = (size - place).to_bytes(8, "little")
-            return {**changes, place - 4: b"\xff" * 4}
-    return {}
+def _of_riff(content: BinaryIO, size: int) -> tuple[bytes, int] | None:
+    """As RF64, which has room for any size."""
+    format_chunk = b""
+    for name, place, length in riff_chunks(content):
+        if name == b"fmt " and length <= _LONGEST:
+            content.seek(place - 8)
+            format_chunk = content.read(8 + length + length % 2)
+        if name == b"data" and format_chunk:
+            audio = size - place
+            sizes = (size.to_bytes(8, "little"), audio.to_bytes(8, "little"), bytes(12))
+            head = b"RF64" + b"\xff" * 4 + b"WAVEds64" + (28).to_bytes(4, "little")
+            return head + b"".join(sizes) + format_chunk + b"data" + b"\xff" * 4, place
+    return None
+
+
+# What is to be read from a byte on, in the place of what is there.
+Changes = dict[int, bytes]
+
+
+def _changed(content: BinaryIO, changes: Changes) -> tuple[bytes, int] | None:
+    length = max((place + len(value) for place, value in changes.items()), default=0)
+    if not 0 < length <= _LONGEST:
+        return None
+    content.seek(0)
+    header = bytearray(content.read(length))
+    for place, value in changes.items():
+        header[place : place + len(value)] = value
+    return bytes(header), length
 
 
 def _of_aiff(content: BinaryIO, size: int) -> Changes:

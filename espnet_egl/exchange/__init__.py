@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from espnet_egl.data.kaldi import Channel
 from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.registry import Registry
 from espnet_egl.store.tables import one_line
@@ -29,6 +30,7 @@ class Task:
         drafts: Transcripts the recogniser proposes, most probable first; may be empty.
         probabilities: P(draft | audio) of each of them; empty where it is not known.
         confidence: Of the recogniser in the best one, 0-1; None where it is not known.
+        channel: Of the recording, from 0 on, or ``mean``; None: the first.
     """
 
     uid: str
@@ -39,6 +41,7 @@ class Task:
     drafts: tuple[str, ...]
     probabilities: tuple[float, ...] = ()
     confidence: float | None = None
+    channel: Channel | None = None
 
     @property
     def draft(self) -> str:

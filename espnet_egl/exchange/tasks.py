@@ -46,7 +46,13 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
         cut = cuts.get(uid, Segment(uid, 0.0, None))
         if cut.recording not in recordings:
             raise DataError(f"{scp} lacks '{cut.recording}' of the selection; run stage 21 again")
-        audio = recordings[cut.recording]
+        audio, seconds, end = (
+            recordings[cut.recording],
+            number_in(row, "seconds", selection),
+            cut.end,
+        )
+        if end is None and cut.start > 0:
+            end = cut.start + seconds  # of a task without one, no format says where it begins
         if not audio.endswith("|"):
             audio = str(Path(audio).absolute())
         tasks.append(
@@ -54,8 +60,9 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
                 uid=uid,
                 audio=audio,
                 start=cut.start,
-                end=cut.end,
-                seconds=number_in(row, "seconds", selection),
+                end=end,
+                channel=cut.channel,
+                seconds=seconds,
                 # What a list of another scoring lacks still has the draft it was selected with.
                 drafts=tuple(map(printable, drafts[uid] or [best[uid]])),
                 probabilities=tuple(probabilities[uid]),

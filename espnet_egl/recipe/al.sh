@@ -24,6 +24,7 @@ al_fusion=          # Of several methods, a+b: rank, or alternate.
 al_diversity=       # kmeans++ spreads the selection over gradient directions.
 al_random_share=    # Share of the budget that is drawn at random.
 al_pool=pool        # Name of the pool: ${data_feats}/<pool> if it is there, else data/<pool>.
+al_channel=         # Channel that is read of recordings with several: first, mean, each, or its number.
 al_config=          # Config for all al_* commands, e.g. conf/al.yaml.
 al_nbest=           # Hypotheses an utterance at most.
 al_hyp_source=      # Where hypotheses come from.
@@ -100,6 +101,9 @@ Options:
                        # --al_select_args "--price_per_hour 60" (default: al_select's, 20%).
     --al_pool          # Name of the pool: \${data_feats}/<pool> if it is there, else data/<pool>,
                        # which may hold pipes, segments and other sampling rates (default="${al_pool}").
+    --al_channel       # Of recordings with several channels: first; mean, of all; the number of one, from 1
+                       # on; each: an utterance of every channel, call1-ch1 and call1-ch2 of call1
+                       # (default: al_channel's, first).
     --al_config        # Config for all al_* commands; the options here win (default="${al_config}").
     --al_nbest         # Hypotheses an utterance at most (default: al_score's, 100).
     --al_hyp_source    # Where hypotheses come from: beam, or ctc_sample, which needs no search
@@ -421,6 +425,13 @@ if ! has_audio "${al_data}"; then
     log "Error: ${al_data} has neither wav.scp nor feats.scp." \
         "Put the untranscribed audio into it as a Kaldi data directory, or give another with --al_pool"
     exit 1
+fi
+
+# With a channel that is not the first, a directory that names it takes the pool's place.
+if [ -e "${al_data}/wav.scp" ]; then
+    al_data=$(${python} -m espnet_egl.bin.al_channel --data_dir "${al_data}" --output_dir "${al_dir}/pool" \
+        ${al_channel:+--channel "${al_channel}"} ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} \
+        ${al_config_opts[@]+"${al_config_opts[@]}"})
 fi
 
 
@@ -826,6 +837,8 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
         has_audio "${_dir}" && _prepare_opts+=(--pool_dir "${_dir}")
     done
+    # Its ids are others where every channel has one.
+    [[ "${al_data}" == "${al_dir}"/* ]] && _prepare_opts+=(--pool_dir "${al_data}")
     # Only the oracles see transcripts while scoring, and the pool is for them what it is for the others.
     [[ "${_methods}" == *" true_"* ]] && : "${al_oracle_text:=${al_truth}}"
     [ -n "${al_oracle_text}" ] && _opts+=(--text "${al_oracle_text}" --skip_untranscribed false)

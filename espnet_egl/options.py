@@ -26,7 +26,7 @@ COMMANDS = (
     *("al_prepare", "al_score", "al_merge", "al_calibrate", "al_fit"),
     *("al_select", "al_export", "al_import", "al_train_data", "al_curve"),
     *("al_pilot", "al_simulate", "al_worth", "al_report", "al_state"),
-    *("al_init", "al_score_dir"),
+    *("al_init", "al_score_dir", "al_channel"),
 )
 
 
@@ -193,6 +193,28 @@ def add_pipe_arguments(group: Arguments) -> None:
 def add_advice_argument(parser: argparse.ArgumentParser) -> None:
     """What to do about a directory of other settings, in words of the command that a user gave."""
     parser.add_argument("--advice", default=AL_SH_ADVICE, help=argparse.SUPPRESS)
+
+
+def add_channel_argument(parser: argparse.ArgumentParser) -> None:
+    """Which channel of recordings with several is read."""
+    parser.add_argument(
+        "--channel",
+        type=channel,
+        default="first",
+        help="Of recordings with several: first; mean, of all; the number of one, from 1 on; each: "
+        "an utterance of every channel, call1-ch1 and call1-ch2 of call1",
+    )
+
+
+def channel(text: str) -> Any:
+    """``first``, ``mean``, ``each``, or a number from 1 on."""
+    if text in ("first", "mean", "each"):
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is neither first, mean, each, nor the number of a channel from 1 on"
+        )
+    return int(text)
 
 
 def add_price_arguments(group: Arguments, known: str = "") -> None:

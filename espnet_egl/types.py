@@ -20,12 +20,14 @@ class Utterance:
         speech: Waveform (samples,) in [-1, 1], or features (frames, dims).
         seconds: Duration of the audio.
         file: Of the file it was read from, see :meth:`espnet_egl.data.pool.Pool.file_state`.
+        overheard: Whether another channel holds speech that is not in the one that was read.
     """
 
     uid: str
     speech: np.ndarray
     seconds: float
     file: str = field(default="", compare=False)
+    overheard: bool = field(default=False, compare=False)
 
     @property
     def audio_hash(self) -> str:

@@ -52,6 +52,9 @@ def export(args: argparse.Namespace) -> None:
     output_dir = Path(args.output_dir)
     tasks = read_tasks(args.select_dir, args.nbest_file)
     audio = args.audio or exporter.audio
+    if audio == "none" and any(task.channel is not None for task in tasks):
+        print("Clips are of one channel of their recordings: they are handed over as files.")
+        audio = "cut"
     skipped: list[tuple[str, str, str]] = []
     if audio != "none":
         audio_format = args.audio_format or exporter.audio_format

@@ -25,6 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--work_dir", help="Everything else, and what a killed run goes on from (default: OUT.work)"
     )
+    options.add_channel_argument(parser)
     parser.add_argument("--nj", type=int, default=1, help="Processes, which share the cores")
     parser.add_argument(
         "--score_args", default="", help="Options of al_score: '--methods egl entropy --nbest 50'"
@@ -35,6 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
 def score_dir(args: argparse.Namespace) -> None:
     """Run the command; says where the table is."""
     from espnet_egl.bin import al_merge
+    from espnet_egl.data.channel_dir import choose_channel
     from espnet_egl.data.shards import split_keys
     from espnet_egl.data.wav_dir import SKIPPED, write_data_dir
     from espnet_egl.model import packed
@@ -43,14 +45,18 @@ def score_dir(args: argparse.Namespace) -> None:
     work = Path(args.work_dir or f"{args.out}.work").absolute()
     model = packed.unpack(args.model, work / "model")
     count, left_out = write_data_dir(args.wav_dir, work / "data", (args.out, work))
-    scp = work / "data" / "wav.scp"
+    data = choose_channel(work / "data", args.channel, work / f"data_{args.channel}", False)
+    segments = data / "segments"
+    keys = segments if segments.exists() else data / "wav.scp"
     advice = f"Give another --out or --work_dir, or remove {work}."
-    nj = split_keys(scp, args.nj, work / "logdir", advice=advice)
+    nj = split_keys(keys, args.nj, work / "logdir", advice=advice)
     others = f"; {left_out} others in it are listed" if left_out else ""
     print(f"{count} audio files{others}")
     print(f"{nj} processes, log: {work / 'logdir'}/al_score.*.log")
     cmd = [sys.executable, "-m", "espnet_egl.bin.al_score"]
-    cmd += ["--data_path_and_name_and_type", f"{scp},speech,sound", "--allow_pipes", "false"]
+    cmd += ["--data_path_and_name_and_type", f"{data / 'wav.scp'},speech,sound"]
+    cmd += ["--allow_pipes", "false"]
+    cmd += ["--segments", str(segments)] if segments.exists() else []
     cmd += ["--advice", advice]
     cmd += ["--asr_train_config", model["asr_train_config"]]
     cmd += ["--asr_model_file", model["asr_model_file"], *shlex.split(args.score_args)]

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from espnet_egl.data.channels import is_overheard, pick
+from espnet_egl.data.kaldi import Channel
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.recordings import Recordings
 from espnet_egl.errors import DataError, UtteranceError
@@ -29,6 +31,7 @@ def read_audio(
     pipe_timeout: float = PIPE_TIMEOUT,
     max_seconds: float = math.inf,
     recordings: Recordings | None = None,
+    channel: Channel | None = None,
 ) -> tuple[np.ndarray, float]:
     """Read a waveform as ESPnet's recogniser expects it.
 
@@ -44,24 +47,39 @@ def read_audio(
         max_seconds: Longer clips are not read into memory.
         recordings: What reads them, so that segments of a recording, one after the other, decode
             it once; it has its own ``allow_pipes`` and ``pipe_timeout``. None: opened for this.
+        channel: One, from 0 on, or the mean of all; None: the first (what ESPnet's front end
+            keeps in inference).
 
     Returns:
-        Waveform (samples,) in [-1, 1], float32, of the first channel (what ESPnet's front
-        end keeps in inference), and its duration in seconds.
+        Waveform (samples,) in [-1, 1], float32, of one channel, and its duration in seconds.
 
     Raises:
         UtteranceError: It cannot be read, is empty, cut off or too long, or holds values that
             are not finite.
     """
     with _reading(recordings, allow_pipes, pipe_timeout) as opened:
-        channels, file_rate = opened.read(rxfilename, start, end, max_seconds)
-    wave = _one_channel(channels)
-    return _resample(wave, file_rate, rate), len(wave) / file_rate
+        wave, seconds, _ = listen(opened, rxfilename, rate, start, end, max_seconds, channel)
+    return wave, seconds
 
 
-def _one_channel(channels: np.ndarray) -> np.ndarray:
-    """(samples,) of (samples, channels): the first."""
-    return channels[:, 0]
+def listen(
+    recordings: Recordings,
+    rxfilename: str,
+    rate: int,
+    start: float,
+    end: float | None,
+    max_seconds: float,
+    channel: Channel | None,
+) -> tuple[np.ndarray, float, bool]:
+    """As :func:`read_audio`, and whether another channel holds speech that is not in this one.
+
+    Raises:
+        UtteranceError: As :func:`read_audio`.
+    """
+    channels, file_rate = recordings.read(rxfilename, start, end, max_seconds)
+    wave = pick(channels, channel, rxfilename)
+    overheard = is_overheard(channels, channel, file_rate)
+    return _resample(wave, file_rate, rate), len(wave) / file_rate, overheard
 
 
 @contextmanager
@@ -150,8 +168,9 @@ def write_clip(
     allow_pipes: bool = True,
     pipe_timeout: float = PIPE_TIMEOUT,
     recordings: Recordings | None = None,
+    channel: Channel | None = None,
 ) -> float:
-    """Write one clip alone, its first channel at its own rate; one that is there must be the same.
+    """Write one clip alone, one channel at its own rate; one that is there must be the same.
 
     Args:
         path: The file.
@@ -161,6 +180,7 @@ def write_clip(
         allow_pipes: See there.
         pipe_timeout: See there.
         recordings: See there.
+        channel: See there.
 
     Returns:
         Seconds.
@@ -171,7 +191,7 @@ def write_clip(
     """
     with _reading(recordings, allow_pipes, pipe_timeout) as opened:
         channels, rate = opened.read(rxfilename, start, end)
-    wave = _one_channel(channels)
+    wave = pick(channels, channel, rxfilename)
     if path.exists() and not _is_same(wave, rate, path):
         raise source_changed(path, rxfilename)
     write_wave(path, wave, rate)

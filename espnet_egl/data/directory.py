@@ -33,8 +33,7 @@ def score_words(directory: str | Path, audio_format: str = "") -> list[str]:
         audio_format = path.read_text(encoding="utf-8").strip()
     if not (directory / "wav.scp").exists():
         scp, kind = "feats.scp", "kaldi_ark"
-    elif "ark" in audio_format and directory.parts[:1] != ("data",):
-        # data/ holds recordings as they came, only dump/ what ESPnet packed.
+    elif "ark" in audio_format and not _is_raw(directory):
         kind = "kaldi_ark"
     elif "multi" in audio_format:
         kind = "multi_columns_sound"
@@ -43,6 +42,11 @@ def score_words(directory: str | Path, audio_format: str = "") -> list[str]:
         if (directory / name).exists():
             words += [f"--{name}", str(directory / name)]
     return words
+
+
+def _is_raw(directory: Path) -> bool:
+    """Whether recordings are as they came: in data/, or cut by segments, which ESPnet undoes."""
+    return directory.parts[:1] == ("data",) or (directory / "segments").exists()
 
 
 def selected_before(al_dir: str | Path, number: int) -> list[Path]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from espnet_egl.data.archives import refuse_pickles
-from espnet_egl.data.audio import read_audio, read_channels
+from espnet_egl.data.audio import listen, read_channels
 from espnet_egl.data.kaldi import Rows, Segment, read_segments, read_table
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.recordings import Recordings
@@ -23,7 +24,7 @@ Preprocess = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 # Types of files and commands: ESPnet's own dataset reads them at whatever rate they are, cut off
 # or not.
-_READERS = {"sound": read_audio, "multi_columns_sound": read_channels}
+_SOUNDS = ("sound", "multi_columns_sound")
 
 _ARK_OFFSET = re.compile(r"(?<=\.ark):[0-9]+$")
 
@@ -84,34 +85,35 @@ class Pool(torch.utils.data.Dataset):
             raise DataError(
                 f"{segments or self.path} lacks {len(missing)} of the keys, e.g. '{min(missing)}'"
             )
-        self._dataset = None if self.type in _READERS else self._espnet_dataset()
+        self._of_every_channel = _of_every_channel(self._cuts.good)
+        self._dataset = None if self.type in _SOUNDS else self._espnet_dataset()
 
     def _espnet_dataset(self) -> Any:
         from espnet2.train.dataset import ESPnetDataset
 
         return ESPnetDataset([(self.path, "speech", self.type)], preprocess=None)
 
-    def _read(self, uid: str) -> tuple[np.ndarray, float]:
+    def _read(self, uid: str) -> tuple[np.ndarray, float, bool]:
+        """Samples or features, seconds, and whether a channel that is not read speaks, too."""
         for reason, table in (("bad_segment", self._cuts), ("bad_duration", self.utt2dur)):
             if uid in table.bad:
                 raise UtteranceError(reason, table.bad[uid])
         if self._dataset is not None:
-            return self._read_by_espnet(uid)
+            return *self._read_by_espnet(uid), False
         cut = self._cuts.good.get(uid, Segment(uid, 0.0, None))
         if cut.recording not in self._recordings:
             raise UtteranceError(
                 "missing_recording", f"{self.segments}: '{cut.recording}' is not in {self.path}"
             )
-        return _READERS[self.type](
-            self._recordings[cut.recording],
-            self.rate,
-            cut.start,
-            cut.end,
-            self.allow_pipes,
-            self.pipe_timeout,
-            self.max_seconds,
-            self._opened,
+        entry, piece = self._recordings[cut.recording], (cut.start, cut.end, self.max_seconds)
+        if self.type == "sound" or cut.channel is not None:
+            wave, seconds, overheard = listen(self._opened, entry, self.rate, *piece, cut.channel)
+            return wave, seconds, overheard and uid not in self._of_every_channel
+        start, end, most = piece
+        wave, seconds = read_channels(
+            entry, self.rate, start, end, max_seconds=most, recordings=self._opened
         )
+        return wave, seconds, False
 
     def _read_by_espnet(self, uid: str) -> tuple[np.ndarray, float]:
         assert self._dataset is not None
@@ -167,7 +169,7 @@ class Pool(torch.utils.data.Dataset):
         """One utterance, whether or not it is among the keys."""
         file = self.file_state(uid)
         try:
-            speech, seconds = self._read(uid)
+            speech, seconds, overheard = self._read(uid)
             if self.preprocess is not None:
                 speech = self.preprocess(uid, {"speech": speech})["speech"]
         except UtteranceError as e:
@@ -175,7 +177,16 @@ class Pool(torch.utils.data.Dataset):
         except Exception as e:
             # Raised in a data worker, it would end the job at this clip, again and again.
             return Skipped(uid, "unexpected_error", f"{type(e).__name__}: {e}", file)
-        return Utterance(uid, speech, seconds, file)
+        return Utterance(uid, speech, seconds, file, overheard)
+
+
+def _of_every_channel(cuts: Mapping[str, Segment]) -> frozenset[str]:
+    """Utterances beside which others are of the same piece, of another channel each."""
+    chosen = {
+        uid: cut._replace(channel=None) for uid, cut in cuts.items() if cut.channel is not None
+    }
+    count = Counter(chosen.values())
+    return frozenset(uid for uid, piece in chosen.items() if count[piece] > 1)
 
 
 def read_ahead(pool: Pool, num_workers: int) -> Iterator[Utterance | Skipped]:

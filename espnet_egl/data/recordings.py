@@ -124,6 +124,18 @@ class Recordings:
             plain = sound.is_as_claimed and scale == 1
             return Measured(sound.rate, channels, length / sound.rate, plain)
 
+    def count_channels(self, rxfilename: str) -> int:
+        """How many channels a recording has.
+
+        Args:
+            rxfilename: As for :meth:`read`.
+
+        Raises:
+            UtteranceError: As :meth:`read`.
+        """
+        with self._opened(rxfilename) as sound:
+            return sound.read(0, 1).shape[1]
+
     @contextmanager
     def _opened(self, rxfilename: str) -> Iterator[Sound]:
         """The recording, as it was left or anew; any error is of it alone, and closes it."""

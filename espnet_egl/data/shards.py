@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
-from espnet_egl.data.kaldi import read_durations, read_segments, read_table
+from espnet_egl.data.kaldi import MEAN, Channel, read_durations, read_segments, read_table
 from espnet_egl.errors import DataError, ManifestError
 from espnet_egl.options import AL_SH_ADVICE
 from espnet_egl.store.files import (
@@ -24,15 +25,36 @@ from espnet_egl.store.files import (
 from espnet_egl.store.tables import SKIPPED_COLUMNS, write_rows
 
 SKIPPED = "skipped.tsv"
-Clip = tuple[str, float, float]  # recording, start and end in seconds
+
+
+class Clip(NamedTuple):
+    """Where the audio of an utterance comes from.
+
+    Attributes:
+        source: A resolved path, or a command; empty: from nowhere.
+        start: In seconds.
+        end: In seconds.
+        channel: None: whichever is read.
+    """
+
+    source: str
+    start: float
+    end: float
+    channel: Channel | None = None
+
+    def overlaps(self, other: Clip) -> bool:
+        """Whether both are of the same source, and have some of it in common."""
+        channels = {self.channel, other.channel}
+        same = len(channels) == 1 or bool(channels & {None, MEAN})
+        return same and self.start < other.end and other.start < self.end
 
 
 def clips_of(directory: str | Path) -> dict[str, Clip]:
     """Where the audio of every utterance of a Kaldi data directory comes from.
 
     Returns:
-        Utterance id -> (a resolved path, or a command; start; end). An utterance that is a
-        whole recording runs from 0 to infinity; one whose segment is none has no audio.
+        Utterance id -> its clip. An utterance that is a whole recording runs from 0 to infinity;
+        one whose segment is none has no audio.
 
     Raises:
         DataError: A table is missing or malformed.
@@ -41,16 +63,18 @@ def clips_of(directory: str | Path) -> dict[str, Clip]:
     if (directory / "segments").exists():
         recordings = read_table(directory / "wav.scp")
         segments = read_segments(directory / "segments")
-        clips = dict.fromkeys(segments.bad, ("", 0.0, 0.0))
+        clips = dict.fromkeys(segments.bad, Clip("", 0.0, 0.0))
         for uid, cut in segments.good.items():
             source = _source(recordings.get(cut.recording, cut.recording))
-            clips[uid] = (source, cut.start, math.inf if cut.end is None else cut.end)
+            end = math.inf if cut.end is None else cut.end
+            clips[uid] = Clip(source, cut.start, end, cut.channel)
         return clips
     name = next((n for n in ("wav.scp", "feats.scp") if (directory / n).exists()), None)
     if name is None:
         raise DataError(f"{directory} has neither segments, wav.scp nor feats.scp")
     return {
-        uid: (_source(text), 0.0, math.inf) for uid, text in read_table(directory / name).items()
+        uid: Clip(_source(text), 0.0, math.inf)
+        for uid, text in read_table(directory / name).items()
     }
 
 
@@ -77,13 +101,13 @@ def set_aside(
         recording with another set.
     """
     ids: dict[str, str] = {}
-    taken: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    taken: dict[str, list[tuple[Clip, str]]] = defaultdict(list)
     for directory in exclude_dirs:
-        for uid, (source, start, end) in clips_of(directory).items():
+        for uid, clip in clips_of(directory).items():
             ids.setdefault(uid, str(directory))
-            taken[source].append((start, end, str(directory)))
+            taken[clip.source].append((clip, str(directory)))
     for clips in taken.values():
-        clips.sort()
+        clips.sort(key=lambda pair: pair[0][1:3])
     own = [clips_of(directory) for directory in pool_dirs]
     free, aside = [], []
     for uid in sorted(keys):
@@ -97,15 +121,14 @@ def set_aside(
     return free, aside
 
 
-def _owner(taken: dict[str, list[tuple[float, float, str]]], clip: Clip) -> str | None:
-    source, start, end = clip
-    if not source:
+def _owner(taken: dict[str, list[tuple[Clip, str]]], clip: Clip) -> str | None:
+    if not clip.source:
         return None
     # Sorted by start: the overlapping one, if any, begins before this clip's end.
-    for other_start, other_end, owner in taken.get(source, []):
-        if other_start >= end:
+    for other, owner in taken.get(clip.source, []):
+        if other.start >= clip.end:
             return None
-        if other_end > start:
+        if other.overlaps(clip):
             return owner
     return None
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import yaml
 
 from espnet_egl import options
+from espnet_egl.bin import al_channel
 from espnet_egl.data.directory import score_words
 from espnet_egl.data.wav_dir import SKIPPED, write_data_dir
 from espnet_egl.errors import ConfigError, UnsupportedModelError
@@ -125,12 +126,19 @@ class Round:
 
     @cached_property
     def pool_dir(self) -> Path:
-        """The pool as a Kaldi data directory; of a folder of audio files, one is written.
+        """The pool as a Kaldi data directory, of the channel that is asked for.
 
         Raises:
             ConfigError: It has no wav.scp.
-            DataError: The folder has no audio.
+            DataError: A folder of audio files has none.
         """
+        words = ["--data_dir", str(self._data_dir), "--output_dir", str(self.al_dir / "pool")]
+        args = parse(al_channel, [*self.sections, *words])
+        return al_channel.choose(args)
+
+    @cached_property
+    def _data_dir(self) -> Path:
+        """Likewise as it is; of a folder of audio files, one is written."""
         if self.config.get("wav_dir"):
             write_data_dir(self.config["wav_dir"], self.al_dir / "pool", [self.al_dir])
             return self.al_dir / "pool"
@@ -214,7 +222,7 @@ class Round:
         """Words of ``al_merge``."""
         output = ["--output_dir", str(self.directory("score"))]
         if self.config.get("wav_dir"):
-            output += ["--left_out", str(self.pool_dir / SKIPPED)]
+            output += ["--left_out", str(self._data_dir / SKIPPED)]
         return [*self.sections, "--logdir", str(self.logdir), "--nj", str(nj), *output]
 
     def select(self) -> list[str]:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from espnet_egl.data.kaldi import Channel
 from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.exchange.matching import Clips
 from espnet_egl.exchange.spelling import without_directions
@@ -32,6 +33,7 @@ class Task:
         drafts: Transcripts the recogniser proposes, most probable first; may be empty.
         probabilities: P(draft | audio) of each of them; empty where it is not known.
         confidence: Of the recogniser in the best one, 0-1; None where it is not known.
+        channel: Of the recording, from 0 on, or ``mean``; None: the first.
     """
 
     uid: str
@@ -42,6 +44,7 @@ class Task:
     drafts: tuple[str, ...]
     probabilities: tuple[float, ...] = ()
     confidence: float | None = None
+    channel: Channel | None = None
 
     @property
     def draft(self) -> str:

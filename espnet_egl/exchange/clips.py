@@ -64,14 +64,17 @@ def place_audio(
     # Segments of a recording one after the other: it is decoded once.
     in_turn = sorted(tasks, key=lambda task: (task.audio, task.start))
     for task in progress(in_turn, len(tasks)):
-        name = Source(task.audio, task.start, task.end).name_of(task.uid)
+        source = Source(task.audio, task.start, task.end, task.channel)
+        name = source.name_of(task.uid)
         try:
             path, seconds = _place(task, directory / name, how, audio_format, opened)
         except UtteranceError as e:
             skipped.append((task.uid, e.reason, e.detail))
             continue
         path = path.absolute()
-        placed[task.uid] = replace(task, audio=str(path), start=0.0, end=None, seconds=seconds)
+        placed[task.uid] = replace(
+            task, audio=str(path), start=0.0, end=None, channel=None, seconds=seconds
+        )
     opened.close()
     return [placed[task.uid] for task in tasks if task.uid in placed], skipped
 
@@ -80,11 +83,15 @@ def _place(
     task: Task, stem: Path, how: str, audio_format: str, opened: Recordings
 ) -> tuple[Path, float]:
     source = Path(task.audio)
-    whole = task.end is None and not task.audio.endswith("|") and not is_ark_entry(task.audio)
+    whole = (task.start, task.end, task.channel) == (0, None, None)
+    whole = whole and not task.audio.endswith("|") and not is_ark_entry(task.audio)
     measured = opened.measure(task.audio) if whole and how != "cut" else None
-    if measured is None or not measured.is_plain:
+    # Of several channels people hear the one that the model reads.
+    if measured is None or not measured.is_plain or measured.channels > 1:
         path = stem.with_suffix(f".{audio_format}")
-        seconds = write_clip(path, task.audio, task.start, task.end, recordings=opened)
+        seconds = write_clip(
+            path, task.audio, task.start, task.end, recordings=opened, channel=task.channel
+        )
         return path, seconds
     path = stem.with_suffix(source.suffix.lower() if source.suffix[1:].isalnum() else ".wav")
     try:

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from espnet_egl.data.kaldi import Channel
 from espnet_egl.store.files import safe_name
 
 # What Label Studio puts before the name of a file that is uploaded.
@@ -23,15 +24,24 @@ ROUNDING = 0.002
 
 
 class Source(NamedTuple):
-    """Where a clip is from: its recording, its begin and end there in seconds (None: its end)."""
+    """Where a clip is from.
+
+    Attributes:
+        audio: Its recording.
+        start: Where it begins there, in seconds.
+        end: Where it ends; None: with the recording.
+        channel: Of the recording; None: the first.
+    """
 
     audio: str
     start: float
     end: float | None
+    channel: Channel | None = None
 
     def name_of(self, uid: str) -> str:
         """How the clip's file is called where it is handed over, without a suffix."""
-        return safe_name(uid, (uid, self.audio, self.start, self.end))
+        piece = (uid, self.audio, self.start, self.end)
+        return safe_name(uid, piece if self.channel is None else (*piece, self.channel))
 
 
 class Clips:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from espnet_egl.data.kaldi import Segment, read_segments, read_table
@@ -36,18 +36,20 @@ def read_tasks(select_dir: str | Path, nbest_file: str | Path | None = None) -> 
         for uid, text, log_prob in zip(*columns, strict=True):
             drafts[uid].append(text)
             probabilities[uid].append(math.exp(log_prob))
-    sources = read_sources(select_dir, [row["utterance"] for row in rows])
+    seconds = {row["utterance"]: number_in(row, "seconds", selection) for row in rows}
+    sources = read_sources(select_dir, seconds)
     tasks = []
     for row in rows:
         uid = row["utterance"]
-        audio, start, end = sources[uid]
+        source = sources[uid]
         tasks.append(
             Task(
                 uid=uid,
-                audio=audio,
-                start=start,
-                end=end,
-                seconds=number_in(row, "seconds", selection),
+                audio=source.audio,
+                start=source.start,
+                end=source.end,
+                channel=source.channel,
+                seconds=seconds[uid],
                 # What a list of another scoring lacks still has the draft it was selected with.
                 drafts=tuple(map(printable, drafts[uid] or [best[uid]])),
                 probabilities=tuple(probabilities[uid]),
@@ -63,13 +65,19 @@ def read_clips(select_dir: str | Path) -> Clips:
     Raises:
         DataError: See :func:`read_sources`.
     """
-    rows = read_rows(Path(select_dir) / "selection.tsv", ("utterance",))
+    selection = Path(select_dir) / "selection.tsv"
+    rows = read_rows(selection, ("utterance", "seconds"))
     drafts = {row["utterance"]: row.get("best_hypothesis", "") for row in rows}
-    return Clips(read_sources(Path(select_dir), list(drafts)), drafts)
+    seconds = {row["utterance"]: number_in(row, "seconds", selection) for row in rows}
+    return Clips(read_sources(Path(select_dir), seconds), drafts)
 
 
-def read_sources(select_dir: Path, uids: Sequence[str]) -> dict[str, Source]:
+def read_sources(select_dir: Path, seconds: Mapping[str, float]) -> dict[str, Source]:
     """Where clips are from.
+
+    Args:
+        select_dir: Of the selection.
+        seconds: How long every clip is.
 
     Raises:
         DataError: A table is missing or lacks a recording.
@@ -81,12 +89,16 @@ def read_sources(select_dir: Path, uids: Sequence[str]) -> dict[str, Source]:
     segments = select_dir / "segments"
     cuts = read_segments(segments).all() if segments.exists() else {}
     sources = {}
-    for uid in uids:
+    for uid in seconds:
         cut = cuts.get(uid, Segment(uid, 0.0, None))
         if cut.recording not in recordings:
             raise DataError(f"{scp} lacks '{cut.recording}' of the selection; run stage 21 again")
         audio = recordings[cut.recording]
         if not audio.endswith("|"):
             audio = str(Path(audio).absolute())
-        sources[uid] = Source(audio, cut.start, cut.end)
+        end = cut.end
+        if end is None and cut.start > 0:
+            # Of a task without one, no format says where it begins.
+            end = cut.start + seconds[uid]
+        sources[uid] = Source(audio, cut.start, end, cut.channel)
     return sources

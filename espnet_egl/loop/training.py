@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from espnet_egl.data.audio import change_speed, read_audio, write_wave
-from espnet_egl.data.kaldi import read_segments, read_table, write_spk2utt, write_table
+from espnet_egl.data.kaldi import Channel, read_segments, read_table, write_spk2utt, write_table
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.recordings import Recordings
 from espnet_egl.data.sources import find_sound, is_ark_entry
@@ -227,7 +227,8 @@ def read_seed_hours(
     return total_samples(shape_file) / parse_rate(rate) / 3600 / copies
 
 
-Clip = tuple[str, float, float | None]  # wav.scp's entry, start and end in seconds
+# wav.scp's entry, start and end in seconds, channel.
+Clip = tuple[str, float, float | None, Channel | None]
 
 
 def _clips(directory: Path) -> dict[str, Clip]:
@@ -235,11 +236,11 @@ def _clips(directory: Path) -> dict[str, Clip]:
         raise DataError(f"{directory} has no wav.scp: training on features is not supported")
     recordings = read_table(directory / "wav.scp")
     if not (directory / "segments").exists():
-        return {uid: (source, 0.0, None) for uid, source in recordings.items()}
+        return {uid: (source, 0.0, None, None) for uid, source in recordings.items()}
     segments = read_segments(directory / "segments").all()
     if missing := {cut.recording for cut in segments.values()} - recordings.keys():
         raise DataError(f"{directory / 'wav.scp'} lacks '{min(missing)}' of segments: add it")
-    return {uid: (recordings[cut.recording], cut.start, cut.end) for uid, cut in segments.items()}
+    return {uid: (recordings[cut.recording], *cut[1:]) for uid, cut in segments.items()}
 
 
 def _read_labelled(
@@ -287,7 +288,11 @@ def _writer(output_dir: Path, rate: int, audio_format: str) -> Iterator[Write]:
     if audio_format not in ARKS:
 
         def write_file(uid: str, clip: Clip, speech: np.ndarray) -> str:
-            path = output_dir / "audio" / f"{safe_name(uid, (uid, clip, rate))}.flac"
+            path = (
+                output_dir
+                / "audio"
+                / f"{safe_name(uid, (uid, clip[: 4 if clip[3] is not None else 3], rate))}.flac"
+            )
             write_wave(path, speech, rate)
             return str(path)
 
@@ -310,14 +315,15 @@ def _speech(
     clip: Clip, rate: int, speed: float, in_arks: bool, opened: Recordings
 ) -> tuple[np.ndarray | None, float]:
     """The clip at the model's rate, None where its entry can stay as it is; and its seconds."""
-    source, start, end = clip
-    as_it_is = speed == 1 and end is None and not source.endswith("|")
+    source, start, end, channel = clip
+    whole = (start, end, channel) == (0, None, None)
+    as_it_is = speed == 1 and whole and not source.endswith("|")
     if as_it_is and (_is_framed(source) if in_arks else not is_ark_entry(source)):
         found = opened.measure(source)
         # ESPnet reads it by libsndfile.
         if found.is_plain and (found.rate, found.channels) == (rate, 1):
             return None, found.seconds
-    speech, seconds = read_audio(source, rate, start, end, recordings=opened)
+    speech, seconds = read_audio(source, rate, start, end, recordings=opened, channel=channel)
     if speed != 1:
         speech, seconds = change_speed(speech, rate, speed), seconds / speed
     return speech, seconds

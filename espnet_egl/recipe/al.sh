@@ -26,6 +26,7 @@ al_fusion=
 al_diversity=
 al_random_share=
 al_pool=pool
+al_channel=
 al_config=
 al_nbest=
 al_hyp_source=
@@ -105,6 +106,9 @@ Options:
                        # (default="${al_ask_again}").
     --al_pool          # Name of the pool: \${data_feats}/<pool> if it is there, else data/<pool>,
                        # which may hold pipes, segments and other sampling rates (default="${al_pool}").
+    --al_channel       # Of recordings with several channels: first; mean, of all; the number of one, from 1
+                       # on; each: an utterance of every channel, call1-ch1 and call1-ch2 of call1
+                       # (default: al_channel's, first).
     --al_config        # Config for all al_* commands; the options here win (default="${al_config}").
     --al_nbest         # Hypotheses an utterance at most (default: al_score's, 100).
     --al_hyp_source    # Where hypotheses come from: beam, or ctc_sample, which needs no search
@@ -424,6 +428,13 @@ if ! has_audio "${al_data}"; then
     log "Error: ${al_data} has neither wav.scp nor feats.scp." \
         "Put the untranscribed audio into it as a Kaldi data directory, or give another with --al_pool"
     exit 1
+fi
+
+# With a channel that is not the first, a directory that names it takes the pool's place.
+if [ -e "${al_data}/wav.scp" ]; then
+    al_data=$(${python} -m espnet_egl.bin.al_channel --data_dir "${al_data}" --output_dir "${al_dir}/pool" \
+        ${al_channel:+--channel "${al_channel}"} ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} \
+        ${al_config_opts[@]+"${al_config_opts[@]}"})
 fi
 
 
@@ -780,6 +791,8 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     for _dir in "${data_feats}/${al_pool}" "data/${al_pool}"; do
         has_audio "${_dir}" && _prepare_opts+=(--pool_dir "${_dir}")
     done
+    # Its ids are others where every channel has one.
+    [[ "${al_data}" == "${al_dir}"/* ]] && _prepare_opts+=(--pool_dir "${al_data}")
     # Only the oracles see transcripts while scoring, and the pool is for them what it is for the others.
     [[ " ${_methods}" == *" true_"* ]] && : "${al_oracle_text:=${al_truth}}"
     [ -n "${al_oracle_text}" ] && _opts+=(--text "${al_oracle_text}" --skip_untranscribed false)

@@ -15,7 +15,7 @@ from espnet_egl.errors import DataError, ManifestError
 from espnet_egl.store.files import parse_json, read_manifest, write_lines
 
 RUN = "run.json"
-AGAIN = "done_again"
+AGAIN, OVERHEARD = "done_again", "speech_in_other_channels"
 # Of a shard's manifest: what tells shards of one pool apart.
 OF_SHARD = "key_file_sha256"
 
@@ -34,6 +34,7 @@ class Summary:
         peak_gib: The most memory a process used; on a GPU not its memory.
         again: Utterances that were done before and are done again, as their files changed or can
             be read now; of the last run.
+        overheard: Scored utterances of which another channel holds speech, and is not read.
     """
 
     scored: int = 0
@@ -43,6 +44,7 @@ class Summary:
     run_seconds: float = 0.0
     peak_gib: float = 0.0
     again: int = 0
+    overheard: int = 0
 
     @property
     def seconds_per_audio_second(self) -> float | None:
@@ -61,6 +63,7 @@ class Summary:
             "seconds_per_audio_second": None if rate is None else round(rate, 5),
             "peak_memory_gib": round(self.peak_gib, 3),
             AGAIN: self.again,
+            OVERHEARD: self.overheard,
             **more,
         }
         write_lines(Path(directory) / RUN, [json.dumps(content, indent=2, ensure_ascii=False)])
@@ -80,6 +83,7 @@ class Summary:
                 self.run_seconds += found["audio_seconds_in_this_time"]
                 self.peak_gib = max(self.peak_gib, found["peak_memory_gib"])
                 self.again += found.get(AGAIN, 0)
+                self.overheard += found.get(OVERHEARD, 0)
             except (ValueError, KeyError, TypeError) as e:
                 raise DataError(f"{path}: not what al_score writes ({e}); remove it") from e
 
@@ -95,6 +99,11 @@ class Summary:
             parts.append(f"{rate:.3g} s of work per second of audio")
         if self.again:
             parts.append(f"{self.again} of them again, whose files changed or can be read now")
+        if self.overheard:
+            parts.append(
+                f"{self.overheard} of them with speech in a channel that was not read (the logs "
+                "name them, and the channel 'each' reads all)"
+            )
         if self.peak_gib:
             parts.append(f"at most {self.peak_gib:.2f} GiB of memory a process")
         return ", ".join(parts)

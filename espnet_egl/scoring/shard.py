@@ -92,10 +92,10 @@ def score_pool(
         if journal.done:
             logger.info(f"Resuming: {len(journal.done)} of {len(pool)} utterances are done")
         pending: list[dict[str, Any]] = []
-        for result, file in progress(
+        for result, item in progress(
             _results(pool, scorer, journal, num_workers), len(pool), len(journal.done)
         ):
-            pending.append(_entry(result, write_nbest, file))
+            pending.append(_entry(result, write_nbest, item))
             if isinstance(result, Skipped):
                 logger.warning(f"{result.uid} skipped: {result.reason}: {result.detail}")
                 if result.reason == FAILED:
@@ -103,6 +103,8 @@ def score_pool(
                     continue
             else:
                 run_seconds += result.seconds
+                if isinstance(item, Utterance) and item.overheard:
+                    logger.warning(f"{result.uid}: a channel that is not read holds speech, too")
             while pending:
                 journal.append(pending.pop(0))
         for entry in pending:
@@ -122,8 +124,8 @@ def score_pool(
 
 def _results(
     pool: Pool, scorer: Scorer, journal: Journal, num_workers: int
-) -> Iterator[tuple[ScoredUtterance | Skipped, str]]:
-    """What has to be scored yet, and the state of its file.
+) -> Iterator[tuple[ScoredUtterance | Skipped, Utterance | Skipped]]:
+    """What has to be scored yet, and what was read of it.
 
     Batches are cut from windows of the pool, whatever is done already, so that a run that
     was killed continues with the very batches of one that was not.
@@ -142,18 +144,18 @@ def _results(
     witness = _any_scored(journal)
     for window in windows:
         found = list(itertools.islice(items, len(window)))
-        files = {item.uid: item.file for item in found}
+        read = {item.uid: item for item in found}
         utterances = [i for i in found if isinstance(i, Utterance)]
         witness = utterances[-1].uid if utterances else witness
         skipped = [i for i in found if isinstance(i, Skipped) and i.uid not in done]
         _check_disk(pool, skipped, witness)
-        yield from ((item, item.file) for item in skipped)
+        yield from ((item, item) for item in skipped)
         if utterances and not verified:
             verified = _verify(scorer, utterances)
         for batch in scorer.batches(utterances):
             if not done.issuperset(u.uid for u in batch):
                 logger.debug(f"Scoring {' '.join(u.uid for u in batch)}")
-                yield from ((r, files[r.uid]) for r in scorer.score(batch) if r.uid not in done)
+                yield from ((r, read[r.uid]) for r in scorer.score(batch) if r.uid not in done)
 
 
 def _any_scored(journal: Journal) -> str | None:
@@ -239,10 +241,14 @@ def _stop_after_failures(pending: Sequence[Any], last: Skipped) -> None:
         )
 
 
-def _entry(result: ScoredUtterance | Skipped, nbest: int, file: str) -> dict[str, Any]:
-    entry: dict[str, Any] = {"uid": result.uid, "file": file}
+def _entry(
+    result: ScoredUtterance | Skipped, nbest: int, item: Utterance | Skipped
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {"uid": result.uid, "file": item.file}
     if isinstance(result, Skipped):
         return {**entry, "skipped": [result.reason, one_line(result.detail)]}
+    if isinstance(item, Utterance) and item.overheard:
+        entry["overheard"] = True
     entry |= {
         "row": score_row(result),
         "nbest": [[f"{h.log_prob:.6g}", one_line(h.text)] for h in result.nbest.hypotheses[:nbest]],
@@ -267,6 +273,7 @@ def _write_tables(journal: Journal, output_dir: Path, columns: Sequence[str]) ->
         else:
             summary.scored += 1
             summary.seconds += float(entry["row"][1])
+            summary.overheard += entry.get("overheard", False)
     write_words(output_dir / "words.ctm", rows("words"))
     write_rows(output_dir / "nbest.tsv", NBEST_COLUMNS, rows("nbest"))
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, rows("skipped"))

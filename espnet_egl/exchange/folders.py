@@ -18,7 +18,10 @@ def files_in(importer: AbsImporter, path: Path) -> Sequence[Path]:
         DataError: It is an archive, or a folder without such a file.
     """
     if path.is_file() and zipfile.is_zipfile(path):
-        raise DataError(f"{path} is an archive: unpack it and give the folder")
+        raise DataError(
+            f"{path} is an archive or a spreadsheet: unpack it and give the folder, or save it as "
+            "text"
+        )
     if not path.is_dir() or not importer.suffixes:
         return [path]
     found = []

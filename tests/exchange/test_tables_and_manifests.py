@@ -63,6 +63,19 @@ def test_a_draft_that_was_changed_in_place_is_told(
     assert row["utterance"] == "b/1"
 
 
+@pytest.mark.parametrize("name", sorted(importers.names()))
+def test_of_what_went_out_and_came_back_untouched_nothing_is_left(
+    export: Export, back: Back, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    directory = export(name)
+    with pytest.raises(SystemExit):
+        back(name)
+    said = capsys.readouterr()
+    assert "no clip has a transcript yet" in said.err
+    assert "Not used" not in said.out
+    assert not (directory.parent / "labelled").exists()
+
+
 def test_pieces_of_a_manifest_are_joined_by_their_offset(tmp_path: Path) -> None:
     entries = [
         {"utterance": "a", "offset": 1.5, "text": "two"},
@@ -182,7 +195,10 @@ def test_an_archive_is_to_be_unpacked(
         archive.writestr("text", "a one\n")
     with pytest.raises(SystemExit):
         back("textgrid", "--return_file", str(tmp_path / "back.zip"))
-    assert "back.zip is an archive: unpack it and give the folder" in capsys.readouterr().err
+    assert (
+        "back.zip is an archive or a spreadsheet: unpack it and give the folder"
+        in capsys.readouterr().err
+    )
     (tmp_path / "none").mkdir()
     with pytest.raises(SystemExit):
         back("tsv", "--return_file", str(tmp_path / "none"))

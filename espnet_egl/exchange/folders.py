@@ -7,8 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_egl.errors import DataError
-from espnet_egl.exchange import AbsImporter
+from espnet_egl.exchange import AbsImporter, Answer
 from espnet_egl.exchange.clip_returns import AUDIO_SUFFIXES, SYSTEMS_OWN, WRITTEN, is_systems_own
+
+
+def read_all(importer: AbsImporter, path: Path) -> list[Answer]:
+    """Every answer in a file or a folder; what is not used of it the importer notes.
+
+    Raises:
+        DataError: See :func:`files_in` and :meth:`.AbsImporter.read`.
+    """
+    answers = []
+    for file in files_in(importer, path):
+        before = len(importer.unused)
+        found = importer.read(file)
+        if not found and len(importer.unused) == before and file.is_file():
+            importer.leave(file, "nothing is in it")
+        answers += found
+    return answers
 
 
 def files_in(importer: AbsImporter, path: Path) -> Sequence[Path]:

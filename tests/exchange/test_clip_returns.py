@@ -181,7 +181,7 @@ def test_a_tier_of_points_is_read(export: Export) -> None:
 def test_labels_of_audacity_in_utf_16_and_out_of_order(export: Export) -> None:
     directory = export("audacity")
     path = of_clip(directory, "a", ".txt")
-    path.write_bytes("0.5\t0.5\tzwölf\r\n0.1\t0.2\televen\r\n\r\n".encode("utf-16"))
+    path.write_bytes("0,5\t0,5\tzwölf\r\n0.1\t0.2\televen\r\n\r\n".encode("utf-16"))
     assert importers.build("audacity", {}).read(directory)[0].transcript == "eleven zwölf"
 
 

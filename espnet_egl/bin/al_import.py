@@ -64,7 +64,7 @@ def import_(args: argparse.Namespace) -> None:
     from espnet_egl.data.kaldi import read_durations
     from espnet_egl.errors import ConfigError
     from espnet_egl.exchange import Unused, importers
-    from espnet_egl.exchange.folders import files_in
+    from espnet_egl.exchange.folders import read_all
     from espnet_egl.exchange.tasks import read_clips
     from espnet_egl.loop import returns
 
@@ -81,11 +81,10 @@ def import_(args: argparse.Namespace) -> None:
         importer = importers.build(args.format, conf)
         importer.clips = read_clips(args.select_dir)
         drafts = importer.clips.drafts
-        files = [Path(path) for path in args.return_file]
+        files = [Path(path) for path in dict.fromkeys(args.return_file)]
         if not files:
             files = [Path(args.annotate_dir) / importer.file_name]
-        read = [file for path in files for file in files_in(importer, path)]
-        answers = [answer for path in read for answer in importer.read(path)]
+        answers = [answer for path in files for answer in read_all(importer, path)]
         unused = importer.unused
     found = returns.check(answers, list(durations), unknown_tokens(args), unused, drafts)
     not_used = Path(args.output_dir) / "not_used.tsv"

@@ -94,6 +94,12 @@ def printable(text: str) -> str:
     return one_line("".join(" " if _is_control(c) else c for c in text))
 
 
+def visible(text: str) -> str:
+    """A transcript on one line, without marks of direction; nothing if a person sees nothing."""
+    text = one_line(without_directions(text))
+    return "" if all(unicodedata.category(c) in ("Cf", "Zs") for c in text) else text
+
+
 def _is_control(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs") or character in "\ufffe\uffff"
 
@@ -116,7 +122,7 @@ def answer(
             holds what is not :func:`printable`.
     """
     uid, mark = one_line(uid), one_line(mark)
-    transcript = one_line(without_directions(transcript))
+    transcript = visible(transcript)
     mark = mark.lower().replace(" ", "_")
     if mark and mark not in MARKS:
         raise DataError(f"{where}: mark '{mark}' is none of {', '.join(MARKS)}")
@@ -131,7 +137,7 @@ def answer(
 
 def answer_in_words(uid: str, text: str, where: str, draft: str | None = None) -> Answer:
     """An answer of a format with nothing but text: ``<not_speech>`` in its place is a mark."""
-    text = one_line(text)
+    text = visible(text)
     mark = text[1:-1].lower().replace(" ", "_") if text.startswith("<") else ""
     said = answer(uid, "", mark, where) if mark in MARKS else answer(uid, text, "", where)
     return replace(said, draft=draft)
@@ -149,7 +155,9 @@ def join_pieces(pieces: Sequence[tuple[float, Answer]]) -> list[Answer]:
     """
     clips: dict[str, dict[float, Answer]] = {}
     alone = []
-    for start, said in pieces:
+    for begin, said in pieces:
+        # Milliseconds: what tools add up is not the same to the last bit.
+        start = round(begin, 3)
         other = clips.setdefault(said.uid, {}).get(start, said)
         if said.mark or other.transcript != said.transcript:
             alone.append(said)
@@ -186,7 +194,11 @@ class AbsImporter(ABC):
 
     def leave(self, where: object, reason: str, uid: str | None = "") -> None:
         """Note what is not taken: all that people made and this importer does not read."""
-        self.unused.append(Unused(str(where), reason, uid or ""))
+        # Names of files may be in another encoding.
+        where, reason = (
+            str(text).encode("utf-8", "backslashreplace").decode() for text in (where, reason)
+        )
+        self.unused.append(Unused(where, reason, uid or ""))
 
     @abstractmethod
     def read(self, path: Path) -> list[Answer]:

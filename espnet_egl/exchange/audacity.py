@@ -25,7 +25,9 @@ class ReturnedAudacity(ClipImporter):
                 continue
             cells = line.rstrip("\r\n").split("\t")
             try:
-                labels.append((float(cells[0]), float(cells[1]), "\t".join(cells[2:])))
+                # Some languages write a comma before the decimals.
+                start, end = (float(cells[i].replace(",", ".")) for i in (0, 1))
+                labels.append((start, end, "\t".join(cells[2:])))
             except (ValueError, IndexError):
                 raise DataError(
                     f"{path}:{number}: not '<start> <end> <label>' in seconds, with tabs between"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from espnet_egl.errors import DataError
-from espnet_egl.exchange import AbsImporter, Answer, answer_in_words
-from espnet_egl.exchange.spelling import difference, key, without_directions
+from espnet_egl.exchange import AbsImporter, Answer, answer_in_words, visible
+from espnet_egl.exchange.spelling import difference, key
 from espnet_egl.store.tables import one_line, read_rows
 
 AUDIO_DIR = "audio"
@@ -133,7 +133,7 @@ class ClipImporter(AbsImporter):
         for name, texts in tiers.items():
             if name not in (TIER, DRAFT) and any(text.strip() for text in texts):
                 self.leave(path, f"the tier '{name}' is not read, only '{TIER}'", uid)
-        text = one_line(without_directions(" ".join(tiers[TIER])))
+        text = visible(" ".join(tiers[TIER]))
         return text, one_line(" ".join(tiers[DRAFT])) if DRAFT in tiers else None
 
     @abstractmethod

@@ -7,8 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_egl.errors import DataError
-from espnet_egl.exchange import AbsImporter
+from espnet_egl.exchange import AbsImporter, Answer
 from espnet_egl.exchange.clip_returns import AUDIO_SUFFIXES, SYSTEMS_OWN, WRITTEN, is_systems_own
+
+
+def read_all(importer: AbsImporter, path: Path) -> list[Answer]:
+    """Every answer in a file or a folder; what is not used of it the importer notes.
+
+    Raises:
+        DataError: See :func:`files_in` and :meth:`.AbsImporter.read`.
+    """
+    answers = []
+    for file in files_in(importer, path):
+        before = len(importer.unused)
+        found = importer.read(file)
+        if not found and len(importer.unused) == before and file.is_file():
+            importer.leave(file, "nothing is in it")
+        answers += found
+    return answers
 
 
 def files_in(importer: AbsImporter, path: Path) -> Sequence[Path]:
@@ -18,7 +34,10 @@ def files_in(importer: AbsImporter, path: Path) -> Sequence[Path]:
         DataError: It is an archive, or a folder without such a file.
     """
     if path.is_file() and zipfile.is_zipfile(path):
-        raise DataError(f"{path} is an archive: unpack it and give the folder")
+        raise DataError(
+            f"{path} is an archive or a spreadsheet: unpack it and give the folder, or save it as "
+            "text"
+        )
     if not path.is_dir() or not importer.suffixes:
         return [path]
     found = []

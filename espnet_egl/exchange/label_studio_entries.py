@@ -103,7 +103,7 @@ def read_part(part: dict[str, Any]) -> Part:
     name = {"textarea": "text"}.get(kind, kind)
     start = value.get("start")
     return Part(
-        str(part.get("from_name")),
+        str(part.get("from_name") or part.get("type")),
         kind,
         _texts(value.get(name)) if kind in ("textarea", "choices") else _shown(value.get(name)),
         None if start is None else float(start),

@@ -158,7 +158,8 @@ class Reader:
             )
         regions = {p.region for p in mine if p.region}
         for part in parts:
-            if part in texts or (part in chosen and part not in aside) or not part.values:
+            is_empty = not part.values and (part.start is None or part.kind == "textarea")
+            if part in texts or (part in chosen and part not in aside) or is_empty:
                 continue
             what = f"{part.kind} '{one_line(' '.join(part.values))}' of '{part.name}'"
             alone = part.start is not None and part.region and part.region not in regions
@@ -216,10 +217,13 @@ def _annotation(
 ) -> Annotation:
     if isinstance(by, dict):
         by = by.get("id", by.get("email"))
-    time = _time(found)
+    time = _time(found, "updated_at", "created_at")
     # Who is not named may be anybody.
     annotator = f"annotation {number}" if by is None else str(by)
-    identity = number or (annotator, time, said.transcript, said.mark, said.worked)
+    # Projects of two servers may number alike.
+    identity: tuple[object, ...] = (number, annotator, _time(found, "created_at"))
+    if number is None:
+        identity += (time, said.transcript, said.mark, said.worked)
     return Annotation(said, annotator, time, cancelled, identity)
 
 
@@ -240,8 +244,9 @@ def _worked(found: dict[str, Any]) -> float | None:
     return None if value in (None, "") else float(value)
 
 
-def _time(found: dict[str, Any]) -> datetime:
-    said = found.get("updated_at") or found.get("created_at")
+def _time(found: dict[str, Any], *names: str) -> datetime:
+    """The first of these that is told, in UTC."""
+    said = next((found[name] for name in names if found.get(name)), None)
     if said is None:
         return NO_TIME
     time = datetime.fromisoformat(said)

@@ -32,7 +32,7 @@ class ReturnedLhotse(AbsImporter):
     """
 
     file_name = "supervisions.jsonl.gz"
-    suffixes = (".jsonl.gz", ".jsonl")
+    suffixes = (".jsonl.gz", ".jsonl", ".json.gz", ".json")
 
     def read(self, path: Path) -> list[Answer]:
         with needs("lhotse"):

@@ -88,11 +88,16 @@ class Clips:
     def like(self, name: str) -> str | None:
         """The utterance of a file that was renamed, where its name still tells."""
         name = name.casefold()
-        for names in (self._by_name, self._by_begin):
-            found = [known for known in names if known in name and len(names[known]) == 1]
-            if found:
-                return names[max(found, key=len)][0]
-        return None
+        found = [uids for known, uids in self._by_name.items() if known in name]
+        if not found:
+            # Without its hash a name may be short: it must stand in front, by itself.
+            begins = [
+                known
+                for known in self._by_begin
+                if name.startswith(known) and not name[len(known) :][:1].isalnum()
+            ]
+            found = [self._by_begin[max(begins, key=len)]] if begins else []
+        return found[0][0] if len(found) == 1 and len(found[0]) == 1 else None
 
     def _covering(self, uids: list[str], offset: float | None) -> list[str]:
         if len(uids) < 2 or offset is None:

@@ -249,6 +249,12 @@ CASES = [
     Case(
         "return_commas",
         "utterance,transcript\na,hello\n",
+        lambda p: [(a.uid, a.transcript) for a in ReturnedTSV().read(p)],
+        [("a", "hello")],
+    ),
+    Case(
+        "return_bars",
+        "utterance|transcript\na|hello\n",
         ReturnedTSV().read,
         DataError,
         "save it tab-separated",
@@ -277,6 +283,12 @@ CASES = [
     Case(
         "return_utf_16",
         "utterance\ttranscript\na\tgrün\n".encode("utf-16"),
+        lambda p: [(a.uid, a.transcript) for a in ReturnedTSV().read(p)],
+        [("a", "grün")],
+    ),
+    Case(
+        "return_utf_16_without_mark",
+        "utterance\ttranscript\na\tgrün\n".encode("utf-16-le"),
         ReturnedTSV().read,
         DataError,
         "save it as UTF-8",

@@ -154,14 +154,16 @@ def test_other_choices_are_taken_as_marks_or_named(tmp_path: Path) -> None:
 def test_what_else_was_made_is_named(tmp_path: Path) -> None:
     label = {"from_name": "l", "type": "labels", "id": "r1", "value": {"labels": ["Dog"]}}
     label["value"] |= {"start": 0.1, "end": 0.2}
+    bare = {"type": "region", "id": "r2", "value": {"start": 0.3, "end": 0.4}}
     rating = {"from_name": "r", "type": "rating", "value": {"rating": 4}}
     noted = text("one", meta={"text": ["a note"]})
-    assert one(tmp_path, noted, label, rating) == (
+    assert one(tmp_path, noted, label, bare, rating) == (
         "one",
         "",
         [
             "not read: a note on a region",
             "a region without text: labels 'Dog' of 'l'",
+            "a region without text: region '' of 'region'",
             "not read: rating '4' of 'r'",
         ],
     )
@@ -175,6 +177,13 @@ def test_a_task_twice_is_one(tmp_path: Path) -> None:
     flat = {"id": 1, "utterance": "a", "annotator": 1, "transcript": "one", "lead_time": 20.0}
     (answer,), _ = read(tmp_path, [flat | {"annotation_id": n} for n in (5, 6, 5, 6)])
     assert answer.worked == 40.0
+    # Two servers number alike; what they hold is no copy.
+    other = annotation(text("one"), created_at="2026-05-01T08:31:00Z")
+    assert read(tmp_path, [task(annotation(text("one"))), task(other)])[0][0].worked == 40.0
+    # An older export of the same annotation beside a newer one.
+    later = annotation(text("two"), updated_at="2026-05-03T08:31:00Z", lead_time=25.0)
+    (answer,), _ = read(tmp_path, [task(later), task(annotation(text("one")))])
+    assert (answer.transcript, answer.worked) == ("two", 25.0)
 
 
 def test_drafts_that_were_never_submitted_and_skipped_tasks_are_named(tmp_path: Path) -> None:

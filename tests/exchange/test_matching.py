@@ -60,4 +60,7 @@ def test_a_renamed_file_tells_whose_it_was() -> None:
     clips = Clips(SOURCES)
     assert clips.like(f"Copy of {SOURCES['r1'].name_of('r1')} (1)") == "r1"
     assert clips.like("r2_KL") == "r2"
+    assert clips.like("r2x") is None
+    assert clips.like("a") == "a"
+    assert clips.like("a_b (2)") is None
     assert clips.like("other") is None

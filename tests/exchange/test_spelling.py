@@ -21,6 +21,13 @@ def test_forms_of_characters_and_marks_of_direction_make_no_difference() -> None
         ("caf\u00e9", "cafe\u0301", ""),
         ("one two", "one three", ""),
         ("one", "on\u0435", "U+0065 LATIN SMALL LETTER E and U+0435 CYRILLIC SMALL LETTER IE"),
+        (
+            "one eleven",
+            "on\u0435 \u0435l\u0435v\u0435n",
+            "U+0065 LATIN SMALL LETTER E and U+0435 CYRILLIC SMALL LETTER IE",
+        ),
+        ("a\u200bb and c\u200bd", "ab and cd", "U+200B ZERO WIDTH SPACE and nothing"),
+        ("gr\u00fcn", "yellow", ""),
         ("a\u00adb", "ab", "U+00AD SOFT HYPHEN and nothing"),
         ("ab", "a\u200bb", "nothing and U+200B ZERO WIDTH SPACE"),
     ],

@@ -63,6 +63,19 @@ def test_a_draft_that_was_changed_in_place_is_told(
     assert row["utterance"] == "b/1"
 
 
+@pytest.mark.parametrize("name", sorted(importers.names()))
+def test_of_what_went_out_and_came_back_untouched_nothing_is_left(
+    export: Export, back: Back, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    directory = export(name)
+    with pytest.raises(SystemExit):
+        back(name)
+    said = capsys.readouterr()
+    assert "no clip has a transcript yet" in said.err
+    assert "Not used" not in said.out
+    assert not (directory.parent / "labelled").exists()
+
+
 def test_pieces_of_a_manifest_are_joined_by_their_offset(tmp_path: Path) -> None:
     entries = [
         {"utterance": "a", "offset": 1.5, "text": "two"},
@@ -127,6 +140,8 @@ def test_cuts_and_several_supervisions_of_lhotse(tmp_path: Path) -> None:
         tmp_path / "cuts.jsonl",
         supervision("b-2", 0.7, "two"),
         supervision("b-1", 0.1, "one"),
+        # In two cuts that overlap.
+        cut("b-w", 0.6, supervision("b-2", 0.1 + 1e-9, "two", "b")),
         cut("a-1", 0.5, supervision("x", 0.0, "five", "a")),
         cut("a-0", 0.0, supervision("a", 0.0, "four", "a"), supervision("z", 0.2, "half", "a")),
         {"type": "MixedCut", "tracks": [{"cut": cut("y", 0.0, supervision("c", 0, "six", "c"))}]},
@@ -182,11 +197,45 @@ def test_an_archive_is_to_be_unpacked(
         archive.writestr("text", "a one\n")
     with pytest.raises(SystemExit):
         back("textgrid", "--return_file", str(tmp_path / "back.zip"))
-    assert "back.zip is an archive: unpack it and give the folder" in capsys.readouterr().err
+    assert (
+        "back.zip is an archive or a spreadsheet: unpack it and give the folder"
+        in capsys.readouterr().err
+    )
     (tmp_path / "none").mkdir()
     with pytest.raises(SystemExit):
         back("tsv", "--return_file", str(tmp_path / "none"))
     assert "none holds no file that ends in .tsv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("nemo", "\n"), ("lhotse", "[]"), ("text", ""), ("label_studio", "[]")]
+)
+def test_a_file_with_nothing_in_it_is_named(
+    back: Back, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
+) -> None:
+    path = tmp_path / "empty"
+    path.write_text(content)
+    with pytest.raises(SystemExit):
+        back(name, "--return_file", str(path))
+    assert f"Not used of {path}, 1:\n  1 x nothing is in it: {path}" in capsys.readouterr().out
+
+
+def test_a_name_in_another_encoding_is_named(
+    export: Export, back: Back, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = export("audacity")
+    file = directory / b"caf\xe9.txt".decode("utf-8", "surrogateescape")
+    file.write_text("0\t1\tone\n")
+    with pytest.raises(SystemExit):
+        back("audacity")
+    assert "its name is that of no clip: caf\\udce9.txt" in capsys.readouterr().out
+
+
+def test_what_nobody_sees_is_no_transcript(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("a \u200b\u2060\nb \u200e<not_speech>\u200f\nc \ufeffone\n", encoding="utf-8")
+    answers = importers.build("text", {}).read(path)
+    assert [(a.transcript, a.mark) for a in answers] == [("", ""), ("", "not_speech"), ("one", "")]
 
 
 def test_every_file_that_came_back_has_its_own_count(

@@ -418,6 +418,7 @@ def test_scoring_counts_words_and_characters(tmp_path: Path) -> None:
     assert "| WER | decode/test | 40.00 | 2 | 5 | 0 | 1 | 1 |" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_temperature_is_fitted_to_a_transcribed_set(pool_recipe: Path, transcribed: Path) -> None:
     options = [*OPTIONS, "--stage", "20", "--stop_stage", "20", "--egl_temperature", "auto"]
     done = run(pool_recipe, "./run.sh", *options, "--al_fit_set", "transcribed")

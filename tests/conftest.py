@@ -346,15 +346,14 @@ def speech() -> np.ndarray:
     return make_speech()
 
 
-@pytest.fixture
-def pool_dir(tmp_path: Path) -> Path:
-    """A Kaldi data directory of six utterances of two speakers."""
-    directory = tmp_path / "data" / "pool"
+def make_pool(home: Path) -> Path:
+    """A Kaldi data directory of six utterances of two speakers, their audio beside it."""
+    directory = home / "data" / "pool"
     directory.mkdir(parents=True)
     lines = []
     for i in range(6):
         uid = f"spk{i % 2}-utt{i}"
-        path = tmp_path / f"{uid}.wav"
+        path = home / f"{uid}.wav"
         soundfile.write(path, make_speech(0.5 + 0.1 * i, seed=i), 8000)
         lines.append((uid, str(path), f"spk{i % 2}", f"{0.5 + 0.1 * i:.3f}"))
     for name, column in (("wav.scp", 1), ("utt2spk", 2), ("utt2dur", 3)):
@@ -363,10 +362,9 @@ def pool_dir(tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.fixture
-def transcribed(pool_dir: Path, tmp_path: Path) -> Path:
+def make_transcribed(home: Path) -> Path:
     """Sixty clips of noise and tones, with transcripts of one to three letters."""
-    directory = tmp_path / "transcribed"
+    directory = home / "transcribed"
     directory.mkdir()
     draw = np.random.default_rng(0)
     scp, text = [], []
@@ -379,3 +377,15 @@ def transcribed(pool_dir: Path, tmp_path: Path) -> Path:
     (directory / "wav.scp").write_text("".join(scp))
     (directory / "text").write_text("".join(text))
     return directory
+
+
+@pytest.fixture
+def pool_dir(tmp_path: Path) -> Path:
+    """See :func:`make_pool`."""
+    return make_pool(tmp_path)
+
+
+@pytest.fixture
+def transcribed(pool_dir: Path, tmp_path: Path) -> Path:
+    """See :func:`make_transcribed`."""
+    return make_transcribed(tmp_path)

@@ -19,8 +19,15 @@ ROUNDING_OF_DOUBLES = ROUNDING * 2**-29
 # at most 7e-4 of the energy (docs/gradient_engine.md), and there is the rounding.
 DEFINITION = 1e-3
 
+# The standard error of a score, of the score's value: it is made of the small energies of a
+# spectrum, which are known to the rounding of the largest. A hundred operations.
+SPREAD = 1e-5
+
 # A confidence, from 0 to 1: the last of the six digits that are written, and rounding.
 CONFIDENCE = 1e-5
 
 # An encoder's output, whose layers normalise it to a few units: a hundred operations.
 ACTIVATION = 1e-5
+
+# A sample of audio, from -1 to 1, that was resampled: ten operations. 16 bits have steps of 3e-5.
+SAMPLE = 1e-6

@@ -103,7 +103,6 @@ def test_processes_share_the_cores(
             assert found == str(given or threads)
 
 
-@pytest.mark.slow
 def test_a_folder_is_scored(
     packed: Path, wavs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

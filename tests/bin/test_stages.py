@@ -17,7 +17,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from tolerances import CONFIDENCE, ROUNDING
+from tolerances import CONFIDENCE, ROUNDING, SPREAD
 
 from espnet_egl.bin import al_export, al_fit, al_merge, al_prepare, al_score, al_select
 from espnet_egl.store import embeddings
@@ -159,7 +159,10 @@ def same_scores(found: dict[str, str], expected: dict[str, str]) -> None:
     for name, value in expected.items():
         if name in ("confidence", "score_confidence"):
             assert float(found[name]) == pytest.approx(float(value), abs=CONFIDENCE), name
-        elif name in ("mass", "score_egl", "egl_stderr"):
+        elif name == "egl_stderr":
+            score = float(expected["score_egl"])
+            assert float(found[name]) == pytest.approx(float(value), abs=SPREAD * score), name
+        elif name in ("mass", "score_egl"):
             assert float(found[name]) == pytest.approx(float(value), rel=ROUNDING), name
         else:
             assert found[name] == value, name
@@ -212,7 +215,6 @@ def test_a_damaged_table_is_made_anew_from_the_journal(
     assert tables(tmp_path) == whole
 
 
-@pytest.mark.slow
 def test_a_killed_job_resumes_to_the_same_bytes(
     model_files: Any, pool_dir: Path, tmp_path: Path
 ) -> None:
@@ -365,7 +367,6 @@ def test_the_manifest_says_what_the_scores_are_made_with(
 CHEAP = ("egl", "confidence", "entropy", "margin", "nbest_entropy", "expected_wer")
 
 
-@pytest.mark.slow
 def test_predictions_are_fitted_on_one_set_and_made_on_another(
     model_files: Any, transcribed: Path, pool_dir: Path, tmp_path: Path, capsys: Any
 ) -> None:

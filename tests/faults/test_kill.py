@@ -29,7 +29,7 @@ from test_loop import (  # noqa: F401 - fixtures
     command,
     environment,
     recipe,
-    untrained,
+    trained,
 )
 
 pytestmark = pytest.mark.faults

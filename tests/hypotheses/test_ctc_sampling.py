@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import make_speech
+from tolerances import ROUNDING
 
 from espnet_egl.errors import ConfigError
 from espnet_egl.hypotheses.ctc_sampling import CTCSampleSource, collapse, draw
@@ -116,7 +117,7 @@ def test_the_mean_over_samples_is_the_whole_expectation(load: Any) -> None:
         ]
         log_probs = recognizer.log_likelihoods(encoded, transcripts, "ctc")
         weights = log_probs.exp()
-        assert weights.sum() == pytest.approx(1.0, abs=1e-6)
+        assert weights.sum() == pytest.approx(1.0, abs=ROUNDING)
         nbest = CTCSampleSource(size=2000)(recognizer, "u", encoded)
         found = batch.expected_gradient_lengths(
             [transcripts], [(weights / weights.sum()).tolist()]

@@ -191,7 +191,6 @@ def test_a_simulation_says_which_transcripts_it_lacks(
     assert message in done.stdout
 
 
-@pytest.mark.slow
 def test_stages_20_to_22(pool_recipe: Path) -> None:
     done = run(
         pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--al_budget", "2utt", "--al-nj", "2"
@@ -218,7 +217,6 @@ def test_stages_20_to_22(pool_recipe: Path) -> None:
     assert "method: 'egl' there, 'confidence' now" in done.stderr
 
 
-@pytest.mark.slow
 def test_the_config_counts_and_the_command_line_wins(pool_recipe: Path) -> None:
     (pool_recipe / "al.yaml").write_text(
         "al_score: {methods: [random, confidence], nbest: 3}\n"
@@ -247,7 +245,6 @@ def test_values_that_look_like_options_stay_values(recipe: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_what_a_shell_would_read_stays_out_of_its_sight(pool_recipe: Path) -> None:
     """Kaldi's run.pl and its kin paste the words of a command into a script, unquoted."""
     pattern = r"^ctc\.(ctc_lo|no pe)\.*$|after_norm"
@@ -335,7 +332,6 @@ def test_the_report_is_told_where_the_annotators_files_are(pool_recipe: Path) ->
     assert words[words.index("--annotate_dir") + 1] == str(annotate.relative_to(pool_recipe))
 
 
-@pytest.mark.slow
 def test_a_failing_job_is_shown(pool_recipe: Path) -> None:
     options = (*OPTIONS, "--inference_args", "--beam_sise 4", "--stage", "20")
     done = run(pool_recipe, "./run.sh", *options)
@@ -461,7 +457,6 @@ def test_a_temperature_is_fitted_to_a_transcribed_set(pool_recipe: Path, transcr
     assert "give a number for --egl_temperature" in done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_several_methods_a_random_share_and_diversity(pool_recipe: Path) -> None:
     done = run(
         *(pool_recipe, "./run.sh", *OPTIONS, "--stage", "20", "--al_budget", "4utt"),

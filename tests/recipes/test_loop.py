@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from conftest import make_pool, make_transcribed
 
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.store.files import lock
@@ -66,10 +67,10 @@ def run(directory: Path, *args: str, fails: bool = False) -> subprocess.Complete
     return done
 
 
-@pytest.fixture
-def untrained(tmp_path: Path, pool_dir: Path, transcribed: Path) -> Path:
+def make_recipe(home: Path) -> Path:
     """A recipe with sixty transcribed clips and a pool of six."""
-    directory = tmp_path / "recipes" / "corpus" / "asr1"
+    pool, transcribed = make_pool(home), make_transcribed(home)
+    directory = home / "recipes" / "corpus" / "asr1"
     directory.mkdir(parents=True)
     for name in ("al.sh", "asr.sh", "cmd.sh", "path.sh", "utils", "scripts"):
         (directory / name).symlink_to(TEMPLATE / name)
@@ -85,24 +86,35 @@ def untrained(tmp_path: Path, pool_dir: Path, transcribed: Path) -> Path:
     tokens = directory / "data" / "token_list" / "char" / "tokens.txt"
     tokens.parent.mkdir(parents=True)
     tokens.write_text("<blank>\n<unk>\n<space>\na\nb\nc\nd\ne\n<sos/eos>\n")
-    (directory / "data" / "pool").symlink_to(pool_dir)
+    (directory / "data" / "pool").symlink_to(pool)
     # No two transcripts are alike, and none stands anywhere else.
     truth = {
-        uid: f"a b {'fghijk'[i] * 7}"
-        for i, uid in enumerate(sorted(read_table(pool_dir / "wav.scp")))
+        uid: f"a b {'fghijk'[i] * 7}" for i, uid in enumerate(sorted(read_table(pool / "wav.scp")))
     }
     (directory / "truth").write_text("".join(f"{uid} {t}\n" for uid, t in truth.items()))
     return directory
 
 
 @pytest.fixture
-def recipe(untrained: Path) -> Path:
-    """The same with a model of one epoch."""
-    run(untrained, "--stage", "10", "--stop_stage", "12")
-    return untrained
+def untrained(tmp_path: Path) -> Path:
+    """See :func:`make_recipe`."""
+    return make_recipe(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a model of one epoch; its tests have copies."""
+    directory = make_recipe(tmp_path_factory.mktemp("trained"))
+    run(directory, "--stage", "10", "--stop_stage", "12")
+    return directory
+
+
+@pytest.fixture
+def recipe(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained recipe, of one test's own; the audio is shared."""
+    return shutil.copytree(trained, tmp_path / "recipes" / "corpus" / "asr1", symlinks=True)
+
+
 def test_another_format_goes_out_and_comes_back_by_one_option(untrained: Path) -> None:
     home = untrained / "exp" / "al_x" / "r1"
     pool = read_table(untrained / "data" / "pool" / "wav.scp")
@@ -138,7 +150,6 @@ def test_another_format_goes_out_and_comes_back_by_one_option(untrained: Path) -
     assert read_table(home / "labelled" / "text") == {uid: "a b", sorted(pool)[-1]: "b"}
 
 
-@pytest.mark.slow
 def test_transcripts_come_back_and_the_model_is_trained(recipe: Path) -> None:
     run(recipe, "--stage", "20", "--al_method", "confidence", "--al_budget", "4utt")
     home = next((recipe / "exp").glob("al_*"))

@@ -171,7 +171,6 @@ def test_printing_shows_all_rows(open_page: Any, index: Path) -> None:
     assert page.locator(ROWS).count() == 25
 
 
-@pytest.mark.slow
 def test_two_thousand_clips_are_a_small_page(open_page: Any, tmp_path: Path) -> None:
     made = make_round(tmp_path, 2100, "2000utt", text_length=4)
     al_report.main([*made.options(), "--max_audio", "2000", "--report_lang", "ja"])

@@ -160,7 +160,8 @@ def test_other_headers_that_were_never_completed(format: str, tmp_path: Path) ->
     assert read(killed(format), path) == SECONDS
     wave, _ = read_audio(str(path), RATE)
     assert np.abs(wave - SPEECH).max() < 1e-4
-    assert not Recordings().measure(str(path)).is_plain
+    # This one libsndfile reads to its end by itself.
+    assert Recordings().measure(str(path)).is_plain == (format == "W64")
 
 
 def test_a_file_without_samples_is_still_empty(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_files_that_others_would_hear_otherwise_are_written_anew(tmp_path: Path)
     for task in placed:
         heard, rate = soundfile.read(task.audio)
         assert (Path(task.audio).suffix, rate, len(heard) / rate) == (".flac", 8000, task.seconds)
-        assert np.abs(heard - samples).max() < 0.01
+        assert np.abs(heard - samples).max() < 0.02
 
 
 def test_segments_of_a_command_run_it_once_in_whatever_order(tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ def make_pool(args: argparse.Namespace, keys: Sequence[str], recognizer: Any = N
 def score(args: argparse.Namespace) -> None:
     """Run the command."""
     from espnet_egl.acquisition import acquisition_methods
-    from espnet_egl.data.kaldi import read_table
+    from espnet_egl.data.kaldi import read_pool_table, read_table
     from espnet_egl.data.vad import SpeechDetector
     from espnet_egl.errors import ConfigError
     from espnet_egl.fitted.prediction import read_temperature
@@ -323,7 +323,9 @@ def score(args: argparse.Namespace) -> None:
     keys = list(read_table(args.key_file))
     if args.egl_mode == "auto":
         pool_file = args.segments or args.data_path_and_name_and_type[0][0]
-        args.egl_mode = "exact" if len(read_table(pool_file)) <= EXACT_POOL else "estimate"
+        args.egl_mode = (
+            "exact" if len(read_pool_table(pool_file).good) <= EXACT_POOL else "estimate"
+        )
     if is_finished(Path(args.output_dir)):
         # Without the model, which takes a while to load.
         check_directory(args.output_dir, settings(args), args.advice)

@@ -14,7 +14,7 @@ import torch
 
 from espnet_egl.data.archives import refuse_pickles
 from espnet_egl.data.audio import listen, read_channels
-from espnet_egl.data.kaldi import Rows, Segment, read_segments, read_table
+from espnet_egl.data.kaldi import Rows, Segment, read_pool_table, read_segments
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.recordings import Recordings
 from espnet_egl.errors import ConfigError, DataError, StorageError, UtteranceError
@@ -78,7 +78,8 @@ class Pool(torch.utils.data.Dataset):
         self.max_seconds = max_seconds
         self.segments = segments
         self._opened = Recordings(allow_pipes, pipe_timeout)
-        self._recordings = read_table(self.path)
+        table = read_pool_table(self.path)
+        self._recordings, self._bad_lines = table.good, table.bad
         self._cuts: Rows[Segment] = Rows({}, {}) if segments is None else read_segments(segments)
         known = self._recordings if segments is None else self._cuts.good | self._cuts.bad
         if missing := set(self.keys) - known.keys():
@@ -101,6 +102,8 @@ class Pool(torch.utils.data.Dataset):
         if self._dataset is not None:
             return *self._read_by_espnet(uid), False
         cut = self._cuts.good.get(uid, Segment(uid, 0.0, None))
+        if cut.recording in self._bad_lines:
+            raise UtteranceError("bad_line", self._bad_lines[cut.recording])
         if cut.recording not in self._recordings:
             raise UtteranceError(
                 "missing_recording", f"{self.segments}: '{cut.recording}' is not in {self.path}"

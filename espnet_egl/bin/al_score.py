@@ -37,6 +37,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="Random seed")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     options.add_advice_argument(parser)
+    parser.add_argument("--earlier", nargs="+", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--num_workers", type=int, default=1, help="Processes that read ahead")
     parser.add_argument(
         "--verify",
@@ -252,7 +253,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     from espnet_egl.store.files import file_hash
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
-    free |= {"verify", "advice"}
+    free |= {"verify", "advice", "earlier"}
     files = {"key_file", "segments", "utt2dur"}
     files |= {"asr_train_config", "asr_model_file", "inference_config", "fitted", "text"}
     found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
@@ -297,11 +298,11 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.model.loading import load_recognizer
-    from espnet_egl.scoring.again import find_again
-    from espnet_egl.scoring.journal import read_entries
+    from espnet_egl.scoring.again import find_again, take_over
+    from espnet_egl.scoring.journal import JOURNAL, read_entries
     from espnet_egl.scoring.records import nothing_again
     from espnet_egl.scoring.scorer import Scorer
-    from espnet_egl.scoring.shard import JOURNAL, score_pool
+    from espnet_egl.scoring.shard import score_pool
     from espnet_egl.store.files import check_directory, claim_directory, is_finished
 
     if args.nbest < 1:
@@ -363,6 +364,7 @@ def score(args: argparse.Namespace) -> None:
     )
     scorer.prepare()
     claim_directory(args.output_dir, settings(args), args.advice)
+    take_over(args.earlier, args.output_dir, settings(args), keys, args.advice)
     pool = make_pool(args, keys, recognizer)
     summary = score_pool(
         pool,

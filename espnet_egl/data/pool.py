@@ -146,7 +146,8 @@ class Pool(torch.utils.data.Dataset):
         return speech, seconds
 
     def file_state(self, uid: str) -> str:
-        """Size and time of the file, or files, that hold an utterance: what tells that it changed.
+        """Size and time of the file, or files, that hold an utterance, and its piece of them: what
+        tells that it is another one.
 
         Returns:
             Empty where nothing tells: of commands, of files that are not there.
@@ -160,7 +161,9 @@ class Pool(torch.utils.data.Dataset):
             found = [Path(_ARK_OFFSET.sub("", path)).stat() for path in paths]
         except (OSError, ValueError):
             return ""
-        return ", ".join(f"{file.st_size} bytes, {file.st_mtime_ns} ns" for file in found)
+        piece = [] if cut is None else [f"{cut.start}-{cut.end} s, channel {cut.channel}"]
+        states = (f"{file.st_size} bytes, {file.st_mtime_ns} ns" for file in found)
+        return ", ".join([*states, *piece])
 
     def __len__(self) -> int:
         return len(self.keys)

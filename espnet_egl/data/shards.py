@@ -7,7 +7,7 @@ import os
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from espnet_egl.errors import DataError, ManifestError
 from espnet_egl.options import AL_SH_ADVICE
 from espnet_egl.store.files import (
     file_hash,
+    hold,
     is_finished,
     lock,
     verify_checksums,
@@ -263,6 +264,30 @@ def _split_keys(
     write_checksums(output_dir, names)
     write_lines(split, [str(nj), *identity])
     return nj
+
+
+def put_aside(directory: str | Path, key_file: str | Path) -> list[Path]:
+    """Move a split of another list of utterances out of the way, to ``logdir.1``.
+
+    Args:
+        directory: What :func:`split_keys` made, of a pool from which nothing was excluded.
+        key_file: As it is now.
+
+    Returns:
+        What was moved now and before.
+
+    Raises:
+        DataError: A process scores there at this moment.
+    """
+    directory = Path(directory)
+    split, wanted = directory / "split", file_hash(key_file)
+    if split.exists() and split.read_text(encoding="utf-8").split("\n")[1:] != [wanted, ""]:
+        for journal in directory.glob("output.*/*.jsonl"):
+            with journal.open("ab") as f:
+                hold(f, journal)
+        numbers = (directory.with_name(f"{directory.name}.{n}") for n in count(1))
+        directory.rename(next(path for path in numbers if not path.exists()))
+    return sorted(directory.parent.glob(f"{directory.name}.*"))
 
 
 def check_split(directory: str | Path, nj: int) -> None:

@@ -37,6 +37,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="Random seed")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     options.add_advice_argument(parser)
+    parser.add_argument("--earlier", nargs="+", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--num_workers", type=int, default=1, help="Processes that read ahead")
     parser.add_argument(
         "--verify",
@@ -252,7 +253,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     from espnet_egl.store.files import file_hash
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
-    free |= {"verify", "advice"}
+    free |= {"verify", "advice", "earlier"}
     files = {"key_file", "segments", "utt2dur"}
     files |= {"asr_train_config", "asr_model_file", "inference_config", "fitted", "text"}
     found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
@@ -290,18 +291,18 @@ def make_pool(args: argparse.Namespace, keys: Sequence[str], recognizer: Any = N
 def score(args: argparse.Namespace) -> None:
     """Run the command."""
     from espnet_egl.acquisition import acquisition_methods
-    from espnet_egl.data.kaldi import read_table
+    from espnet_egl.data.kaldi import read_pool_table, read_table
     from espnet_egl.data.vad import SpeechDetector
     from espnet_egl.errors import ConfigError
     from espnet_egl.fitted.prediction import read_temperature
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.model.loading import load_recognizer
-    from espnet_egl.scoring.again import find_again
-    from espnet_egl.scoring.journal import read_entries
+    from espnet_egl.scoring.again import find_again, take_over
+    from espnet_egl.scoring.journal import JOURNAL, read_entries
     from espnet_egl.scoring.records import nothing_again
     from espnet_egl.scoring.scorer import Scorer
-    from espnet_egl.scoring.shard import JOURNAL, score_pool
+    from espnet_egl.scoring.shard import score_pool
     from espnet_egl.store.files import check_directory, claim_directory, is_finished
 
     if args.nbest < 1:
@@ -323,7 +324,9 @@ def score(args: argparse.Namespace) -> None:
     keys = list(read_table(args.key_file))
     if args.egl_mode == "auto":
         pool_file = args.segments or args.data_path_and_name_and_type[0][0]
-        args.egl_mode = "exact" if len(read_table(pool_file)) <= EXACT_POOL else "estimate"
+        args.egl_mode = (
+            "exact" if len(read_pool_table(pool_file).good) <= EXACT_POOL else "estimate"
+        )
     if is_finished(Path(args.output_dir)):
         # Without the model, which takes a while to load.
         check_directory(args.output_dir, settings(args), args.advice)
@@ -361,6 +364,7 @@ def score(args: argparse.Namespace) -> None:
     )
     scorer.prepare()
     claim_directory(args.output_dir, settings(args), args.advice)
+    take_over(args.earlier, args.output_dir, settings(args), keys, args.advice)
     pool = make_pool(args, keys, recognizer)
     summary = score_pool(
         pool,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ def score_dir(args: argparse.Namespace) -> None:
     """Run the command; says where the table is."""
     from espnet_egl.bin import al_merge
     from espnet_egl.data.channel_dir import choose_channel
-    from espnet_egl.data.shards import split_keys
+    from espnet_egl.data.shards import put_aside, split_keys
     from espnet_egl.data.wav_dir import SKIPPED, write_data_dir
     from espnet_egl.model import packed
     from espnet_egl.store.files import atomic_open
@@ -49,6 +50,8 @@ def score_dir(args: argparse.Namespace) -> None:
     segments = data / "segments"
     keys = segments if segments.exists() else data / "wav.scp"
     advice = f"Give another --out or --work_dir, or remove {work}."
+    # The folder may have more files than before, or fewer: what is scored stays scored.
+    earlier = put_aside(work / "logdir", keys)
     nj = split_keys(keys, args.nj, work / "logdir", advice=advice)
     others = f"; {left_out} others in it are listed" if left_out else ""
     print(f"{count} audio files{others}")
@@ -58,11 +61,14 @@ def score_dir(args: argparse.Namespace) -> None:
     cmd += ["--allow_pipes", "false"]
     cmd += ["--segments", str(segments)] if segments.exists() else []
     cmd += ["--advice", advice]
+    cmd += ["--earlier", *map(str, earlier)] if earlier else []
     cmd += ["--asr_train_config", model["asr_train_config"]]
     cmd += ["--asr_model_file", model["asr_model_file"], *shlex.split(args.score_args)]
     run_shards(cmd, work / "logdir", nj)
     merge = ["--logdir", str(work / "logdir"), "--nj", str(nj), "--output_dir", str(work)]
     al_merge.main([*merge, "--left_out", str(work / "data" / SKIPPED)])
+    for directory in earlier:
+        shutil.rmtree(directory)
     with atomic_open(args.out, "wb") as f:
         f.write((work / "scores.tsv").read_bytes())
     print(f"Scores: {args.out}, not scored: {work / 'skipped.tsv'}")

@@ -11,8 +11,8 @@ from espnet_egl.data.kaldi import (
     MEAN,
     Rows,
     Segment,
+    read_pool_table,
     read_segments,
-    read_table,
     write_spk2utt,
     write_table,
 )
@@ -66,18 +66,19 @@ def choose_channel(
     manifest = output_dir / "manifest.json"
     if manifest.exists() and parse_json(manifest.read_text(encoding="utf-8")) == made_of:
         return output_dir
-    recordings = read_table(data_dir / "wav.scp")
+    recordings = read_pool_table(data_dir / "wav.scp")
+    # What is wrong with a line is told when the clip is read.
     if segments.exists():
-        cuts, lines = read_segments(segments), read_table(segments)
+        cuts, lines = read_segments(segments), read_pool_table(segments).good
+        table = {uid: lines.get(uid, "") for uid in cuts.bad}
     else:
-        cuts, lines = Rows({uid: Segment(uid, 0.0, None) for uid in recordings}, {}), {}
+        cuts = Rows({uid: Segment(uid, 0.0, None) for uid in recordings.good}, recordings.bad)
+        table = {uid: _line(Segment(uid, 0.0, None)) for uid in recordings.bad}
     counts: Mapping[str, int] = {}
     if choice == EACH:
         wanted = {cut.recording for cut in cuts.good.values() if cut.channel is None}
-        found = {name: entry for name, entry in recordings.items() if name in wanted}
+        found = {name: entry for name, entry in recordings.good.items() if name in wanted}
         counts = _count_channels(found, allow_pipes, pipe_timeout)
-    # What is wrong with a line is told when the clip is read.
-    table = {uid: lines[uid] for uid in cuts.bad}
     becomes = {uid: [uid] for uid in cuts.bad}
     known = cuts.good.keys() | cuts.bad.keys()
     for uid, cut in cuts.good.items():
@@ -85,10 +86,10 @@ def choose_channel(
         named = {n if n == uid else _unused(n, known): piece for n, piece in pieces.items()}
         becomes[uid] = list(named)
         table |= {name: _line(piece) for name, piece in named.items()}
-    write_table(output_dir / "wav.scp", recordings)
+    write_table(output_dir / "wav.scp", recordings.good)
     write_table(output_dir / "segments", table)
     for path in maps:
-        rows = read_table(path)
+        rows = read_pool_table(path).good
         spread = {n: rows[uid] for uid, names in becomes.items() if uid in rows for n in names}
         write_table(output_dir / path.name, spread)
     _write_speakers(data_dir, output_dir, becomes)
@@ -145,7 +146,7 @@ def _line(cut: Segment) -> str:
 def _write_speakers(data_dir: Path, output_dir: Path, becomes: Mapping[str, list[str]]) -> None:
     """Two channels of a call are two speakers."""
     path = data_dir / "utt2spk"
-    speakers = read_table(path) if path.exists() else {}
+    speakers = read_pool_table(path).good if path.exists() else {}
     spread = {
         name: (speakers.get(uid) or uid) + name.removeprefix(uid)
         for uid, names in becomes.items()

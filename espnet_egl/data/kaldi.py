@@ -32,22 +32,57 @@ def read_table(path: str | Path) -> dict[str, str]:
     """
     table: dict[str, str] = {}
     for number, line in enumerate(read_lines(path), 1):
-        uid, _, value = line.partition(" ")
-        if "\0" in line:
-            raise DataError(f"{path}:{number}: a zero byte is in it: not a text file, or damaged")
-        # As ESPnet splits it: at whatever Unicode takes for a space.
-        if not value or uid.split() != [uid]:
-            parts = line.split(maxsplit=1)
-            if not parts:
-                raise DataError(f"{path}:{number}: empty line; every line is '<id> <value>'")
-            uid, value = parts if len(parts) == 2 else (parts[0], "")
-        # What is printable has none: most ids, and looking at every character takes a while.
-        if not uid.isprintable() and any(unicodedata.category(c) == "Cc" for c in uid):
-            raise DataError(f"{path}:{number}: the id {uid!r} has a control character in it")
-        table[uid] = value.strip()
-        if len(table) != number:
-            raise DataError(f"{path}:{number}: '{uid}' stands twice; keep one of its lines")
+        uid, value, problem = _entry(line)
+        if not problem and uid in table:
+            problem = f"'{uid}' stands twice; keep one of its lines"
+        if problem:
+            raise DataError(f"{path}:{number}: {problem}")
+        table[uid] = value
     return table
+
+
+def read_pool_table(path: str | Path) -> Rows[str]:
+    """As :func:`read_table`, but one bad line is one bad clip; a line of spaces is none.
+
+    An id that stands twice is bad where its lines differ: nobody knows which one is meant.
+
+    Returns:
+        What is wrong with a line that has no id is under ``line_N``.
+
+    Raises:
+        DataError: The file is missing, not UTF-8, or no line of it is good.
+    """
+    rows: Rows[str] = Rows({}, {})
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip():
+            continue
+        uid, value, problem = _entry(line)
+        if problem:
+            rows.bad[f"line_{number}"] = f"{path}:{number}: {problem}"
+        elif rows.good.setdefault(uid, value) != value:
+            rows.bad[uid] = f"{path}:{number}: '{uid}' stands twice; keep one of its lines"
+    for uid in rows.bad:
+        rows.good.pop(uid, None)
+    if rows.bad and not rows.good:
+        rows.all()
+    return rows
+
+
+def _entry(line: str) -> tuple[str, str, str]:
+    """Id and value of a line, and what is wrong with it."""
+    uid, _, value = line.partition(" ")
+    if "\0" in line:
+        return "", "", "a zero byte is in it: not a text file, or damaged"
+    # As ESPnet splits it: at whatever Unicode takes for a space.
+    if not value or uid.split() != [uid]:
+        parts = line.split(maxsplit=1)
+        if not parts:
+            return "", "", "empty line; every line is '<id> <value>'"
+        uid, value = parts if len(parts) == 2 else (parts[0], "")
+    # What is printable has none: most ids, and looking at every character takes a while.
+    if not uid.isprintable() and any(unicodedata.category(c) == "Cc" for c in uid):
+        return "", "", f"the id {uid!r} has a control character in it"
+    return uid, value.strip(), ""
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
@@ -166,8 +201,9 @@ def _duration(value: str) -> float:
 
 def _read_rows(path: str | Path, parse: Callable[[str], Row]) -> Rows[Row]:
     """One bad line is one bad clip; where all are, the file is something else."""
-    rows: Rows[Row] = Rows({}, {})
-    for uid, value in read_table(path).items():
+    lines = read_pool_table(path)
+    rows: Rows[Row] = Rows({}, dict(lines.bad))
+    for uid, value in lines.good.items():
         try:
             rows.good[uid] = parse(value)
         except ValueError as e:
@@ -208,7 +244,7 @@ def subset_data_dir(
     wanted = set(uids)
     target.mkdir(parents=True, exist_ok=True)
     utterances = _utterance_file(source)
-    table = read_table(source / utterances)
+    table = read_pool_table(source / utterances).good
     if missing := wanted - table.keys():
         raise DataError(
             f"{source / utterances} lacks {len(missing)} selected utterances, for example "
@@ -216,13 +252,13 @@ def subset_data_dir(
         )
     known = {utterances: table} | ({"utt2spk": speakers} if speakers else {})
     for path in _utterance_tables(source, utterances):
-        rows = known.get(path.name) or read_table(path)
+        rows = known.get(path.name) or read_pool_table(path).good
         write_table(target / path.name, {uid: rows[uid] for uid in wanted if uid in rows})
     if utterances == "segments":
         recordings = {value.split()[0] for uid, value in table.items() if uid in wanted}
         for name in ("wav.scp", "reco2file_and_channel", "reco2dur"):
             if (source / name).exists():
-                rows = read_table(source / name)
+                rows = read_pool_table(source / name).good
                 write_table(target / name, {r: rows[r] for r in rows if r in recordings})
     for name in ("feats_type", "audio_format", "feats_dim", "frame_shift"):
         if (source / name).exists():

@@ -14,7 +14,7 @@ import torch
 
 from espnet_egl.data.archives import refuse_pickles
 from espnet_egl.data.audio import listen, read_channels
-from espnet_egl.data.kaldi import Rows, Segment, read_segments, read_table
+from espnet_egl.data.kaldi import Rows, Segment, read_pool_table, read_segments
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.recordings import Recordings
 from espnet_egl.errors import ConfigError, DataError, StorageError, UtteranceError
@@ -78,7 +78,8 @@ class Pool(torch.utils.data.Dataset):
         self.max_seconds = max_seconds
         self.segments = segments
         self._opened = Recordings(allow_pipes, pipe_timeout)
-        self._recordings = read_table(self.path)
+        table = read_pool_table(self.path)
+        self._recordings, self._bad_lines = table.good, table.bad
         self._cuts: Rows[Segment] = Rows({}, {}) if segments is None else read_segments(segments)
         known = self._recordings if segments is None else self._cuts.good | self._cuts.bad
         if missing := set(self.keys) - known.keys():
@@ -101,6 +102,8 @@ class Pool(torch.utils.data.Dataset):
         if self._dataset is not None:
             return *self._read_by_espnet(uid), False
         cut = self._cuts.good.get(uid, Segment(uid, 0.0, None))
+        if cut.recording in self._bad_lines:
+            raise UtteranceError("bad_line", self._bad_lines[cut.recording])
         if cut.recording not in self._recordings:
             raise UtteranceError(
                 "missing_recording", f"{self.segments}: '{cut.recording}' is not in {self.path}"
@@ -143,7 +146,8 @@ class Pool(torch.utils.data.Dataset):
         return speech, seconds
 
     def file_state(self, uid: str) -> str:
-        """Size and time of the file, or files, that hold an utterance: what tells that it changed.
+        """Size and time of the file, or files, that hold an utterance, and its piece of them: what
+        tells that it is another one.
 
         Returns:
             Empty where nothing tells: of commands, of files that are not there.
@@ -157,7 +161,9 @@ class Pool(torch.utils.data.Dataset):
             found = [Path(_ARK_OFFSET.sub("", path)).stat() for path in paths]
         except (OSError, ValueError):
             return ""
-        return ", ".join(f"{file.st_size} bytes, {file.st_mtime_ns} ns" for file in found)
+        piece = [] if cut is None else [f"{cut.start}-{cut.end} s, channel {cut.channel}"]
+        states = (f"{file.st_size} bytes, {file.st_mtime_ns} ns" for file in found)
+        return ", ".join([*states, *piece])
 
     def __len__(self) -> int:
         return len(self.keys)

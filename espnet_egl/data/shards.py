@@ -7,22 +7,23 @@ import os
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from espnet_egl.data.kaldi import MEAN, Channel, read_durations, read_segments, read_table
+from espnet_egl.data.kaldi import MEAN, Channel, read_durations, read_pool_table, read_segments
 from espnet_egl.errors import DataError, ManifestError
 from espnet_egl.options import AL_SH_ADVICE
 from espnet_egl.store.files import (
     file_hash,
+    hold,
     is_finished,
     lock,
     verify_checksums,
     write_checksums,
     write_lines,
 )
-from espnet_egl.store.tables import SKIPPED_COLUMNS, write_rows
+from espnet_egl.store.tables import SKIPPED_COLUMNS, one_line, write_rows
 
 SKIPPED = "skipped.tsv"
 
@@ -61,7 +62,7 @@ def clips_of(directory: str | Path) -> dict[str, Clip]:
     """
     directory = Path(directory)
     if (directory / "segments").exists():
-        recordings = read_table(directory / "wav.scp")
+        recordings = read_pool_table(directory / "wav.scp").good
         segments = read_segments(directory / "segments")
         clips = dict.fromkeys(segments.bad, Clip("", 0.0, 0.0))
         for uid, cut in segments.good.items():
@@ -72,10 +73,9 @@ def clips_of(directory: str | Path) -> dict[str, Clip]:
     name = next((n for n in ("wav.scp", "feats.scp") if (directory / n).exists()), None)
     if name is None:
         raise DataError(f"{directory} has neither segments, wav.scp nor feats.scp")
-    return {
-        uid: Clip(_source(text), 0.0, math.inf)
-        for uid, text in read_table(directory / name).items()
-    }
+    rows = read_pool_table(directory / name)
+    clips = dict.fromkeys(rows.bad, Clip("", 0.0, 0.0))
+    return clips | {uid: Clip(_source(text), 0.0, math.inf) for uid, text in rows.good.items()}
 
 
 def _source(text: str) -> str:
@@ -247,12 +247,14 @@ def _split_keys(
         nj = int(previous[0])
         if is_finished(output_dir):
             return nj
-    pool = read_table(key_file)
+    rows = read_pool_table(key_file)
+    pool = rows.good
     if not pool:
         raise DataError(f"{key_file}: the pool is empty")
     keys, aside = set_aside(pool, pool_dirs, exclude_dirs)
     if not keys:
         raise DataError(f"{key_file}: every utterance of the pool is transcribed already")
+    aside += [(uid, "bad_line", one_line(problem)) for uid, problem in rows.bad.items()]
     nj = max(1, min(nj, len(keys)))
     names = [SKIPPED, *(f"keys.{job}.scp" for job in range(1, nj + 1))]
     write_rows(output_dir / SKIPPED, SKIPPED_COLUMNS, aside)
@@ -262,6 +264,30 @@ def _split_keys(
     write_checksums(output_dir, names)
     write_lines(split, [str(nj), *identity])
     return nj
+
+
+def put_aside(directory: str | Path, key_file: str | Path) -> list[Path]:
+    """Move a split of another list of utterances out of the way, to ``logdir.1``.
+
+    Args:
+        directory: What :func:`split_keys` made, of a pool from which nothing was excluded.
+        key_file: As it is now.
+
+    Returns:
+        What was moved now and before.
+
+    Raises:
+        DataError: A process scores there at this moment.
+    """
+    directory = Path(directory)
+    split, wanted = directory / "split", file_hash(key_file)
+    if split.exists() and split.read_text(encoding="utf-8").split("\n")[1:] != [wanted, ""]:
+        for journal in directory.glob("output.*/*.jsonl"):
+            with journal.open("ab") as f:
+                hold(f, journal)
+        numbers = (directory.with_name(f"{directory.name}.{n}") for n in count(1))
+        directory.rename(next(path for path in numbers if not path.exists()))
+    return sorted(directory.parent.glob(f"{directory.name}.*"))
 
 
 def check_split(directory: str | Path, nj: int) -> None:

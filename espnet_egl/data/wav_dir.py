@@ -138,7 +138,7 @@ class _Walk:
         if entry.name.lower() in SYSTEM_FILES or entry.name.startswith("._"):
             return "system_file", "no audio: the system keeps its own notes there"
         if _suffix(Path(entry.path)).lower() not in SUFFIXES:
-            return "no_audio_suffix", f"its suffix is none of {', '.join(sorted(SUFFIXES))}"
+            return "no_audio_suffix", "its name does not end as that of a file with audio"
         return None
 
     def _skip(self, path: Path, reason: str, detail: str) -> None:

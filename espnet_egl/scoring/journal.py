@@ -21,6 +21,9 @@ from espnet_egl.store.files import explain, hold, parse_json
 
 logger = logging.getLogger(__name__)
 
+# Of a shard, in its directory.
+JOURNAL = "journal.jsonl"
+
 _MARK = ', "crc": "'
 # The first key of a line that takes back what earlier ones say of its utterances.
 AGAIN = "again"

@@ -19,7 +19,7 @@ from espnet_egl.data.pool import Pool, read_ahead
 from espnet_egl.errors import DataError, StorageError, UtteranceError
 from espnet_egl.progress import progress
 from espnet_egl.scoring.again import find_again
-from espnet_egl.scoring.journal import Journal
+from espnet_egl.scoring.journal import JOURNAL, Journal
 from espnet_egl.scoring.records import Summary, peak_memory
 from espnet_egl.scoring.scorer import FAILED, Scorer
 from espnet_egl.scoring.verification import COLUMNS, Verifier, describe, sample, write_verified
@@ -45,7 +45,6 @@ FAILURES_IN_A_ROW = 10
 # What a clip on a disk that is gone looks like, and a broken one.
 UNREADABLE = frozenset({"unreadable_audio", "failed_pipe", FAILED})
 
-JOURNAL = "journal.jsonl"
 # Of a shard, with a checksum: what merging takes from it.
 TABLES = ("scores.tsv", "nbest.tsv", "skipped.tsv", "words.ctm", embeddings.NAME)
 

@@ -106,9 +106,12 @@ def test_processes_share_the_cores(
 def test_a_folder_is_scored(
     packed: Path, wavs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def score(out: str, nj: str) -> Path:
+    def score(out: str, nj: str, nbest: int = 8) -> Path:
         options = ["--model", str(packed), "--wav_dir", str(wavs), "--out", str(tmp_path / out)]
-        options += ["--score_args", "--methods egl longest --hyp_source ctc_sample --nbest 8"]
+        options += [
+            "--score_args",
+            f"--methods egl longest --hyp_source ctc_sample --nbest {nbest}",
+        ]
         main.main(["score", *options, "--nj", nj])
         return tmp_path / out
 
@@ -138,12 +141,22 @@ def test_a_folder_is_scored(
     assert later["seconds"].tolist() == [*table["seconds"].tolist()[:2], 0.9, 0.4]
     run = parse_json((tmp_path / "two.tsv.work" / "run.json").read_text())
     assert (run["scored"], run["done_again"]) == (4, 2)
-    # Another folder is another pool; what to do is told in this command's words.
+    # More files, and fewer: only what is new is scored.
     (wavs / "broken.wav").unlink()
+    soundfile.write(wavs / "new.wav", make_speech(0.3, seed=10), 8000)
+    grown = read_scores(score("two.tsv", "1"))
+    assert grown["utterance"].tolist() == ["anna-b", "anna-one_two", "bert-b", "new"]
+    assert grown.iloc[:3].equals(later.iloc[:3])
+    work = tmp_path / "two.tsv.work"
+    run = parse_json((work / "run.json").read_text())
+    assert run["audio_seconds_in_this_time"] == 0.3
+    assert not list(work.glob("logdir.*"))
+    # Other options make other scores; what to do is told in this command's words.
+    capsys.readouterr()
     with pytest.raises(SystemExit):
-        score("two.tsv", "2")
+        score("two.tsv", "2", nbest=9)
     said = capsys.readouterr().err
-    assert f"Give another --out or --work_dir, or remove {tmp_path}/two.tsv.work" in said
+    assert f"Give another --out or --work_dir, or remove {work}" in said
     assert "--al_" not in said
 
 

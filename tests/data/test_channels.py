@@ -258,3 +258,13 @@ def test_a_whole_file_of_two_channels_is_handed_over_as_it_was_scored(
     heard, _ = soundfile.read(call.audio, dtype="float32")
     np.testing.assert_allclose(heard, LEFT, atol=1e-4)
     assert Path(memo.audio).is_symlink()
+
+
+def test_bad_lines_stay_bad_lines(calls: Path, tmp_path: Path) -> None:
+    with (calls / "wav.scp").open("a") as f:
+        f.write("twice a.wav\ntwice b.wav\n\x01 c.wav\n")
+    out = choose_channel(calls, "each", tmp_path / "each")
+    found = {item.uid: item for item in pool_of(out)}
+    assert isinstance(found["call-ch1"], Utterance)
+    for uid in ("twice", "line_7"):
+        assert found[uid].reason == "missing_recording"  # type: ignore[union-attr]

@@ -6,6 +6,7 @@ import pytest
 
 from espnet_egl.data.kaldi import (
     read_durations,
+    read_pool_table,
     read_segments,
     read_table,
     subset_data_dir,
@@ -143,3 +144,16 @@ def test_a_bad_segment_is_one_bad_utterance(tmp_path: Path) -> None:
     }
     assert found.bad.keys() == BAD_SEGMENTS.keys()
     assert "segments: 'no_length' runs from 1.0 to 1.0 s" in found.bad["no_length"]
+
+
+def test_a_bad_line_of_a_pool_is_one_bad_utterance(tmp_path: Path) -> None:
+    (tmp_path / "wav.scp").write_bytes(
+        b"a a.wav\n\nb b.wav\nb other.wav\nc c.wav\nc c.wav\nd \0\n\x01e e.wav\n  \nf\n"
+    )
+    found = read_pool_table(tmp_path / "wav.scp")
+    assert found.good == {"a": "a.wav", "c": "c.wav", "f": ""}
+    assert found.bad.keys() == {"b", "line_7", "line_8"}
+    assert found.bad["b"].endswith("wav.scp:4: 'b' stands twice; keep one of its lines")
+    (tmp_path / "wav.scp").write_bytes(b"d \0\n")
+    with pytest.raises(DataError, match=r"wav\.scp:1: a zero byte"):
+        read_pool_table(tmp_path / "wav.scp")

@@ -97,14 +97,20 @@ def test_a_bad_line_costs_one_clip(tmp_path: Path) -> None:
     scp = {"r": write(tmp_path / "r.wav", wave, subtype="FLOAT"), "none": ""}
     lines = {"good": "r 0.5 1.25", "to_the_end": "r 0.5 -1", "no_length": "r 1 1"}
     lines |= {"beyond": "r 1.5 2.6", "no_path": "none 0 1", "nowhere": "gone 0 1"}
+    lines |= {"twice": "t 0 1"}
     (tmp_path / "segments").write_text("".join(f"{u} {line}\n" for u, line in lines.items()))
-    pool = make_pool(tmp_path, scp, keys=list(lines), segments=tmp_path / "segments")
+    make_pool(tmp_path, scp)
+    with (tmp_path / "wav.scp").open("a") as f:
+        f.write("t 1.wav\nt 2.wav\n")
+    data = [(str(tmp_path / "wav.scp"), "speech", "sound")]
+    pool = Pool(data, list(lines), 8000, segments=tmp_path / "segments")
     found = {item.uid: item for item in pool}
     assert {u: i.reason for u, i in found.items() if isinstance(i, Skipped)} == {
         "no_length": "bad_segment",
         "beyond": "bad_segment",
         "no_path": "unreadable_audio",
         "nowhere": "missing_recording",
+        "twice": "bad_line",
     }
     assert np.array_equal(found["good"].speech, wave[4000:10000])  # type: ignore[union-attr]
     assert np.array_equal(found["to_the_end"].speech, wave[4000:])  # type: ignore[union-attr]

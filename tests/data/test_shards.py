@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espnet_egl.data.shards import balanced_cuts, check_split, lengths_of, set_aside, split_keys
+from espnet_egl.data.shards import (
+    balanced_cuts,
+    check_split,
+    lengths_of,
+    put_aside,
+    set_aside,
+    split_keys,
+)
 from espnet_egl.errors import DataError, ManifestError
-from espnet_egl.store.files import lock
+from espnet_egl.store.files import hold, lock
+from espnet_egl.store.tables import read_rows
 
 
 def write(path: Path, rows: dict[str, str]) -> Path:
@@ -168,3 +176,34 @@ def test_bad_lines_of_a_pool_cost_nothing_but_their_clips(tmp_path: Path) -> Non
         write(tmp_path / "train" / "wav.scp", {"rec": entry})
         write(tmp_path / "pool" / "wav.scp", {"rec": entry})
         assert set_aside(["a"], [segments.parent], [train.parent])[0] == ["a"]
+
+
+def test_a_split_of_another_list_is_put_aside_unless_somebody_works_there(tmp_path: Path) -> None:
+    logdir = tmp_path / "logdir"
+    pool = write(tmp_path / "wav.scp", {"a": "1.wav"})
+    assert put_aside(logdir, pool) == []
+    split_keys(pool, 1, logdir)
+    assert put_aside(logdir, pool) == []
+    write(pool, {"a": "1.wav", "b": "2.wav"})
+    (logdir / "output.1").mkdir()
+    with (logdir / "output.1" / "journal.jsonl").open("w") as f:
+        hold(f, "journal")
+        with pytest.raises(DataError, match="is being written by another process"):
+            put_aside(logdir, pool)
+    assert put_aside(logdir, pool) == [tmp_path / "logdir.1"]
+    # Killed before it was taken over, and the list changed once more.
+    split_keys(pool, 1, logdir)
+    write(pool, {"b": "2.wav"})
+    assert put_aside(logdir, pool) == [tmp_path / "logdir.1", tmp_path / "logdir.2"]
+    assert not logdir.exists()
+
+
+def test_an_id_that_stands_twice_is_listed_and_the_others_are_scored(tmp_path: Path) -> None:
+    scp = tmp_path / "pool" / "wav.scp"
+    scp.parent.mkdir()
+    scp.write_text("a a.wav\nb b.wav\nb c.wav\n\nd d.wav\n")
+    assert split_keys(scp, 1, tmp_path / "log", [scp.parent]) == 1
+    assert (tmp_path / "log" / "keys.1.scp").read_text() == "a a.wav\nd d.wav\n"
+    (row,) = read_rows(tmp_path / "log" / "skipped.tsv")
+    assert (row["utterance"], row["reason"]) == ("b", "bad_line")
+    assert row["detail"].endswith("wav.scp:3: 'b' stands twice; keep one of its lines")

@@ -10,10 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 
 from espnet_egl.data.kaldi import read_table
+from espnet_egl.store.tables import read_rows
 
 TEMPLATE = Path(__file__).parents[2] / "recipes" / "TEMPLATE" / "asr1"
 
@@ -189,6 +192,37 @@ def test_a_simulation_says_which_transcripts_it_lacks(
     done = run(pool_recipe, "./run.sh", *simulate, *options)
     assert done.returncode == 1
     assert message in done.stdout
+
+
+@pytest.mark.slow
+def test_every_channel_of_a_call_is_scored_and_handed_over(
+    pool_recipe: Path, pool_dir: Path
+) -> None:
+    path = Path(read_table(pool_dir / "wav.scp")["spk0-utt0"])
+    left, rate = soundfile.read(path, dtype="float32")
+    soundfile.write(path, np.stack([left, left[::-1]], 1), rate)
+    (pool_recipe / "al.yaml").write_text("al_channel: {channel: mean}\n")  # the command line wins
+    words = (*OPTIONS, "--stage", "20", "--al_budget", "7utt", "--al_config", "al.yaml")
+    words = (*words, "--al_channel", "each", "--al_export_args", "--audio link", "--al_nj", "1")
+    done = run(pool_recipe, "./run.sh", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    al_dir = pool_recipe / "exp" / "al_asr_model_pool"
+    scored = [row["utterance"] for row in read_rows(al_dir / "r1" / "score" / "scores.tsv")]
+    assert scored[:3] == ["spk0-utt0-ch1", "spk0-utt0-ch2", "spk0-utt2"]
+    assert len(scored) == 7
+    rows = read_rows(al_dir / "r1" / "annotate" / "transcribe.tsv")
+    heard = {row["utterance"]: al_dir / "r1" / "annotate" / row["audio"] for row in rows}
+    for uid, wave in (("spk0-utt0-ch1", left), ("spk0-utt0-ch2", left[::-1])):
+        np.testing.assert_allclose(soundfile.read(heard[uid])[0], wave, atol=1e-4)
+    assert read_table(al_dir / "r1" / "select" / "utt2spk")["spk0-utt0-ch2"] == "spk0-ch2"
+    # The next round asks for nothing again, and another choice is another pool.
+    done = run(pool_recipe, "./run.sh", *words, "--al_channel", "first")
+    assert done.returncode == 1
+    assert "was made for another pool, or the data changed since. Choose another --al_tag" in (
+        done.stdout + done.stderr
+    )
+    done = run(pool_recipe, "./run.sh", *words, "--al_channel", "left")
+    assert "neither first, mean, each, nor the number of a channel" in done.stdout + done.stderr
 
 
 def test_stages_20_to_22(pool_recipe: Path) -> None:

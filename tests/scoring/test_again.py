@@ -14,15 +14,15 @@ from conftest import make_speech
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.pool import Pool
-from espnet_egl.errors import DataError
+from espnet_egl.errors import DataError, ManifestError
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses.ctc_sampling import CTCSampleSource
-from espnet_egl.scoring.again import Again, find_again
-from espnet_egl.scoring.journal import Journal, read_entries
+from espnet_egl.scoring.again import Again, find_again, take_over
+from espnet_egl.scoring.journal import JOURNAL, Journal, read_entries
 from espnet_egl.scoring.records import Summary, nothing_again
 from espnet_egl.scoring.scorer import Scorer
-from espnet_egl.scoring.shard import JOURNAL, score_pool
-from espnet_egl.store.files import is_finished, parse_json
+from espnet_egl.scoring.shard import score_pool
+from espnet_egl.store.files import is_finished, parse_json, write_lines
 from espnet_egl.store.tables import read_rows
 
 
@@ -90,7 +90,28 @@ def test_the_state_is_that_of_the_file_behind_an_entry(tmp_path: Path) -> None:
     assert pool.file_state("cols") == f"{state}, {state}"
     data = [(str(tmp_path / "wav.scp"), "speech", "sound")]
     cut = Pool(data, ["s"], 8000, segments=tmp_path / "segments")
-    assert cut.file_state("s") == state
+    assert cut.file_state("s") == f"{state}, 0.0-0.1 s, channel None"
+
+
+def test_what_earlier_runs_of_a_folder_scored_is_taken_over(files: Path) -> None:
+    pool = pool_of(files / "wav.scp")
+    shards = [files / "before" / f"output.{job}" for job in (1, 2)]
+    for shard, uids in zip(shards, (["whole", "gone"], ["pipe", "cut"]), strict=True):
+        shard.mkdir(parents=True)
+        write_lines(shard / "manifest.json", ['{"model": "m", "data_sha256": "old"}'])
+        journal = Journal(shard / JOURNAL)
+        for uid in uids:
+            journal.append({**entry_of(pool, uid if uid != "gone" else "missing"), "uid": uid})
+        journal.close()
+    new = {"model": "m", "data_sha256": "new"}
+    out = files / "out"
+    out.mkdir()
+    for _ in range(2):
+        take_over([files / "before"], out, new, pool.keys, "advice")
+        # Not what is no more, nor a command's, of which no state tells that it is the same.
+        assert [e["uid"] for e in read_entries(out / JOURNAL)] == ["whole", "cut"]
+    with pytest.raises(ManifestError, match=r"(?s)output\.1 .*model: 'm' there, 'n' now\nadvice"):
+        take_over([files / "before"], out, {**new, "model": "n"}, pool.keys, "advice")
 
 
 def test_what_is_taken_back_counts_no_more(tmp_path: Path) -> None:

@@ -46,10 +46,12 @@ def export(args: argparse.Namespace) -> None:
     from espnet_egl.exchange import exporters
     from espnet_egl.exchange.clips import AUDIO_DIR, place_audio
     from espnet_egl.exchange.tasks import read_tasks
+    from espnet_egl.loop.ledger import check_not_asked
     from espnet_egl.store.tables import SKIPPED_COLUMNS, duration, write_rows
 
     exporter = exporters.build(args.format, args.format_conf | options.label_studio_conf(args))
     output_dir = Path(args.output_dir)
+    check_not_asked(args.select_dir)
     tasks = read_tasks(args.select_dir, args.nbest_file)
     audio = args.audio or exporter.audio
     if audio == "none" and any(task.channel is not None for task in tasks):

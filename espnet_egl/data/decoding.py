@@ -39,7 +39,11 @@ SUFFIXES = FFMPEG_SUFFIXES | frozenset(
     | {".rf64", ".snd", ".sph", ".vox", ".w64", ".wav", ".wave"}
 )
 # Whatever fails to be opened or read: a header may claim any number of samples.
-UNREADABLE = (soundfile.LibsndfileError, OSError, ValueError, TypeError, MemoryError)
+UNREADABLE: tuple[type[Exception], ...] = (
+    *(soundfile.LibsndfileError, OSError, ValueError, TypeError, MemoryError),
+    # Of a broken header, whatever a reader stumbles over.
+    *(LookupError, ArithmeticError, AttributeError, RuntimeError),
+)
 
 
 class Sound(Protocol):
@@ -328,5 +332,9 @@ def _counted(f: soundfile.SoundFile, source: Source, share: float) -> Sound | No
 
 
 def _open_sndfile(source: Source) -> soundfile.SoundFile:
-    options = _VOX if source.suffix == ".vox" else {}
+    options: dict[str, Any] = {}
+    if source.suffix == ".vox":
+        with source.open() as content:
+            # What begins as another format is not Dialogic's, whatever its name.
+            options = _VOX if demuxer_of(content, "") in (None, "mp3", "aac", "ac3") else {}
     return soundfile.SoundFile(source.for_libsndfile(), **options)

@@ -136,6 +136,9 @@ class FFmpegStream:
         self._blocks = self._decode()
         self._first = next(self._blocks, None)
         self.rate = int(self._stream.rate if self._resampler is None else self._resampler.rate)
+        if self.rate < 1:
+            self.close()
+            raise ValueError(f"its sampling rate is {self.rate}")
 
     def _claimed(self) -> float | None:
         """What the header of the stream says, or that of the file, in seconds."""
@@ -143,7 +146,10 @@ class FFmpegStream:
 
         if self._stream.duration and self._stream.time_base:
             return float(self._stream.duration * self._stream.time_base)
-        return self._container.duration / av.time_base if self._container.duration else None
+        # A picture may go on when the sound has ended.
+        if len(self._container.streams) > 1 or not self._container.duration:
+            return None
+        return float(self._container.duration / av.time_base)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Blocks (samples, channels), float32."""
@@ -160,6 +166,8 @@ class FFmpegStream:
                 packet = next(packets)
             except (StopIteration, EOFError, av.error.InvalidDataError):
                 break  # what is missing is told by what the header claims
+            except av.error.FFmpegError as e:
+                raise ValueError(f"damaged: {e.strerror}") from e
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:

@@ -27,6 +27,10 @@ def read_all(importer: AbsImporter, path: Path) -> list[Answer]:
     return answers
 
 
+# What this plugin writes and people fill in, or save under the other's name.
+TABLES = {"transcribe.tsv", "transcribe.csv"}
+
+
 def files_in(importer: AbsImporter, path: Path) -> Sequence[Path]:
     """What of a path the importer reads; the rest of a folder is noted by it.
 
@@ -44,7 +48,7 @@ def files_in(importer: AbsImporter, path: Path) -> Sequence[Path]:
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         if file.name == importer.file_name:
             found.append(file)
-        elif file.name in WRITTEN or file.suffix.casefold() in AUDIO_SUFFIXES:
+        elif file.name in WRITTEN - TABLES or file.suffix.casefold() in AUDIO_SUFFIXES:
             continue
         elif is_systems_own(file):
             importer.leave(file, SYSTEMS_OWN)

@@ -84,7 +84,8 @@ class Reader:
         if not nested:
             return uid, [self._read_flat(uid, item, where)]
         drafts = _drafts_of(data, item.get("predictions"))
-        annotations = item.get("annotations") or []
+        # Before Label Studio 1.0 they had another name.
+        annotations = item.get("annotations") or item.get("completions") or []
         found = [self._read_annotation(uid, a, drafts, where) for a in annotations]
         self._name_drafts(uid, item.get("drafts"), found, where)
         return uid, found
@@ -219,9 +220,10 @@ def _annotation(
         by = by.get("id", by.get("email"))
     time = _time(found, "updated_at", "created_at")
     # Who is not named may be anybody.
-    annotator = f"annotation {number}" if by is None else str(by)
+    anonymous = said.where if number is None else f"annotation {number}"
+    annotator = anonymous if by is None else str(by)
     # Projects of two servers may number alike.
-    identity: tuple[object, ...] = (number, annotator, _time(found, "created_at"))
+    identity: tuple[object, ...] = (number, by, _time(found, "created_at"))
     if number is None:
         identity += (time, said.transcript, said.mark, said.worked)
     return Annotation(said, annotator, time, cancelled, identity)

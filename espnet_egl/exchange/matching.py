@@ -100,8 +100,9 @@ class Clips:
         return found[0][0] if len(found) == 1 and len(found[0]) == 1 else None
 
     def _covering(self, uids: list[str], offset: float | None) -> list[str]:
-        if len(uids) < 2 or offset is None:
-            return uids
+        """Of clips of one recording, those that hold a place in it; without one, whole ones."""
+        if offset is None:
+            return [u for u in uids if self.sources[u].start == 0 and self.sources[u].end is None]
         return [
             uid
             for uid in uids

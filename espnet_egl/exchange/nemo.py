@@ -49,7 +49,7 @@ class ReturnedNeMo(AbsImporter):
                 continue
             for name in value.keys() - OURS:
                 if isinstance(value[name], str) and value[name].strip():
-                    self.leave(where, f"the field '{name}' is not read")
+                    self.leave(where, f"the field '{name}' is not read", uid)
             pieces.append((start, answer(uid, text, mark, where, draft=draft)))
         return join_pieces(pieces)
 

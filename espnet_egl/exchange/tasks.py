@@ -66,9 +66,13 @@ def read_clips(select_dir: str | Path) -> Clips:
         DataError: See :func:`read_sources`.
     """
     selection = Path(select_dir) / "selection.tsv"
-    rows = read_rows(selection, ("utterance", "seconds"))
+    rows = read_rows(selection, ("utterance",))
     drafts = {row["utterance"]: row.get("best_hypothesis", "") for row in rows}
-    seconds = {row["utterance"]: number_in(row, "seconds", selection) for row in rows}
+    # Of a selection that somebody wrote by hand, its lengths may be unknown.
+    seconds = {
+        row["utterance"]: number_in(row, "seconds", selection) if row.get("seconds") else 0.0
+        for row in rows
+    }
     return Clips(read_sources(Path(select_dir), seconds), drafts)
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_egl.errors import BudgetError
+from espnet_egl.errors import BudgetError, DataError
 from espnet_egl.exchange.clips import AUDIO_DIR
 from espnet_egl.selection.budget import Prices, parse_amount
+from espnet_egl.store.files import read_manifest
 from espnet_egl.store.tables import number_in, read_rows
 
 OUT = "out"
@@ -72,13 +73,38 @@ def _of_selection(select_dir: Path) -> Iterator[Asked]:
     place = f"{select_dir.parent.name}/{select_dir.name}"
     for row in read_rows(table, ("utterance", "seconds")):
         uid = row["utterance"]
-        # What could not be read never reached anybody.
-        if uid not in unread:
-            yield Asked(uid, number_in(row, "seconds", table), place, states.get(uid, OUT))
+        state = states.get(uid, OUT)
+        # What could not be read never reached anybody, unless somebody answered it.
+        if uid not in unread or state != OUT:
+            yield Asked(uid, number_in(row, "seconds", table), place, state)
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     return read_rows(path, columns) if path.exists() else []
+
+
+def check_not_asked(select_dir: str | Path) -> None:
+    """See, before a selection is handed over, that no other one was since it was made.
+
+    Raises:
+        DataError: Another one has clips of it, and it was not made to ask again.
+    """
+    select_dir = Path(select_dir)
+    if not re.fullmatch(r"r[0-9]+", select_dir.parent.name):
+        return
+    tag = select_dir.name.removeprefix("select")
+    if is_handed_over(select_dir.with_name(f"annotate{tag}")):
+        return
+    if not (select_dir / "manifest.json").exists() or read_manifest(select_dir).get("ask_again"):
+        return
+    own = {r["utterance"] for r in read_rows(select_dir / "selection.tsv", ("utterance",))}
+    twice = [clip for clip in read_asked(select_dir.parents[1], select_dir) if clip.uid in own]
+    if twice:
+        places = ", ".join(dict.fromkeys(clip.place for clip in twice))
+        raise DataError(
+            f"{len(twice)} of the clips of {select_dir}, e.g. '{twice[0].uid}', were handed over "
+            f"by {places} since they were selected. Remove {select_dir} and select again (stage 21)"
+        )
 
 
 def left_of(total: str, asked: Iterable[Asked], prices: Prices) -> str:

@@ -247,6 +247,10 @@ for _name in al_ask_again al_simulate al_dry_run al_pilot al_calibrate al_resume
     [[ "${!_name}" =~ ^(true|false)$ ]] || {
         echo "$0: expected \"true\" or \"false\": --${_name} ${!_name}" 1>&2; exit 2; }
 done
+if [ -n "${al_budget_total}" ] && { "${al_pilot}" || "${al_simulate}"; }; then
+    echo "$0: --al_budget_total counts over all rounds: give a pilot --al_budget, a simulation --al_budgets" 1>&2
+    exit 2
+fi
 if "${al_pilot}"; then
     : "${al_budget:=300utt}" "${al_random_share:=0.5}"
 fi

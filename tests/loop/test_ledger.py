@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from espnet_egl.bin import al_check, al_select
-from espnet_egl.errors import BudgetError
-from espnet_egl.loop.ledger import left_of, read_asked, summarize
+from espnet_egl.errors import BudgetError, DataError
+from espnet_egl.loop.ledger import check_not_asked, left_of, read_asked, summarize
 from espnet_egl.selection.budget import Prices
 from espnet_egl.store.tables import BASE_COLUMNS, read_rows
 
@@ -113,6 +113,27 @@ def test_a_budget_for_all_rounds_is_spent_at_some_time(
     with pytest.raises(SystemExit):
         select(pool, "_c", "--budget_total", "1.5h")
     assert "--budget_total 1.5h is spent: 3 clips, 1.5 h were asked" in capsys.readouterr().err
+
+
+def test_a_selection_whose_clips_went_out_by_another_is_not_handed_over(pool: Path) -> None:
+    """Both were made before either was handed over."""
+    select(pool, "", "--budget", "1h")
+    select(pool, "_b", "--budget", "1.5h")
+    select(pool, "_again", "--budget", "1h", "--ask_again", "true")
+    select_dir = pool.parent / "al" / "r1" / "select_b"
+    check_not_asked(select_dir)
+    hand_over(pool, "")
+    with pytest.raises(DataError, match=r"2 of the clips of .*'a', were handed over by r1/select"):
+        check_not_asked(select_dir)
+    check_not_asked(select_dir.with_name("select_again"))
+    check_not_asked(select_dir.with_name("select"))  # its own hand-over, again
+
+
+def test_what_was_answered_was_asked_though_it_cannot_be_read_now(pool: Path) -> None:
+    select(pool, "", "--budget", "1h")
+    hand_over(pool, "", skipped="ab")
+    come_back(pool, "", {"a": "labelled", "b": "out"})
+    assert [clip.uid for clip in read_asked(pool.parent / "al")] == ["a"]
 
 
 def test_money_is_counted_by_its_prices() -> None:

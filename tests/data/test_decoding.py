@@ -226,6 +226,7 @@ def test_telephony_is_read_from_the_front(
     whole, seconds = read_audio(str(path), 8000)
     assert seconds == pytest.approx(SECONDS, abs=0.05)
     assert np.corrcoef(whole[:20000], make_speech(SECONDS)[:20000])[0, 1] > 0.8
+    assert np.abs(whole).max() < 1.3 * np.abs(make_speech(SECONDS)).max()
     part, seconds = read_audio(str(path), 8000, 1.0, 2.0)
     assert seconds == 1.0
     assert np.array_equal(part, whole[8000:16000])

@@ -28,10 +28,9 @@ logger = logging.getLogger(__name__)
 
 # Of a stream that is read from the front, so many samples at a time.
 _BLOCK = 1 << 16
-# Seconds: no codec's frame is longer.
-_FRAME = 0.13
-# Where two files of MP3 meet, the first frames of the second build on none.
-_LOST = 0.25
+# Seconds. Codecs begin and end with frames that are filled up, and where two files of MP3 meet, the
+# first frames of the second build on none: what is claimed, and what can be decoded, is that rough.
+_ROUGH = 0.25
 # Dialogic's files have no header: four bits a sample, 8 kHz.
 _VOX: dict[str, Any] = {"format": "RAW", "subtype": "VOX_ADPCM", "samplerate": 8000, "channels": 1}
 SUFFIXES = FFMPEG_SUFFIXES | frozenset(
@@ -233,11 +232,10 @@ class StreamedSound:
         there = (self.length or 0) / self.rate
         by_size = there * self._share / (1 - self._share)
         by_claim = max(0.0, (self._stream.claimed or 0.0) - there)
-        # Codecs begin and end with frames that are filled up: claims are that rough.
-        return max(by_size, by_claim if by_claim > _FRAME else 0.0)
+        return max(by_size, by_claim if by_claim > _ROUGH else 0.0)
 
     def is_damaged(self) -> bool:
-        return self._stream.lost > _LOST
+        return self._stream.lost > _ROUGH
 
     def close(self) -> None:
         self._opened.close()
@@ -311,7 +309,8 @@ def _choose(f: soundfile.SoundFile, source: Source, known: bool) -> Sound:
         )
     if not f.seekable():
         f.close()
-        return StreamedSound(source, by_ffmpeg=False, share=share)
+        # Of half a block at the end of a WAV, which pads it, libsndfile makes noise.
+        return StreamedSound(source, (f.format, f.subtype) == ("WAV", "GSM610"), share)
     return SoughtSound(f, source)
 
 

@@ -126,19 +126,21 @@ class FFmpegStream:
         if demuxer == "wav" and to_the_end:
             options["ignore_length"] = "1"
         self._container: Any = av.open(content, format=demuxer, options=options)
-        if not self._container.streams.audio:
+        # Whose codec FFmpeg does not know has none.
+        streams = [s for s in self._container.streams.audio if s.codec_context is not None]
+        if not streams:
             self.close()
-            raise ValueError("no audio is in it")
-        self._stream = self._container.streams.audio[0]
+            raise ValueError("no audio is in it that FFmpeg decodes")
+        self._stream = streams[0]
         self.claimed = self._claimed() if counts or demuxer in _CLAIMING else None
         self.lost = 0.0
         self._resampler: Any = None
         self._blocks = self._decode()
         self._first = next(self._blocks, None)
-        self.rate = int(self._stream.rate if self._resampler is None else self._resampler.rate)
-        if self.rate < 1:
+        self.rate = int((self._resampler or self._stream).rate or 0)
+        if self.rate <= 0:
             self.close()
-            raise ValueError(f"its sampling rate is {self.rate}")
+            raise ValueError("no audio can be decoded of it, nor does it say at which rate it is")
 
     def _claimed(self) -> float | None:
         """What the header of the stream says, or that of the file, in seconds."""

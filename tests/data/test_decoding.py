@@ -226,6 +226,7 @@ def test_telephony_is_read_from_the_front(
     whole, seconds = read_audio(str(path), 8000)
     assert seconds == pytest.approx(SECONDS, abs=0.05)
     assert np.corrcoef(whole[:20000], make_speech(SECONDS)[:20000])[0, 1] > 0.8
+    assert np.abs(whole).max() < 1.3 * np.abs(make_speech(SECONDS)).max()
     part, seconds = read_audio(str(path), 8000, 1.0, 2.0)
     assert seconds == 1.0
     assert np.array_equal(part, whole[8000:16000])
@@ -305,6 +306,34 @@ def test_a_film_without_sound_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.m4a").write_bytes(content)
     with pytest.raises(UtteranceError, match="unreadable_audio"):
         read_audio(str(tmp_path / "a.m4a"), RATE)
+
+
+def test_a_codec_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(put(plain(), 20, 0x1234, 2))
+    with pytest.raises(
+        UtteranceError, match=r"unreadable_audio: .*/a\.wav: no audio is in it that"
+    ):
+        read_audio(str(tmp_path / "a.wav"), RATE)
+
+
+@pytest.mark.parametrize("name", ["memo.m4a", "browser.webm", "old.wma", "raw.aac", "g722.wav"])
+def test_damage_is_reported_not_raised(name: str, tmp_path: Path) -> None:
+    container, codec, options = PHONES[name]
+    content, path = encode(container, codec, SPEECH, RATE, options), tmp_path / name
+    draw = np.random.default_rng(0)
+    reasons = set()
+    for _ in range(60):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        area = draw.choice([64, 512, len(damaged)])
+        damaged[draw.integers(0, area, 8)] = draw.integers(0, 256, 8)
+        path.write_bytes(damaged.tobytes()[: draw.integers(len(content) // 2, len(content))])
+        try:
+            wave, seconds = read_audio(str(path), 8000, max_seconds=20)
+            assert np.isfinite(wave).all()
+            assert 0 < seconds <= 20
+        except UtteranceError as e:
+            reasons.add(e.reason)
+    assert reasons & {"unreadable_audio", "truncated_audio"} or name == "raw.aac"
 
 
 # ---- scale ----

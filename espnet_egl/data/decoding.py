@@ -12,16 +12,25 @@ import soundfile
 
 from espnet_egl.data.ffmpeg import SUFFIXES as FFMPEG_SUFFIXES
 from espnet_egl.data.ffmpeg import demuxer_of, is_headerless, open_stream
-from espnet_egl.data.headers import is_noticeable, is_to_be_counted, lacking_share, seconds_behind
-from espnet_egl.data.ogg import is_broken
+from espnet_egl.data.headers import (
+    is_mpeg,
+    is_noticeable,
+    is_to_be_counted,
+    lacking_share,
+    riff_share,
+    seconds_behind,
+)
+from espnet_egl.data.mending import Mended, complete
+from espnet_egl.data.ogg import is_broken, is_ogg, lacks_end
 from espnet_egl.data.sources import Source
 
 logger = logging.getLogger(__name__)
 
 # Of a stream that is read from the front, so many samples at a time.
 _BLOCK = 1 << 16
-# Seconds: no codec's frame is longer.
-_FRAME = 0.13
+# Seconds. Codecs begin and end with frames that are filled up, and where two files of MP3 meet, the
+# first frames of the second build on none: what is claimed, and what can be decoded, is that rough.
+_ROUGH = 0.25
 # Dialogic's files have no header: four bits a sample, 8 kHz.
 _VOX: dict[str, Any] = {"format": "RAW", "subtype": "VOX_ADPCM", "samplerate": 8000, "channels": 1}
 SUFFIXES = FFMPEG_SUFFIXES | frozenset(
@@ -52,7 +61,7 @@ class Sound(Protocol):
         """Whether whoever goes by libsndfile alone reads all of it, once all was read here."""
 
     def read(self, first: int, last: int | None) -> np.ndarray:
-        """Samples ``first`` to ``last`` (None: the last one), fewer at the end: (samples, channels)."""
+        """Samples ``first`` to ``last`` (None: all), fewer at the end: (samples, channels)."""
 
     def lacking(self) -> float:
         """Seconds that should be there and are not, of what was read; infinite: nobody can tell."""
@@ -67,15 +76,17 @@ class Sound(Protocol):
 class SoughtSound:
     """What libsndfile seeks in, to the sample."""
 
-    is_as_claimed = True
-
-    def __init__(self, f: soundfile.SoundFile, source: Source):
-        self._f, self._source = f, source
+    def __init__(self, f: soundfile.SoundFile, source: Source, owns_source: bool = False):
+        self._f, self._source, self._owns_source = f, source, owns_source
         self.rate, self.length = f.samplerate, f.frames
         self.scale_matters = f.subtype in ("FLOAT", "DOUBLE")
         self.has_second_reader = f.format == "FLAC"
         self._is_ogg, self._notes = f.format == "OGG", f.extra_info
         self._was_read = False
+
+    @property
+    def is_as_claimed(self) -> bool:
+        return not self._owns_source  # what was mended is so for this reader alone
 
     def read(self, first: int, last: int | None) -> np.ndarray:
         if self._is_ogg and self._was_read:  # its notes of damage are of what was read since
@@ -99,6 +110,8 @@ class SoughtSound:
 
     def close(self) -> None:
         self._f.close()
+        if self._owns_source:
+            self._source.close()
 
 
 class _Blocks(Protocol):
@@ -123,7 +136,9 @@ class _SndfileBlocks:
         self.claimed: float | None = None
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        while len(block := self._f.read(_BLOCK, dtype="float32", always_2d=True)):
+        left = self._f.frames  # behind it libsndfile would make up samples
+        while left and len(block := self._f.read(min(left, _BLOCK), "float32", always_2d=True)):
+            left -= len(block)
             yield block
 
     def close(self) -> None:
@@ -212,12 +227,11 @@ class StreamedSound:
             return float("inf")
         there = (self.length or 0) / self.rate
         by_size = there * self._share / (1 - self._share)
-        # Codecs begin and end with frames that are filled up: claims are that rough.
-        claimed = (self._stream.claimed or 0.0) - _FRAME
-        return max(by_size, self._stream.lost, claimed - there if self.length is not None else 0.0)
+        by_claim = max(0.0, (self._stream.claimed or 0.0) - there)
+        return max(by_size, by_claim if by_claim > _ROUGH else 0.0)
 
     def is_damaged(self) -> bool:
-        return self._stream.lost > _FRAME
+        return self._stream.lost > _ROUGH
 
     def close(self) -> None:
         self._opened.close()
@@ -236,9 +250,13 @@ def open_sound(source: Source) -> Sound:
     try:
         f = _open_sndfile(source)
     except UNREADABLE:
+        if (mended := _mended(source)) is not None:
+            return mended
         if not known:
             raise
-        return StreamedSound(source)
+        with source.open() as content:
+            share = riff_share(content) or float(is_ogg(content) and lacks_end(None, content))
+        return StreamedSound(source, share=share)
     try:
         return _choose(f, source, known)
     except BaseException:
@@ -246,11 +264,36 @@ def open_sound(source: Source) -> Sound:
         raise
 
 
+def _mended(source: Source) -> Sound | None:
+    """A recording whose header was never completed, read to the end of the file."""
+    with source.open() as content:
+        header = complete(content)
+    if header is None:
+        return None
+    whole = Source(source.name, file=Mended(source.again(), *header))  # type: ignore[arg-type]
+    try:
+        sound = SoughtSound(_open_sndfile(whole), whole, owns_source=True)
+    except UNREADABLE:
+        whole.close()
+        return None
+    if not sound.length:
+        sound.close()
+        return None
+    logger.warning(
+        f"{source.name}: its header does not say how long it is, as of a recorder that was killed: "
+        f"read to its end, {sound.length / sound.rate:.2f} s"
+    )
+    return sound
+
+
 def _choose(f: soundfile.SoundFile, source: Source, known: bool) -> Sound:
     """By whom a file is read that libsndfile has opened."""
     with source.open() as content:
         counted, share = is_to_be_counted(f, content), lacking_share(f, content)
         behind = 0.0 if counted else seconds_behind(f, content)
+    if counted and not is_mpeg(f) and (mended := _mended(source)) is not None:
+        f.close()
+        return mended
     if counted and known and (counted_sound := _counted(f, source, share)) is not None:
         f.close()
         return counted_sound
@@ -262,25 +305,24 @@ def _choose(f: soundfile.SoundFile, source: Source, known: bool) -> Sound:
         )
     if not f.seekable():
         f.close()
-        return StreamedSound(source, by_ffmpeg=False, share=share)
+        # Of half a block at the end of a WAV, which pads it, libsndfile makes noise.
+        return StreamedSound(source, (f.format, f.subtype) == ("WAV", "GSM610"), share)
     return SoughtSound(f, source)
 
 
 def _counted(f: soundfile.SoundFile, source: Source, share: float) -> Sound | None:
     """FFmpeg's reading of a file whose header does not tell its length; None: there is no audio."""
-    is_mpeg = "MPEG" in f.subtype
+    only_ffmpeg = is_mpeg(f)
     is_float = f.subtype in ("FLOAT", "DOUBLE")
     try:
-        sound = StreamedSound(source, True, share, not is_mpeg, is_float, guess=f.frames)
-        if not is_mpeg and len(sound.read(0, 1)) == 0:
+        sound = StreamedSound(source, True, share, not only_ffmpeg, is_float, guess=f.frames)
+        if not only_ffmpeg and len(sound.read(0, 1)) == 0:
             sound.close()
             return None
     except UNREADABLE:
-        if f.frames:
+        if f.frames or only_ffmpeg:
             raise
         return None
-    if f.frames == 0:
-        logger.warning(f"{source.name}: its header says that it holds nothing: read to its end")
     return sound
 
 

@@ -36,6 +36,7 @@ _STARTS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"wvpk", "wv"),
         (rb"MAC ", "ape"),
         (rb"TTA1", "tta"),
+        (rb"G.{187}G.{187}G", "mpegts"),
         (rb"\x0b\x77", "ac3"),
         (rb"\xff[\xf0\xf1\xf8\xf9]", "aac"),
         (rb"\xff[\xe2-\xef\xf2-\xf7\xfa-\xff]", "mp3"),
@@ -49,7 +50,7 @@ _HEADERLESS = {
     **dict.fromkeys((".g722",), "g722"),
 }
 # Whose headers say how long the audio is, if they say anything; others are guessed at by FFmpeg.
-_CLAIMING = {"mov", "matroska", "asf", "flac", "ape", "tta", "wv"}
+_CLAIMING = {"mov", "matroska", "asf", "avi", "flac", "flv", "ape", "tta", "wv"}
 # What may look into the streams to find out what they are: decoders of sound alone.
 _CODECS = (
     "aac,aac_latm,ac3,eac3,alac,amrnb,amrwb,ape,dca,flac,gsm,gsm_ms,g722,g726,g726le,g729,mp1float,"
@@ -129,14 +130,20 @@ class FFmpegStream:
             self.close()
             raise ValueError("no audio is in it")
         self._stream = self._container.streams.audio[0]
-        length, base = self._stream.duration, self._stream.time_base
-        claimed = demuxer in _CLAIMING or counts
-        self.claimed = float(length * base) if claimed and length and base else None
+        self.claimed = self._claimed() if counts or demuxer in _CLAIMING else None
         self.lost = 0.0
         self._resampler: Any = None
         self._blocks = self._decode()
         self._first = next(self._blocks, None)
         self.rate = int(self._stream.rate if self._resampler is None else self._resampler.rate)
+
+    def _claimed(self) -> float | None:
+        """What the header of the stream says, or that of the file, in seconds."""
+        import av
+
+        if self._stream.duration and self._stream.time_base:
+            return float(self._stream.duration * self._stream.time_base)
+        return self._container.duration / av.time_base if self._container.duration else None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Blocks (samples, channels), float32."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import soundfile
@@ -76,10 +77,15 @@ def is_to_be_counted(f: soundfile.SoundFile, content: BinaryIO) -> bool:
         f: The file as libsndfile opened it.
         content: Its bytes.
     """
-    if "MPEG" in f.subtype or (f.format == "FLAC" and f.frames >= 1 << 36):
+    if is_mpeg(f) or (f.format == "FLAC" and f.frames >= 1 << 36):
         return True
     size = content.seek(0, os.SEEK_END)
     return f.frames == 0 or (f.format in ("WAV", "WAVEX") and size - 8 > 0xFFFFFFFF)
+
+
+def is_mpeg(f: soundfile.SoundFile) -> bool:
+    """Whether it is MPEG, in a file of its own or in a WAV."""
+    return "MPEG" in f.subtype
 
 
 def mpeg_counts_frames(head: bytes) -> bool:
@@ -114,26 +120,41 @@ def seconds_behind(f: soundfile.SoundFile, content: BinaryIO) -> float:
 
 def _behind_chunks(content: BinaryIO, size: int) -> int:
     """How many bytes of RIFF stand behind its audio and in no chunk."""
-    place, is_behind = 12, False
-    long_data = 0
+    is_behind = False
+    for name, place, length in riff_chunks(content):
+        if is_behind and (not name.isascii() or not name.decode("ascii").isprintable()):
+            return size - place + 8
+        if place + length > size:
+            return size - place + 8 if is_behind else 0
+        is_behind = is_behind or name == b"data"
+    return 0
+
+
+def riff_share(content: BinaryIO) -> float:
+    """As :func:`lacking_share`, of a WAV that libsndfile does not open."""
+    size = content.seek(0, os.SEEK_END)
+    for name, place, length in riff_chunks(content):
+        if name == b"data":
+            return 0.0 if length >= _UNKNOWN_LENGTH else _share(min(length, size - place), length)
+    return 0.0
+
+
+def riff_chunks(content: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Name, first byte and length of every chunk of a WAV or RF64."""
+    size, place, long_data = content.seek(0, os.SEEK_END), 12, 0
     while place + 8 <= size:
         content.seek(place)
         head = content.read(24)
         name, length = head[:4], int.from_bytes(head[4:8], "little")
-        if is_behind and (not name.isascii() or not name.decode("ascii").isprintable()):
-            return size - place
         if name == b"ds64":
             long_data = int.from_bytes(head[16:24], "little")
-        if name == b"data":
-            is_behind = True
-            length = long_data if length == 0xFFFFFFFF and long_data else length
-        following = place + 8 + length
-        if following > size:
-            return 0 if name == b"data" else size - place
-        content.seek(following)
-        # Of an odd length, a byte should follow that is of no chunk.
-        place = following + (length % 2 if content.read(1) == b"\0" else 0)
-    return 0
+        if name == b"data" and length == 0xFFFFFFFF and long_data:
+            length = long_data
+        yield name, place + 8, length
+        place += 8 + length
+        if length % 2:  # a byte should follow that is of no chunk
+            content.seek(place)
+            place += content.read(1) == b"\0"
 
 
 def _sphere_samples(content: BinaryIO) -> int:

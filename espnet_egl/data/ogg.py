@@ -23,11 +23,17 @@ _OGG_BROKEN = re.compile(rf"^(?:{_OGG_SKIPPED}|{_OGG_HOLE})", re.M)
 _OGG_DAMAGED = re.compile(rf"^{_OGG_SKIPPED}.*\n{_OGG_HOLE}", re.M)
 
 
-def lacks_end(f: soundfile.SoundFile, content: BinaryIO) -> bool:
+def is_ogg(content: BinaryIO) -> bool:
+    """Whether a file begins as Ogg."""
+    content.seek(0)
+    return content.read(4) == b"OggS"
+
+
+def lacks_end(f: soundfile.SoundFile | None, content: BinaryIO) -> bool:
     """Whether the last page is cut off, ends no stream, or is one that libsndfile cannot use.
 
     Args:
-        f: The file as libsndfile opened it.
+        f: The file as libsndfile opened it; None: it does not.
         content: Its bytes.
     """
     content.seek(max(0, content.seek(0, os.SEEK_END) - _OGG_TAIL))
@@ -40,6 +46,8 @@ def lacks_end(f: soundfile.SoundFile, content: BinaryIO) -> bool:
     body = _OGG_HEADER.size + segments
     if len(page) < body + sum(page[_OGG_HEADER.size : body]) or not flags & _OGG_END_OF_STREAM:
         return True
+    if f is None:
+        return False
     stream, last = (pattern.search(f.extra_info) for pattern in (_OGG_STREAM, _OGG_LAST))
     # Of chained streams libsndfile reads the first, and the last page is of another.
     if stream is None or last is None or int(stream[1]) != serial:

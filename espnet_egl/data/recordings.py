@@ -198,10 +198,10 @@ def _cut(
     wave = sound.read(first, stop)
     if len(wave) > most:
         raise _too_long(name, "", max_seconds)
-    if sound.is_damaged():
-        raise _damaged(name)
     if sound.length is not None:
         _check(sound, sound.length, name, start, end, most)
+    if sound.is_damaged():
+        raise _damaged(name)
     return wave
 
 

@@ -59,7 +59,17 @@ class Source:
             return str(self.path)
         assert self.file is not None
         self.file.seek(0)
-        return self.file if isinstance(self.file, io.BytesIO) else os.dup(self.file.fileno())
+        return os.dup(self.file.fileno()) if isinstance(self.file, io.FileIO) else self.file
+
+    def again(self) -> BinaryIO:
+        """The bytes as a file of its own, to be closed by whoever asked; where a command wrote
+        them, nobody else may read at that time."""
+        if self.path is not None:
+            return self.path.open("rb", buffering=0)
+        if isinstance(self.file, io.BytesIO):
+            return io.BytesIO(self.file.getvalue())
+        assert self.file is not None
+        return os.fdopen(os.dup(self.file.fileno()), "rb", buffering=0)
 
     def close(self) -> None:
         """Let go of what was written or read."""

@@ -58,7 +58,7 @@ def cut(
     segments = data_dir / "segments"
     pool = Pool(
         [(str(data_dir / "wav.scp"), "speech", _audio_type(data_dir))],
-        uids,
+        sorted(uids),  # neighbours one after the other: a recording is decoded once
         rate,
         segments=segments if segments.exists() else None,
         allow_pipes=allow_pipes,

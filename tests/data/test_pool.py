@@ -48,6 +48,24 @@ def test_formats_rates_channels_and_pipes_give_the_same_speech(tmp_path: Path) -
         assert np.abs(item.speech - wave).max() < 1e-4, item.uid
 
 
+def test_segments_of_a_command_run_it_once_in_every_process(tmp_path: Path) -> None:
+    wave, runs = make_speech(2.0), tmp_path / "runs"
+    path = write(tmp_path / "r.wav", wave)
+    (tmp_path / "segments").write_text(
+        "".join(f"{i:02} r {i / 20} {i / 20 + 1}\n" for i in range(20))
+    )
+    keys = [f"{i:02}" for i in range(20)]
+    scp = {"r": f"echo x >> {runs}; cat {path} |"}
+    pool = make_pool(tmp_path, scp, keys=keys, segments=tmp_path / "segments")
+    for workers in (0, 2):
+        runs.unlink(missing_ok=True)
+        pool.read("03")  # what is open already is not shared with the processes
+        for i, item in enumerate(read_ahead(pool, workers)):
+            assert isinstance(item, Utterance)
+            assert np.abs(item.speech - wave[i * 400 :][:8000]).max() < 1e-4
+        assert len(runs.read_text().split()) <= 1 + workers
+
+
 def test_another_sampling_rate_is_resampled(tmp_path: Path) -> None:
     time = np.arange(16000) / 16000
     path = write(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 500 * time), 16000)

@@ -54,6 +54,42 @@ def test_whole_files_are_linked_or_copied_and_the_rest_is_cut(tmp_path: Path) ->
         assert place_audio(tasks, tmp_path / how, how, "flac") == (placed, [])
 
 
+def test_files_that_others_would_hear_otherwise_are_written_anew(tmp_path: Path) -> None:
+    samples = wave(tmp_path / "x.wav")
+    whole = (tmp_path / "x.wav").read_bytes()
+    killed = whole[:40] + bytes(4) + whole[44:]  # its recorder was killed: it says that it is empty
+    (tmp_path / "killed.wav").write_bytes(killed)
+    integers = (samples * 2**15).astype("float32")
+    soundfile.write(tmp_path / "scale.wav", integers, 8000, subtype="FLOAT")
+    soundfile.write(tmp_path / "raw.ul", samples, 8000, format="RAW", subtype="ULAW")
+    cut = whole[: len(whole) // 2]
+    (tmp_path / "cut.wav").write_bytes(cut)
+    names = ("killed.wav", "scale.wav", "raw.ul", "cut.wav")
+    tasks = [Task(name, str(tmp_path / name), 0.0, None, 1.0, ()) for name in names]
+    placed, skipped = place_audio(tasks, tmp_path / "out", "link", "flac")
+    assert [(uid, reason) for uid, reason, _ in skipped] == [("cut.wav", "truncated_audio")]
+    assert [task.uid for task in placed] == ["killed.wav", "scale.wav", "raw.ul"]
+    for task in placed:
+        heard, rate = soundfile.read(task.audio)
+        assert (Path(task.audio).suffix, rate, len(heard) / rate) == (".flac", 8000, task.seconds)
+        assert np.abs(heard - samples).max() < 0.02
+
+
+def test_segments_of_a_command_run_it_once_in_whatever_order(tmp_path: Path) -> None:
+    samples = wave(tmp_path / "x.wav")
+    runs = tmp_path / "runs"
+    entry = f"echo x >> {runs}; cat {tmp_path / 'x.wav'} |"
+    places = [(0.5, entry), (0.0, str(tmp_path / "x.wav")), (0.1, entry), (0.7, entry)]
+    tasks = [Task(f"{i}", e, s, s + 0.2, 0.2, ()) for i, (s, e) in enumerate(places)]
+    placed, skipped = place_audio(tasks, tmp_path / "out", "cut", "wav")
+    assert not skipped
+    assert [task.uid for task in placed] == ["0", "1", "2", "3"]
+    assert runs.read_text() == "x\n"
+    for task, (start, _) in zip(placed, places, strict=True):
+        read, _ = soundfile.read(task.audio)
+        np.testing.assert_allclose(read, samples[round(start * 8000) :][:1600], atol=1e-4)
+
+
 def test_names_are_safe_and_differ_where_case_does_not_count(tmp_path: Path) -> None:
     wave(tmp_path / "x.wav")
     uids = ["../a b", "A/ü", "a/Ü", "x" * 300, "con"]

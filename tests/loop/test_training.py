@@ -184,6 +184,28 @@ def test_a_half_of_which_nothing_came_back_is_named(tmp_path: Path, seed: Path) 
     assert not (tmp_path / "chosen" / "text").exists()
 
 
+def test_what_espnet_would_not_read_to_its_end_is_written_anew(tmp_path: Path, seed: Path) -> None:
+    ready = wav(tmp_path / "ready.wav", 1.0)
+    ramp, _ = soundfile.read(ready, dtype="float32")
+    killed, scale, raw = (tmp_path / name for name in ("killed.wav", "scale.wav", "raw.ul"))
+    content = ready.read_bytes()
+    killed.write_bytes(content[:40] + bytes(4) + content[44:])
+    soundfile.write(scale, ramp * 2**15, RATE, subtype="FLOAT")
+    soundfile.write(raw, ramp, RATE, format="RAW", subtype="ULAW")
+    new = data_dir(
+        tmp_path / "new",
+        wav_scp=f"a {ready}\nb {killed}\nc {scale}\nd {raw}\n",
+        text="a one\nb one\nc one\nd one\n",
+        utt2spk="a x\nb x\nc x\nd x\n",
+    )
+    assert join_sets(seed, [new], tmp_path / "out", RATE) == (1, 4, 0)
+    paths = read_table(tmp_path / "out" / "wav.scp")
+    assert paths["a"] == str(ready)
+    for uid in "bcd":
+        assert Path(paths[uid]).suffix == ".flac"
+        np.testing.assert_allclose(soundfile.read(paths[uid])[0], ramp, atol=0.02)
+
+
 def test_audio_that_changed_is_cut_anew(tmp_path: Path, seed: Path) -> None:
     ready = wav(tmp_path / "ready.wav", 3.0)
     new = data_dir(

@@ -363,8 +363,9 @@ def score(args: argparse.Namespace) -> None:
         detector=SpeechDetector(recognizer.rate) if args.vad else None,
     )
     scorer.prepare()
-    claim_directory(args.output_dir, settings(args), args.advice)
+    # Before the directory is claimed: what is refused leaves it to other settings.
     take_over(args.earlier, args.output_dir, settings(args), keys, args.advice)
+    claim_directory(args.output_dir, settings(args), args.advice)
     pool = make_pool(args, keys, recognizer)
     summary = score_pool(
         pool,

@@ -91,12 +91,18 @@ def take_over(
     Raises:
         ManifestError: They do.
     """
+    found = sorted(path for e in earlier for path in Path(e).glob(f"output.*/{JOURNAL}"))
+    found = [path for path in found if path.stat().st_size]
+    for path in found:
+        before = read_manifest(path.parent)
+        lists = {name: before[name] for name in OF_LISTS & before.keys()}
+        check_directory(path.parent, {**settings, **lists}, advice)
+    if not found:
+        return
     wanted = set(keys)
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
     with contextlib.closing(Journal(Path(output_dir) / JOURNAL)) as journal:
-        for path in sorted(p for e in earlier for p in Path(e).glob(f"output.*/{JOURNAL}")):
-            before = read_manifest(path.parent)
-            lists = {name: before[name] for name in OF_LISTS & before.keys()}
-            check_directory(path.parent, {**settings, **lists}, advice)
+        for path in found:
             for entry in read_entries(path):
                 if entry["uid"] in wanted and entry.get("file"):
                     journal.append(entry)

@@ -215,7 +215,7 @@ def test_every_channel_of_a_call_is_scored_and_handed_over(
     for uid, wave in (("spk0-utt0-ch1", left), ("spk0-utt0-ch2", left[::-1])):
         np.testing.assert_allclose(soundfile.read(heard[uid])[0], wave, atol=1e-4)
     assert read_table(al_dir / "r1" / "select" / "utt2spk")["spk0-utt0-ch2"] == "spk0-ch2"
-    # The next round asks for nothing again, and another choice is another pool.
+    # Another choice is another pool.
     done = run(pool_recipe, "./run.sh", *words, "--al_channel", "first")
     assert done.returncode == 1
     assert "was made for another pool, or the data changed since. Choose another --al_tag" in (

@@ -110,6 +110,12 @@ def test_what_earlier_runs_of_a_folder_scored_is_taken_over(files: Path) -> None
         take_over([files / "before"], out, new, pool.keys, "advice")
         # Not what is no more, nor a command's, of which no state tells that it is the same.
         assert [e["uid"] for e in read_entries(out / JOURNAL)] == ["whole", "cut"]
+    # What refused other settings leaves the directory to those of before.
+    refused = files / "refused" / "output.1"
+    refused.mkdir(parents=True)
+    Journal(refused / JOURNAL).close()
+    take_over([files / "refused"], files / "nothing", new, pool.keys, "advice")
+    assert not (files / "nothing").exists()
     with pytest.raises(ManifestError, match=r"(?s)output\.1 .*model: 'm' there, 'n' now\nadvice"):
         take_over([files / "before"], out, {**new, "model": "n"}, pool.keys, "advice")
 

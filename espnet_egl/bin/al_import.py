@@ -92,7 +92,10 @@ def import_(args: argparse.Namespace) -> None:
         print(returns.describe_unused(files, found.unused))
         print(f"All of it, by clip: {not_used}")
     returns.write_unused(found.unused, not_used)
-    if args.wait and not found.labelled and found.out:
+    waits = not found.labelled and bool(found.out)
+    if waits and (found.marked or found.unused):
+        print(returns.describe(found, durations))
+    if args.wait and waits:
         names = " ".join(map(str, files))
         print(f"Nothing is transcribed yet. Fill in {names} and run the same command again.")
         return

@@ -202,7 +202,8 @@ class AbsImporter(ABC):
 
     @abstractmethod
     def read(self, path: Path) -> list[Answer]:
-        """Every answer of a file, in its order.
+        """Every answer of a file, in its order; what else people made there is noted by
+        :meth:`leave`.
 
         Raises:
             DataError: It is missing, not UTF-8 or malformed; the message names the line.

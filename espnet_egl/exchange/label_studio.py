@@ -186,6 +186,8 @@ class ReturnedLabelStudio(AbsImporter):
         self.url, self.project = url, project
         self.winner = None if winner is None else str(winner)
         self.transcript, self.marks = transcript, marks or {}
+        if not isinstance(self.marks, Mapping):
+            raise ConfigError("marks: not a mapping of choices to marks, {Noise: not_speech}")
         if wrong := [mark for mark in self.marks.values() if mark not in MARKS]:
             raise ConfigError(f"marks: '{wrong[0]}' is none of {', '.join(MARKS)}")
 
@@ -196,19 +198,24 @@ class ReturnedLabelStudio(AbsImporter):
         reader = Reader(self.clips, self.leave, self.transcript, self.marks)
         clips: dict[str, dict[object, Annotation]] = defaultdict(dict)
         places: dict[str, str] = {}
-        for file in files:
-            for where, item in read_entries(file):
-                try:
-                    uid, found = reader.read(item, where)
-                except (KeyError, TypeError, ValueError, AttributeError) as e:
-                    raise DataError(
-                        f"{where}: not as Label Studio exports tasks of config.xml "
-                        f"({type(e).__name__}: {e})"
-                    ) from e
-                if uid:
-                    places.setdefault(uid, where)
-                    _add(clips[uid], found)
-        return [self._decide(uid, list(clips[uid].values()), places[uid]) for uid in places]
+        entries = [entry for file in files for entry in read_entries(file)]
+        reader.look_through(item for _, item in entries)
+        for where, item in entries:
+            try:
+                uid, found = reader.read(item, where)
+            except (KeyError, TypeError, ValueError, AttributeError) as e:
+                raise DataError(
+                    f"{where}: not as Label Studio exports tasks of config.xml "
+                    f"({type(e).__name__}: {e})"
+                ) from e
+            if uid:
+                places.setdefault(uid, where)
+                _add(clips[uid], found)
+        noted = {note.uid for note in self.unused}
+        return [
+            self._decide(uid, list(clips[uid].values()), places[uid], uid in noted)
+            for uid in places
+        ]
 
     def _files(self, directory: Path) -> list[Path]:
         """What of a folder is read: the project's tasks, and exports that were put there."""
@@ -246,7 +253,11 @@ class ReturnedLabelStudio(AbsImporter):
         write_lines(path, [json.dumps(project.export(), indent=1, ensure_ascii=False)])
         return [path]
 
-    def _decide(self, uid: str, annotations: Sequence[Annotation], where: str) -> Answer:
+    def _decide(
+        self, uid: str, annotations: Sequence[Annotation], where: str, is_noted: bool
+    ) -> Answer:
+        """What counts of the annotations of a clip; if none does, and nothing else of the clip is
+        noted, they are."""
         times = [a.answer.worked for a in annotations if a.answer.worked is not None]
         worked = sum(times) if times else None
         latest: dict[str, Annotation] = {}
@@ -256,7 +267,7 @@ class ReturnedLabelStudio(AbsImporter):
                 latest.pop(found.annotator, None)
                 latest[found.annotator] = found
         if not latest:
-            for found in annotations:
+            for found in () if is_noted else annotations:
                 what = "skipped" if found.cancelled else "submitted without a transcript or a mark"
                 self.leave(found.answer.where, f"{what} in Label Studio", uid)
             return Answer(uid, "", "", where, worked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -63,12 +63,19 @@ class Reader:
         leave: Notes what is not taken.
         transcript: The field with the transcript; None: ``transcript``, else the only text field.
         marks: Choice -> one of MARKS, beside those that are called so.
+        has_field: Whether the export has a field that is called like transcripts.
     """
 
     clips: Clips
     leave: Leave
     transcript: str | None = None
     marks: Mapping[str, str] = field(default_factory=dict)
+    has_field: bool = False
+
+    def look_through(self, items: Iterable[Any]) -> None:
+        """Learn from the whole export whether its interface has a field called like transcripts."""
+        names = {name for item in items if isinstance(item, dict) for name in _names_in(item)}
+        self.has_field = any(name.casefold().startswith(BEGIN) for name in names)
 
     def read(self, item: dict[str, Any], where: str) -> tuple[str, list[Annotation]]:
         """The utterance of an entry, empty where it is of no clip, and its annotations."""
@@ -97,6 +104,9 @@ class Reader:
         found = {self.clips.of_file(address) for address in addresses} - {None}
         return str(found.pop()) if len(found) == 1 else ""
 
+    def _is_address(self, part: Part) -> bool:
+        return any(self.clips.of_file(value) for value in part.values)
+
     def _read_annotation(
         self, uid: str, found: dict[str, Any], drafts: set[str], where: str
     ) -> Annotation:
@@ -122,7 +132,15 @@ class Reader:
         if not ours:
             # Which of them people filled in, and which the task had, nobody tells.
             known = {self.transcript, TRANSCRIPT, "mark"}
-            parts = [p for p in parts if p.name in known or p.name.startswith(BEGIN)]
+            mine = [p for p in parts if p.name in known or p.name.casefold().startswith(BEGIN)]
+            for name in {p.name for p in parts if not mine and not self._is_address(p)}:
+                self.leave(
+                    where,
+                    f"the field '{name}' may be the transcript, or the task's own: if it is the "
+                    f"transcript, format_conf: {{transcript: {name}}}",
+                    uid,
+                )
+            parts = mine
         text, mark = self._say(uid, with_times(parts), _drafts_of(item), where)
         said = Answer(uid, text, mark, where, _worked(item))
         cancelled = bool(item.get("was_cancelled"))
@@ -188,7 +206,11 @@ class Reader:
         """The field that holds the transcript, of those with text."""
         if self.transcript is not None or TRANSCRIPT in names:
             return self.transcript or TRANSCRIPT
-        likely = [name for name in names if name.casefold().startswith(BEGIN)] or list(names)
+        likely = [name for name in names if name.casefold().startswith(BEGIN)]
+        if not likely and self.has_field:
+            # It was left empty here: what stands elsewhere is a remark.
+            return TRANSCRIPT
+        likely = likely or list(names)
         return likely[0] if len(likely) == 1 else None
 
     def _text(self, uid: str, parts: Sequence[Part], drafts: set[str], where: str) -> str:
@@ -211,6 +233,17 @@ class Reader:
                 text = one_line(" ".join(v for p in parts for v in p.values))
             if not text or key(text) not in said:
                 self.leave(where, "a draft that was never submitted: open it and submit", uid)
+
+
+def _names_in(item: dict[str, Any]) -> Iterator[str]:
+    """The fields that somebody filled in, of an entry of either kind."""
+    yield from (name for name, value in item.items() if value)
+    annotations = item.get("annotations")
+    for annotation in [item, *(annotations if isinstance(annotations, list) else ())]:
+        result = annotation.get("result") if isinstance(annotation, dict) else None
+        for part in result if isinstance(result, list) else ():
+            if isinstance(part, dict):
+                yield str(part.get("from_name"))
 
 
 def _annotation(

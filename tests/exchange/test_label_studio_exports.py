@@ -125,6 +125,26 @@ def test_of_several_fields_that_of_the_transcript_is_taken_and_the_rest_is_named
     )
 
 
+def test_a_remark_where_the_transcript_was_left_empty_is_no_transcript(tmp_path: Path) -> None:
+    remark = "the field 'notes' is not read, only 'transcript'"
+    for field in ("transcript", "transcription"):
+        items = [
+            task(annotation(text("too quiet", "notes"))),
+            task(annotation(text("two", field)), uid="b"),
+        ]
+        answers, unused = read(tmp_path, items)
+        assert {a.uid: a.transcript for a in answers} == {"a": "", "b": "two"}
+        assert unused == [("a", remark)]
+
+
+def test_a_field_of_a_synced_task_that_may_be_its_own_is_named(tmp_path: Path) -> None:
+    flat = {"id": 1, "url": "s3://x/b.wav", "annotator": 1, "asr": "one"}
+    (answer,), unused = read(tmp_path, [flat])
+    assert (answer.uid, answer.transcript) == ("b", "")
+    assert unused[0][1].startswith("the field 'asr' may be the transcript, or the task's own")
+    assert read(tmp_path, [flat], transcript="asr")[0][0].transcript == "one"
+
+
 def test_other_choices_are_taken_as_marks_or_named(tmp_path: Path) -> None:
     noise = choice("Noise ")
     transcript, mark, unused = one(tmp_path, text("one"), noise)
@@ -149,6 +169,8 @@ def test_other_choices_are_taken_as_marks_or_named(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="marks: 'silly' is none of not_speech"):
         ReturnedLabelStudio(marks={"noise": "silly"})
+    with pytest.raises(ConfigError, match="marks: not a mapping"):
+        ReturnedLabelStudio(marks=["noise"])  # type: ignore[arg-type]
 
 
 def test_what_else_was_made_is_named(tmp_path: Path) -> None:
@@ -243,6 +265,12 @@ def test_tasks_of_no_clip_are_named(tmp_path: Path) -> None:
     assert read(tmp_path, [task(annotation(text("one"))), item])[1] == [
         ("", "a task of none of these clips")
     ]
+
+
+@pytest.mark.parametrize("wrong", [{"annotations": 5}, {"annotations": [{"result": 5}]}])
+def test_an_entry_of_another_shape_is_refused_by_its_place(tmp_path: Path, wrong: Any) -> None:
+    with pytest.raises(DataError, match="entry 2: not as Label Studio exports"):
+        read(tmp_path, [task(), task() | wrong])
 
 
 def test_target_storage_has_a_file_an_annotation(tmp_path: Path) -> None:

@@ -203,6 +203,16 @@ def test_while_people_work_the_one_command_waits(
     assert not (tmp_path / "labelled").exists()
 
 
+def test_marks_are_told_before_the_first_transcript(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, HEADER + "a\t\tnot speech\n", "--wait", "true")
+    printed = capsys.readouterr().out
+    assert "Marked not_speech, which are not trained on: 1 clip, 1.5 s." in printed
+    assert "Still out: 2 clips, 3 s, e.g. b, c." in printed
+    assert "Nothing is transcribed yet." in printed
+
+
 def test_known_transcripts_stand_for_annotators(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

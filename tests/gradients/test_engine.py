@@ -594,7 +594,7 @@ def test_a_turn_leaves_the_sum_as_it_is(load: Any, name: str) -> None:
     torch.testing.assert_close(after, before, rtol=1e-6, atol=1e-6 * float(before.abs().max()))
     for d in (directions, turned):
         best = d.best @ d.coefficients @ cotangents.gram
-        torch.testing.assert_close(best, cotangents.gram[0], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(best, cotangents.gram[0], rtol=ROUNDING, atol=1e-6)
     # Energies are what a layer's gradient would have: those of the definition, per direction.
     lengths = sum(
         (torch.cat([h, torch.ones_like(h[:, :1])], 1).T @ d).square().sum((1, 2))
@@ -628,7 +628,7 @@ def test_what_lies_beneath_is_the_gradient_at_the_encoders_output(load: Any, nam
         at_logits = torch.zeros(len(h), recognizer.model.vocab_size)
         combined.write(0, at_logits)
         wanted = at_logits @ recognizer.model.ctc.ctc_lo.weight
-        torch.testing.assert_close(d[0], wanted, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(d[0], wanted, rtol=ROUNDING, atol=1e-6)
 
 
 def test_hypotheses_that_change_nothing_are_left_out() -> None:

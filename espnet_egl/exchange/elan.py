@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING
 
 from defusedxml import DefusedXmlException, ElementTree
 
@@ -13,6 +13,10 @@ from espnet_egl.exchange import Task, needs
 from espnet_egl.exchange.clip_returns import DRAFT, TIER, ClipImporter
 from espnet_egl.exchange.clips import ClipExporter
 from espnet_egl.store.files import atomic_path
+
+if TYPE_CHECKING:
+    # The type alone: defusedxml parses.
+    from xml.etree.ElementTree import Element  # nosec B405
 
 NO_FILE = "not a file of ELAN with a tier"
 

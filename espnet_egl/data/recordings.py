@@ -177,7 +177,8 @@ def scale_of(wave: np.ndarray) -> float:
     peak = float(np.abs(wave).max(initial=0.0))
     if peak <= 1 or (peak <= _LOUDEST and not np.array_equal(wave, np.round(wave))):
         return 1.0
-    fitting = (2.0 ** (bits - 1) for bits in _BITS if peak <= 2.0 ** (bits - 1))
+    # An overshoot by a little is still of that scale.
+    fitting = (2.0 ** (bits - 1) for bits in _BITS if peak <= 1.25 * 2.0 ** (bits - 1))
     return next(fitting, 1.0)
 
 

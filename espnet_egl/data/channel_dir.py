@@ -79,9 +79,6 @@ def choose_channel(
         wanted = {cut.recording for cut in cuts.good.values() if cut.channel is None}
         found = {name: entry for name, entry in recordings.good.items() if name in wanted}
         counts = _count_channels(found, allow_pipes, pipe_timeout)
-        if lacking := found.keys() - counts.keys():
-            # Counted again by the same command, when they may have come back.
-            made_of["not_counted"] = f"{len(lacking)}"
     becomes = {uid: [uid] for uid in cuts.bad}
     known = cuts.good.keys() | cuts.bad.keys()
     for uid, cut in cuts.good.items():

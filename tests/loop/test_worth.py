@@ -24,7 +24,7 @@ BETTER = Curve(np.array([0.0, 1.0, 2.0]), np.array([40.0, 20.0, 16.0]))
 def few_resamples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough for ends of an interval that are far from what is asked; each is a fit of its own."""
     if not request.node.get_closest_marker("slow"):
-        monkeypatch.setattr(worth, "RESAMPLES", 40)
+        monkeypatch.setattr(power_law, "RESAMPLES", 40)
 
 
 def test_curves_are_straight_between_their_points() -> None:

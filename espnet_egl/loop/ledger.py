@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from humanfriendly.text import pluralize
+
 from espnet_egl.errors import BudgetError, DataError
 from espnet_egl.exchange.clips import AUDIO_DIR
 from espnet_egl.selection.budget import Prices, parse_amount
@@ -34,6 +36,11 @@ class Asked:
     state: str
 
 
+def is_round(path: Path) -> bool:
+    """Whether a directory is named as those of rounds are: r1, r2, ..."""
+    return re.fullmatch(r"r[0-9]+", path.name) is not None
+
+
 def is_handed_over(annotate_dir: Path) -> bool:
     """Whether stage 22 left anything for annotators.
 
@@ -56,7 +63,7 @@ def read_asked(al_dir: str | Path, besides: str | Path | None = None) -> list[As
     selections = (
         path.parent
         for path in sorted(Path(al_dir).glob("r*/select*/selection.tsv"))
-        if re.fullmatch(r"r[0-9]+", path.parents[1].name) and path.parent.resolve() != own
+        if is_round(path.parents[1]) and path.parent.resolve() != own
     )
     return [asked for selection in selections for asked in _of_selection(selection)]
 
@@ -90,7 +97,7 @@ def check_not_asked(select_dir: str | Path) -> None:
         DataError: Another one has clips of it, and it was not made to ask again.
     """
     select_dir = Path(select_dir)
-    if not re.fullmatch(r"r[0-9]+", select_dir.parent.name):
+    if not is_round(select_dir.parent):
         return
     tag = select_dir.name.removeprefix("select")
     if is_handed_over(select_dir.with_name(f"annotate{tag}")):
@@ -125,8 +132,8 @@ def left_of(total: str, asked: Iterable[Asked], prices: Prices) -> str:
     left = round(amount - spent, 6)
     if left <= 0:
         raise BudgetError(
-            f"--budget_total {total} is spent: {len(clips)} clips, {hours:.3g} h were asked so "
-            "far; give a larger one to go on"
+            f"--budget_total {total} is spent: {_size(clips)} were asked so far; "
+            "give a larger one to go on"
         )
     return f"{left:.6f}".rstrip("0").rstrip(".") + unit
 
@@ -147,4 +154,4 @@ def _counts(clips: list[Asked]) -> dict[str, str]:
 
 def _size(clips: list[Asked]) -> str:
     hours = sum(clip.seconds for clip in clips) / 3600
-    return f"{len(clips)} clip{'' if len(clips) == 1 else 's'}, {hours:.3g} h"
+    return f"{pluralize(len(clips), 'clip')}, {hours:.3g} h"

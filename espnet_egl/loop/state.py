@@ -5,7 +5,6 @@ It is told from what the stages left, and nothing is decided by it: it may be th
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from humanfriendly.text import pluralize
 
 from espnet_egl.errors import DataError
 from espnet_egl.loop.curve import read_curve
-from espnet_egl.loop.ledger import is_handed_over, read_asked, summarize
+from espnet_egl.loop.ledger import is_handed_over, is_round, read_asked, summarize
 from espnet_egl.store.files import read_manifest
 from espnet_egl.store.tables import duration, number_in, read_rows
 
@@ -46,7 +45,7 @@ def describe(directory: str | Path) -> dict[str, Any]:
     rounds = sorted(
         (int(path.name[1:]), path)
         for path in directory.glob("r*")
-        if path.is_dir() and re.fullmatch(r"r[0-9]+", path.name)
+        if path.is_dir() and is_round(path)
     )
     if not rounds:
         raise DataError(

@@ -21,7 +21,7 @@ al_method=
 al_score_methods=
 al_budget=
 al_budget_total=
-al_ask_again=false
+al_ask_again=
 al_fusion=
 al_diversity=
 al_random_share=
@@ -103,7 +103,7 @@ Options:
                        # --al_select_args "--price_per_hour 60" (default: al_select's, 20%).
     --al_budget_total  # In place of it: what all rounds and tags of this al_dir may ask together, 10h.
     --al_ask_again     # true: select also what was handed over already, in any round or under any tag
-                       # (default="${al_ask_again}").
+                       # (default: al_select's, false).
     --al_pool          # Name of the pool: \${data_feats}/<pool> if it is there, else data/<pool>,
                        # which may hold pipes, segments and other sampling rates (default="${al_pool}").
     --al_channel       # Of recordings with several channels: first; mean, of all; the number of one, from 1
@@ -243,7 +243,7 @@ fi
 if [ "${al_stage}" -ge "${al_first_stage}" ] && [ "${al_stop_stage:-${al_last_stage}}" -lt "${al_stage}" ]; then
     echo "$0: nothing to do: --stop_stage ${al_stop_stage} is before --stage ${al_stage}" 1>&2; exit 2
 fi
-for _name in al_ask_again al_simulate al_dry_run al_pilot al_calibrate al_resume al_gpu; do
+for _name in al_simulate al_dry_run al_pilot al_calibrate al_resume al_gpu; do
     [[ "${!_name}" =~ ^(true|false)$ ]] || {
         echo "$0: expected \"true\" or \"false\": --${_name} ${!_name}" 1>&2; exit 2; }
 done
@@ -256,8 +256,10 @@ if "${al_pilot}"; then
 fi
 [[ "${al_train_from}" =~ ^(scratch|last)$ ]] || {
     echo "$0: expected \"scratch\" or \"last\": --al_train_from ${al_train_from}" 1>&2; exit 2; }
-[[ "${al_allow_pipes:-true}" =~ ^(true|false)$ ]] || {
-    echo "$0: expected \"true\" or \"false\": --al_allow_pipes ${al_allow_pipes}" 1>&2; exit 2; }
+for _name in al_allow_pipes al_ask_again; do
+    [[ "${!_name:-true}" =~ ^(true|false)$ ]] || {
+        echo "$0: expected \"true\" or \"false\": --${_name} ${!_name}" 1>&2; exit 2; }
+done
 
 # A bare ./run.sh stops before our stages.
 if [ -z "${al_stop_stage}" ]; then
@@ -348,7 +350,8 @@ al_score_opts=(${al_nbest:+--nbest "${al_nbest}"} ${al_hyp_source:+--hyp_source 
     ${al_posterior:+--posterior "${al_posterior}"} ${al_seed:+--seed "${al_seed}"})
 # shellcheck disable=SC2206
 al_select_opts=(${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"}
-    ${al_budget_total:+--budget_total "${al_budget_total}"} --ask_again "${al_ask_again}" --al_dir "${al_dir}"
+    ${al_budget_total:+--budget_total "${al_budget_total}"} --al_dir "${al_dir}"
+    ${al_ask_again:+--ask_again "${al_ask_again}"}
     ${al_fusion:+--fusion "${al_fusion}"} ${al_diversity:+--diversity "${al_diversity}"}
     ${al_random_share:+--random_share "${al_random_share}"} ${al_seed:+--seed "${al_seed}"}
     ${al_select_args})

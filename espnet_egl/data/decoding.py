@@ -13,6 +13,7 @@ import soundfile
 from espnet_egl.data.ffmpeg import SUFFIXES as FFMPEG_SUFFIXES
 from espnet_egl.data.ffmpeg import demuxer_of, is_headerless, open_stream
 from espnet_egl.data.headers import (
+    asf_share,
     is_mpeg,
     is_noticeable,
     is_to_be_counted,
@@ -122,10 +123,11 @@ class _Blocks(Protocol):
     """What is decoded from the front: see :class:`.ffmpeg.FFmpegStream`."""
 
     rate: int
-    claimed: float | None
     lost: float
 
     def __iter__(self) -> Iterator[np.ndarray]: ...
+
+    def lacking(self, there: float) -> float: ...
 
     def close(self) -> None: ...
 
@@ -137,13 +139,15 @@ class _SndfileBlocks:
 
     def __init__(self, f: soundfile.SoundFile):
         self._f, self.rate = f, f.samplerate
-        self.claimed: float | None = None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         left = self._f.frames  # behind it libsndfile would make up samples
         while left and len(block := self._f.read(min(left, _BLOCK), "float32", always_2d=True)):
             left -= len(block)
             yield block
+
+    def lacking(self, there: float) -> float:
+        return 0.0  # it says nothing
 
     def close(self) -> None:
         self._f.close()
@@ -231,7 +235,7 @@ class StreamedSound:
             return float("inf")
         there = (self.length or 0) / self.rate
         by_size = there * self._share / (1 - self._share)
-        by_claim = max(0.0, (self._stream.claimed or 0.0) - there)
+        by_claim = self._stream.lacking(there)
         return max(by_size, by_claim if by_claim > _ROUGH else 0.0)
 
     def is_damaged(self) -> bool:
@@ -259,7 +263,8 @@ def open_sound(source: Source) -> Sound:
         if not known:
             raise
         with source.open() as content:
-            share = riff_share(content) or float(is_ogg(content) and lacks_end(None, content))
+            share = riff_share(content) or asf_share(content)
+            share = share or float(is_ogg(content) and lacks_end(None, content))
         return StreamedSound(source, share=share)
     try:
         return _choose(f, source, known)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from espnet_egl.data.headers import mpeg_counts_frames
+from espnet_egl.data.headers import adts_frames_lost, mpeg_counts_frames, tag_length
 
 # What a file begins with, and who reads it.
 _STARTS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
@@ -51,6 +51,8 @@ _HEADERLESS = {
 }
 # Whose headers say how long the audio is, if they say anything; others are guessed at by FFmpeg.
 _CLAIMING = {"mov", "matroska", "asf", "avi", "flac", "flv", "ape", "tta", "wv"}
+# Of frames one after the other: what is no frame is skipped up to the next one, or taken for one.
+_FRAMES_ALONE = {"mp3", "wav", "ac3"}
 # What may look into the streams to find out what they are: decoders of sound alone.
 _CODECS = (
     "aac,aac_latm,ac3,eac3,alac,amrnb,amrwb,ape,dca,flac,gsm,gsm_ms,g722,g726,g726le,g729,mp1float,"
@@ -85,16 +87,15 @@ def is_headerless(content: BinaryIO, suffix: str) -> bool:
 
 
 def _behind_tag(content: BinaryIO) -> bytes:
-    """How a file begins behind tags of ID3, whose length is of four times seven bits."""
+    """How a file begins behind tags of ID3."""
     place = 0
     while True:
         content.seek(place)
         head = content.read(_HEAD)
-        if head[:3] != b"ID3" or len(head) < 10:
+        length = tag_length(head)
+        if not length:
             return head
-        place += 10 + sum(
-            byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)
-        )
+        place += length
 
 
 class FFmpegStream:
@@ -107,8 +108,7 @@ class FFmpegStream:
 
     Attributes:
         rate: In Hz.
-        claimed: How many seconds the header says there are; None: nothing.
-        lost: Seconds that cannot be decoded, of what was read so far.
+        lost: Seconds that cannot be decoded, of what was read so far; of raw AAC, of all.
 
     Raises:
         ValueError: It cannot be read, or has no audio.
@@ -119,6 +119,7 @@ class FFmpegStream:
         import av
 
         counts = demuxer == "mp3" and mpeg_counts_frames(_behind_tag(content))
+        self._adts_lost = adts_frames_lost(content) if demuxer == "aac" else 0.0
         content.seek(0)
         options = {"protocol_whitelist": "none", "codec_whitelist": _CODECS}
         if demuxer in ("mulaw", "alaw"):
@@ -132,26 +133,36 @@ class FFmpegStream:
             self.close()
             raise ValueError("no audio is in it that FFmpeg decodes")
         self._stream = streams[0]
-        self.claimed = self._claimed() if counts or demuxer in _CLAIMING else None
+        self._demuxer = demuxer
+        self._claims = counts or demuxer in _CLAIMING
+        self._last_end = 0.0  # of any stream, in seconds
+        self._bytes, self._seconds = 0, 0.0  # what was decoded
         self.lost = 0.0
         self._resampler: Any = None
         self._blocks = self._decode()
         self._first = next(self._blocks, None)
         self.rate = int((self._resampler or self._stream).rate or 0)
-        if self.rate <= 0:
+        if self.rate <= 0 or (self._first is None and not self._stream.channels):
             self.close()
-            raise ValueError("no audio can be decoded of it, nor does it say at which rate it is")
+            raise ValueError(
+                "no audio can be decoded of it, nor does it say at which rate, and in how many "
+                "channels, it is"
+            )
 
-    def _claimed(self) -> float | None:
-        """What the header of the stream says, or that of the file, in seconds."""
+    def lacking(self, there: float) -> float:
+        """Seconds that the header of the stream, or that of the file, names beyond the last.
+
+        Args:
+            there: How many seconds were decoded; all were.
+        """
         import av
 
+        if not self._claims:
+            return 0.0
         if self._stream.duration and self._stream.time_base:
-            return float(self._stream.duration * self._stream.time_base)
-        # A picture may go on when the sound has ended.
-        if len(self._container.streams) > 1 or not self._container.duration:
-            return None
-        return float(self._container.duration / av.time_base)
+            return float(self._stream.duration * self._stream.time_base) - there
+        # Of the file; a picture may go on when the sound has ended.
+        return float((self._container.duration or 0) / av.time_base) - self._last_end
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Blocks (samples, channels), float32."""
@@ -160,25 +171,49 @@ class FFmpegStream:
             yield from self._blocks
 
     def _decode(self) -> Iterator[np.ndarray]:
-        import av
-
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except (StopIteration, EOFError, av.error.InvalidDataError):
-                break  # what is missing is told by what the header claims
-            except av.error.FFmpegError as e:
-                raise ValueError(f"damaged: {e.strerror}") from e
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                self.lost += float((packet.duration or 0) * (packet.time_base or 0))
-                continue
-            for frame in frames:
-                yield from self._convert(frame)
+        for packet in self._packets():
+            seconds = float((packet.duration or 0) * (packet.time_base or 0))
+            if packet.pts is not None:
+                self._last_end = max(self._last_end, float(packet.pts * packet.time_base) + seconds)
+            if packet.stream is self._stream:
+                yield from self._decode_packet(packet, seconds)
         if self._resampler is not None:
             yield from self._convert(None)
+
+    def _packets(self) -> Iterator[Any]:
+        """Of all streams, to where the file ends or no more can be found in it."""
+        import av
+
+        packets = self._container.demux()
+        while True:
+            try:
+                yield next(packets)
+            except (StopIteration, EOFError, av.error.InvalidDataError):
+                return  # what is missing is told by what the header claims
+            except av.error.FFmpegError as e:
+                raise ValueError(f"damaged: {e.strerror}") from e
+
+    def _decode_packet(self, packet: Any, seconds: float) -> Iterator[np.ndarray]:
+        import av
+
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            self.lost += self._length_of(packet, seconds)
+            return
+        if self._adts_lost:
+            self.lost, self._adts_lost = self._adts_lost * seconds, 0.0
+        self._bytes, self._seconds = self._bytes + packet.size, self._seconds + seconds
+        for frame in frames:
+            yield from self._convert(frame)
+
+    def _length_of(self, packet: Any, seconds: float) -> float:
+        """How long what cannot be decoded was; a tag between two files was nothing."""
+        if self._demuxer not in _FRAMES_ALONE or not self._bytes:
+            return seconds
+        if tag_length(bytes(packet)):
+            return 0.0
+        return max(seconds, packet.size * self._seconds / self._bytes)
 
     def _convert(self, frame: Any) -> Iterator[np.ndarray]:
         """The same as floats; the first frame says at which rate and in how many channels."""

@@ -28,6 +28,12 @@ _WIDTHS = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLO
 _WIDTHS |= {"DOUBLE": 8, "ULAW": 1, "ALAW": 1}
 _RIFF = ("WAV", "WAVEX", "RF64")
 
+# Of WMA: the name of the object that says how long the file is, and how far it is looked for.
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_HEAD = 1 << 16
+# Of raw AAC, so many bytes are looked at at once where no frame is.
+_ADTS_LOOK = 1 << 12
+
 
 def is_noticeable(missing: float, whole: float) -> bool:
     """Whether a part of a recording is missed: a tenth of a second, or of what is short.
@@ -80,7 +86,9 @@ def is_to_be_counted(f: soundfile.SoundFile, content: BinaryIO) -> bool:
     if is_mpeg(f) or (f.format == "FLAC" and f.frames >= 1 << 36):
         return True
     size = content.seek(0, os.SEEK_END)
-    return f.frames == 0 or (f.format in ("WAV", "WAVEX") and size - 8 > 0xFFFFFFFF)
+    if f.frames == 0:
+        return not (f.format in _RIFF and is_whole_riff(content))
+    return f.format in ("WAV", "WAVEX") and size - 8 > 0xFFFFFFFF
 
 
 def is_mpeg(f: soundfile.SoundFile) -> bool:
@@ -96,6 +104,50 @@ def mpeg_counts_frames(head: bytes) -> bool:
     """
     found = re.search(rb"Xing|Info", head[:64])
     return found is not None and bool(head[found.end() + 3] & 1)
+
+
+def tag_length(head: bytes) -> int:
+    """How long a tag of ID3 or APE is that stands here, in bytes; 0: there is none.
+
+    Args:
+        head: Its beginning, of 16 bytes or more.
+    """
+    if head[:3] == b"ID3" and len(head) >= 10:  # four times seven bits
+        fields = zip(head[6:10], (21, 14, 7, 0), strict=True)
+        return 10 + sum((byte & 0x7F) << shift for byte, shift in fields)
+    if head[:8] == b"APETAGEX":
+        return 32 + int.from_bytes(head[12:16], "little")
+    return 128 if head[:3] == b"TAG" else 0
+
+
+def adts_frames_lost(content: BinaryIO) -> float:
+    """How many frames would fill the holes of raw AAC, where no frame follows another.
+
+    Args:
+        content: Its bytes.
+    """
+    content.seek(0)
+    place, held, frames, lost = 0, 0, 0, 0
+    while len(head := content.read(16)) >= 7:
+        if length := tag_length(head):
+            pass
+        elif (length := _adts_length(head)) > 0:
+            held, frames = held + length, frames + 1
+        else:  # to where the next one may begin
+            found = (head + content.read(_ADTS_LOOK)).find(b"\xff", 1)
+            length = found if found > 0 else len(head) + _ADTS_LOOK
+            lost += length
+        place += length
+        content.seek(place)
+    return lost * frames / held if held else 0.0
+
+
+def _adts_length(head: bytes) -> int:
+    """Of a frame of AAC with its header, in bytes; 0: it is none."""
+    if head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or head[2] >> 2 & 15 > 12:
+        return 0
+    length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    return length if length > 7 else 0
 
 
 def seconds_behind(f: soundfile.SoundFile, content: BinaryIO) -> float:
@@ -137,6 +189,34 @@ def riff_share(content: BinaryIO) -> float:
         if name == b"data":
             return 0.0 if length >= _UNKNOWN_LENGTH else _share(min(length, size - place), length)
     return 0.0
+
+
+def is_whole_riff(content: BinaryIO) -> bool:
+    """Whether chunks behind the audio fill a WAV to its last byte: what it says of it is true."""
+    size, end, is_behind = content.seek(0, os.SEEK_END), 0, False
+    for name, place, length in riff_chunks(content):
+        if is_behind and not (name.isascii() and name.decode("ascii").isprintable()):
+            return False
+        is_behind = is_behind or name == b"data"
+        end = place + length
+    return is_behind and size - end in (0, 1)
+
+
+def asf_share(content: BinaryIO) -> float:
+    """As :func:`lacking_share`, of a WMA, which says how many bytes it has.
+
+    In its file properties, behind the name of that object: its size, the file's name, its size,
+    a date, how many packets, two times, a lead in, and marks of which the first is of a file that
+    was not completed (Advanced Systems Format, section 3.2).
+    """
+    size = content.seek(0, os.SEEK_END)
+    content.seek(0)
+    head = content.read(_ASF_HEAD)
+    place = head.find(_ASF_PROPERTIES)
+    fields = head[place + 16 : place + 92]
+    if place < 0 or len(fields) < 76 or fields[72] & 1:
+        return 0.0
+    return _share(size, int.from_bytes(fields[24:32], "little"))
 
 
 def riff_chunks(content: BinaryIO) -> Iterator[tuple[bytes, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -55,10 +55,11 @@ class Recordings:
         self.allow_pipes, self.pipe_timeout = allow_pipes, pipe_timeout
         self._source: Source | None = None
         self._sound: Sound | None = None
+        self._scale: float | None = None  # of its floats, once that is known
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "_source": None, "_sound": None}
+        return {**vars(self), "_source": None, "_sound": None, "_scale": None}
 
     def read(
         self,
@@ -84,6 +85,7 @@ class Recordings:
                 values that are not finite.
         """
         with self._opened(rxfilename) as sound:
+            scale = self._scale_of(sound)
             try:
                 wave = _cut(sound, rxfilename, start, end, max_seconds)
             except soundfile.LibsndfileError:
@@ -98,7 +100,7 @@ class Recordings:
             raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
         if not np.isfinite(wave).all():
             raise UtteranceError("not_finite_audio", f"{rxfilename}: holds NaN or infinite samples")
-        return (wave / scale_of(wave) if sound.scale_matters else wave), sound.rate
+        return (wave / scale if scale != 1 else wave), sound.rate
 
     def measure(self, rxfilename: str) -> Measured:
         """A whole recording, decoded where its header alone does not tell.
@@ -110,12 +112,10 @@ class Recordings:
             UtteranceError: As :meth:`read`.
         """
         with self._opened(rxfilename) as sound:
-            channels, place, scale = sound.read(0, 1).shape[1], 0, 1.0
-            if sound.length is None or sound.scale_matters:
-                while len(block := sound.read(place, place + _BLOCK)):
-                    place += len(block)
-                    scale = max(scale, scale_of(block)) if sound.scale_matters else 1.0
-            length = place if sound.length is None else sound.length
+            channels, scale = sound.read(0, 1).shape[1], self._scale_of(sound)
+            length = sound.length
+            if length is None:
+                length = sum(len(block) for block in _blocks_of(sound))
             if length == 0:
                 raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
             _check_end(sound, length, rxfilename)
@@ -136,11 +136,20 @@ class Recordings:
         with self._opened(rxfilename) as sound:
             return sound.read(0, 1).shape[1]
 
+    def _scale_of(self, sound: Sound) -> float:
+        """Of the whole recording, whichever segment of it is read: looked for once."""
+        if not sound.scale_matters:
+            return 1.0
+        if self._scale is None:
+            self._scale = scale_of(_blocks_of(sound))
+        return self._scale
+
     @contextmanager
     def _opened(self, rxfilename: str) -> Iterator[Sound]:
         """The recording, as it was left or anew; any error is of it alone, and closes it."""
         if self._process != os.getpid():  # forked: the place in what is open would be shared
-            self._process, self._source, self._sound = os.getpid(), None, None
+            self._process, self._source = os.getpid(), None
+            self._sound = self._scale = None
         try:
             if self._source is None or self._source.name != rxfilename:
                 self.close()
@@ -165,21 +174,31 @@ class Recordings:
     def _let_go(self) -> None:
         if self._sound is not None:
             self._sound.close()
-            self._sound = None
+        self._sound = self._scale = None
 
 
-def scale_of(wave: np.ndarray) -> float:
+def scale_of(blocks: Iterable[np.ndarray]) -> float:
     """What floats are to be divided by: 1, unless they are integers that were stored as floats.
 
     Args:
-        wave: Samples, in any shape.
+        blocks: All samples of a recording, in any shapes.
     """
-    peak = float(np.abs(wave).max(initial=0.0))
-    if peak <= 1 or (peak <= _LOUDEST and not np.array_equal(wave, np.round(wave))):
+    peak, are_integers = 0.0, True
+    for block in blocks:
+        peak = max(peak, float(np.abs(block).max(initial=0.0)))
+        are_integers = are_integers and np.array_equal(block, np.round(block))
+    if peak <= 1 or (peak <= _LOUDEST and not are_integers):
         return 1.0
     # An overshoot by a little is still of that scale.
     fitting = (2.0 ** (bits - 1) for bits in _BITS if peak <= 1.25 * 2.0 ** (bits - 1))
     return next(fitting, 1.0)
+
+
+def _blocks_of(sound: Sound) -> Iterator[np.ndarray]:
+    place = 0
+    while len(block := sound.read(place, place + _BLOCK)):
+        place += len(block)
+        yield block
 
 
 def _cut(

@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -402,3 +404,102 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         command = [sys.executable, "-c", script, entry]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert int(done.stdout) < 20 << 10  # KiB
+
+
+def holed(content: bytes, length: int) -> bytes:
+    """With zeros in its middle, as a disk or a network leaves them."""
+    middle = len(content) // 2
+    return content[:middle] + bytes(length) + content[middle + length :]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "container", "codec"),
+    [("aac", "adts", "aac"), ("mp3", "mp3", "libmp3lame"), ("wav", "wav", "libmp3lame")],
+)
+def test_a_hole_in_frames_that_stand_alone_is_named(
+    suffix: str, container: str, codec: str, tmp_path: Path
+) -> None:
+    content = encode(container, codec, LOUD_START, RATE, codec_options={}, options={})
+    whole = tmp_path / f"whole.{suffix}"
+    assert read(content, whole) == pytest.approx(LOUD_START.size / RATE, abs=0.2)
+    assert read(holed(content, len(content) // 8), tmp_path / f"holed.{suffix}") == (
+        "truncated_audio"
+    )
+    # Nobody hears that a frame is gone.
+    assert isinstance(read(holed(content, 40), tmp_path / f"scratched.{suffix}"), float)
+
+
+def test_two_recordings_one_behind_the_other_with_their_tags_are_whole(tmp_path: Path) -> None:
+    tag = b"ID3\4\0\0" + bytes((0, 0, 100, 0)) + bytes(100 << 7)
+    for suffix, container, codec in (("mp3", "mp3", "libmp3lame"), ("aac", "adts", "aac")):
+        options = {"write_xing": "0"} if suffix == "mp3" else {}
+        content = encode(container, codec, LOUD_START, RATE, options)
+        twice = tag + content + tag + content
+        assert read(twice, tmp_path / f"twice.{suffix}") == pytest.approx(
+            2 * LOUD_START.size / RATE, abs=0.4
+        )
+
+
+def test_a_wma_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    content = encode("asf", "wmav2", LOUD_START, RATE)
+    assert isinstance(read(content, tmp_path / "whole.wma"), float)
+    for kept in (0.5, 0.8):
+        cut = content[: int(kept * len(content))]
+        assert read(cut, tmp_path / f"cut{kept}.wma") == "truncated_audio"
+
+
+def film(wave: np.ndarray, picture_seconds: float) -> bytes:
+    """A Matroska file with sound and a picture that goes on as long as is said."""
+    content: Any = io.BytesIO()
+    with av.open(content, "w", format="matroska") as out:
+        sound: Any = out.add_stream("libopus", rate=48000, layout="mono")
+        picture: Any = out.add_stream("mpeg4", rate=5)
+        picture.width = picture.height = 16
+        frame = av.AudioFrame.from_ndarray(
+            np.repeat(wave, 48000 // RATE)[None].astype(np.float32), "flt", "mono"
+        )
+        frame.sample_rate, frame.pts = 48000, 0
+        packets = [*sound.encode(frame), *sound.encode(None)]
+        for index in range(round(5 * picture_seconds)):
+            image = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), "rgb24")
+            image.pts = index
+            packets += picture.encode(image)
+        packets += picture.encode(None)
+        out.mux(sorted(packets, key=lambda p: float(p.pts * p.time_base)))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("picture_seconds", [1.0, 30.0])
+def test_a_film_whose_picture_ends_sooner_or_later_is_whole_or_cut_off(
+    picture_seconds: float, tmp_path: Path
+) -> None:
+    content = film(LOUD_START, picture_seconds)
+    assert read(content, tmp_path / "whole.mkv") == pytest.approx(LOUD_START.size / RATE, abs=0.2)
+    assert read(content[: len(content) // 2], tmp_path / "cut.mkv") == "truncated_audio"
+
+
+def test_what_a_codec_pads_is_not_missed(tmp_path: Path) -> None:
+    for seconds in (0.6, 1.5):
+        content = encode("matroska", "libmp3lame", LOUD_START[: int(seconds * RATE)], RATE)
+        assert read(content, tmp_path / f"{seconds}.mkv") == pytest.approx(seconds, abs=0.25)
+
+
+@pytest.mark.parametrize("chunk", [b"LIST", b"bext"])
+def test_a_wav_without_samples_has_none_behind_its_tags_either(
+    chunk: bytes, tmp_path: Path
+) -> None:
+    empty = plain(wave=SPEECH[:0])
+    tagged = empty + chunk + (4000).to_bytes(4, "little") + b"INFOICMT" * 500
+    tagged = put(tagged, 4, len(tagged) - 8)
+    assert read(tagged, tmp_path / "empty.wav") == "empty_audio"
+
+
+def test_a_quiet_segment_of_integers_stored_as_floats_has_the_scale_of_the_others(
+    tmp_path: Path,
+) -> None:
+    wave = np.round(SPEECH / np.abs(SPEECH).max() * 20000).astype(np.float32)
+    wave[: RATE // 2] = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], RATE // 2)
+    path = tmp_path / "pcm.wav"
+    soundfile.write(path, wave, RATE, subtype="FLOAT")
+    quiet, _ = read_audio(str(path), RATE, 0.0, 0.5)
+    assert np.abs(quiet).max() == pytest.approx(1 / 32768)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from espnet_egl.data.kaldi import (
     MEAN,
@@ -18,6 +18,7 @@ from espnet_egl.data.kaldi import (
 )
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.recordings import Recordings
+from espnet_egl.data.sources import file_state
 from espnet_egl.errors import ConfigError, UtteranceError
 from espnet_egl.progress import progress
 from espnet_egl.store.files import file_hash, parse_json, write_lines
@@ -26,6 +27,26 @@ from espnet_egl.store.files import file_hash, parse_json, write_lines
 # from 1 on.
 FIRST, EACH = "first", "each"
 Choice = int | Literal["first", "mean", "each"]
+
+# Recording, how many channels it has, and of which file they were counted.
+COUNTS = "reco2channels"
+
+
+class Counted(NamedTuple):
+    """The channels of a recording.
+
+    Attributes:
+        channels: How many; 1 where it cannot be read.
+        state: Of its file, see :func:`~espnet_egl.data.sources.file_state`.
+    """
+
+    channels: int
+    state: str
+
+    @property
+    def line(self) -> str:
+        """As it is written."""
+        return f"{self.channels} {self.state}"
 
 
 def choose_channel(
@@ -44,7 +65,8 @@ def choose_channel(
     Args:
         data_dir: A Kaldi data directory with wav.scp.
         choice: See :data:`Choice`.
-        output_dir: The directory to write; one that was made of the same tables is left.
+        output_dir: The directory to write; one that was made of the same tables is left, but
+            for recordings whose files changed since, and their channels with them.
         allow_pipes: Whether commands are run, to count their channels.
         pipe_timeout: How long such a command may take, in seconds.
 
@@ -64,7 +86,8 @@ def choose_channel(
     sources = [data_dir / "wav.scp", *maps, *([segments] if segments.exists() else [])]
     made_of = {"channel": str(choice)} | {p.name: file_hash(p) for p in sources}
     manifest = output_dir / "manifest.json"
-    if manifest.exists() and parse_json(manifest.read_text(encoding="utf-8")) == made_of:
+    is_made = manifest.exists() and parse_json(manifest.read_text(encoding="utf-8")) == made_of
+    if is_made and choice != EACH:
         return output_dir
     recordings = read_pool_table(data_dir / "wav.scp")
     # What is wrong with a line is told when the clip is read.
@@ -74,16 +97,23 @@ def choose_channel(
     else:
         cuts = Rows({uid: Segment(uid, 0.0, None) for uid in recordings.good}, recordings.bad)
         table = {uid: _line(Segment(uid, 0.0, None)) for uid in recordings.bad}
-    counts: Mapping[str, int] = {}
+    counts: dict[str, Counted] = {}
     if choice == EACH:
         wanted = {cut.recording for cut in cuts.good.values() if cut.channel is None}
         found = {name: entry for name, entry in recordings.good.items() if name in wanted}
-        counts = _count_channels(found, allow_pipes, pipe_timeout)
+        known = _read_counts(output_dir) if is_made else {}
+        counts = _count_channels(found, known, allow_pipes, pipe_timeout)
+        had = {name: counted.channels for name, counted in known.items()}
+        is_made = is_made and all(had.get(n) == counts[n].channels for n in counts)
+    if is_made:
+        _write_counts(output_dir, counts)
+        return output_dir
     becomes = {uid: [uid] for uid in cuts.bad}
-    known = cuts.good.keys() | cuts.bad.keys()
+    taken = cuts.good.keys() | cuts.bad.keys()
     for uid, cut in cuts.good.items():
-        pieces = _pieces(uid, cut, choice, counts.get(cut.recording, 1))
-        named = {n if n == uid else _unused(n, known): piece for n, piece in pieces.items()}
+        count = counts[cut.recording].channels if cut.recording in counts else 1
+        pieces = _pieces(uid, cut, choice, count)
+        named = {n if n == uid else _unused(n, taken): piece for n, piece in pieces.items()}
         becomes[uid] = list(named)
         table |= {name: _line(piece) for name, piece in named.items()}
     write_table(output_dir / "wav.scp", recordings.good)
@@ -96,6 +126,8 @@ def choose_channel(
     # Whatever ESPnet dumped it as, files and entries of arks are read by their own headers.
     write_lines(output_dir / "audio_format", ["wav"])
     write_lines(manifest, [json.dumps(made_of, indent=2)])
+    if choice == EACH:  # last: what is cut short is counted again
+        _write_counts(output_dir, counts)
     return output_dir
 
 
@@ -107,17 +139,39 @@ def _check(data_dir: Path) -> None:
         raise ConfigError(f"{audio_format}: the model takes all channels, none can be chosen")
 
 
+def _read_counts(output_dir: Path) -> dict[str, Counted]:
+    """What was counted the last time."""
+    path = output_dir / COUNTS
+    rows = read_pool_table(path).good if path.exists() else {}
+    parts = {name: value.partition(" ") for name, value in rows.items()}
+    return {name: Counted(int(count), state) for name, (count, _, state) in parts.items()}
+
+
+def _write_counts(output_dir: Path, counts: Mapping[str, Counted]) -> None:
+    write_table(output_dir / COUNTS, {name: counted.line for name, counted in counts.items()})
+
+
 def _count_channels(
-    entries: Mapping[str, str], allow_pipes: bool, pipe_timeout: float
-) -> dict[str, int]:
-    """Recording -> how many channels it has, of those that can be read."""
+    entries: Mapping[str, str],
+    known: Mapping[str, Counted],
+    allow_pipes: bool,
+    pipe_timeout: float,
+) -> dict[str, Counted]:
+    """Recording -> its channels; counted again where the file is another one by now."""
+    states = {name: file_state(entry) for name, entry in entries.items()}
+    counts = {
+        name: known[name]
+        for name, state in states.items()
+        if name in known and (not state or state == known[name].state)
+    }
+    to_count = [name for name in entries if name not in counts]
     opened = Recordings(allow_pipes, pipe_timeout)
-    counts = {}
-    for recording, entry in progress(entries.items(), len(entries), unit="recording"):
+    for name in progress(to_count, len(to_count), unit="recording") if to_count else ():
         try:
-            counts[recording] = opened.count_channels(entry)
+            channels = opened.count_channels(entries[name])
         except UtteranceError:
-            continue  # told when it is scored
+            channels = 1  # told when it is scored
+        counts[name] = Counted(channels, states[name])
     opened.close()
     return counts
 

@@ -15,6 +15,7 @@ from espnet_egl.data.pipes import run_command
 from espnet_egl.errors import UtteranceError
 
 _ARK_ENTRY = re.compile(r"(.+\.ark):([0-9]+)", re.S)
+_ARK_OFFSET = re.compile(r"(?<=\.ark):[0-9]+$")
 _ARK_SOUND = b"AUDIO"
 _RIFF = b"RIFF"
 
@@ -158,3 +159,18 @@ def check_is_file(path: str) -> None:
     if not is_file:
         what = "not a file" if Path(path).exists() else "no such file"
         raise UtteranceError("unreadable_audio", f"{path or 'no path is given'}: {what}")
+
+
+def file_state(entry: str) -> str:
+    """Size and time of the file of an entry of wav.scp: what tells that it is another one.
+
+    Returns:
+        Empty where nothing tells: of commands, of files that are not there.
+    """
+    if not entry or entry.endswith("|"):
+        return ""
+    try:
+        found = Path(_ARK_OFFSET.sub("", entry)).stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{found.st_size} bytes, {found.st_mtime_ns} ns"

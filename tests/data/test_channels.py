@@ -178,6 +178,23 @@ def test_what_is_there_is_left_and_what_changed_is_made_anew(calls: Path, tmp_pa
     assert "new" in read_table(out / "segments")
 
 
+def test_what_is_mended_or_replaced_has_its_channels_too(calls: Path, tmp_path: Path) -> None:
+    out = choose_channel(calls, "each", tmp_path / "each")
+    both = np.stack([LEFT, RIGHT], 1)
+    soundfile.write(tmp_path / "broken.wav", both, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "memo.wav", both, RATE, subtype="FLOAT")
+    before = set(read_table(out / "segments"))
+    assert {"broken", "memo"} < before
+    choose_channel(calls, "each", out)
+    now = set(read_table(out / "segments"))
+    assert now - before == {"broken-ch1", "broken-ch2", "memo-ch1", "memo-ch2"}
+    assert before - now == {"broken", "memo"}
+    same = (out / "segments").stat().st_mtime_ns
+    soundfile.write(tmp_path / "memo.wav", 0.5 * both, RATE, subtype="FLOAT")
+    choose_channel(calls, "each", out)
+    assert (out / "segments").stat().st_mtime_ns == same
+
+
 def test_commands_are_not_run_to_count_their_channels(calls: Path, tmp_path: Path) -> None:
     (calls / "wav.scp").write_text(f"a touch {tmp_path}/ran |\n")
     out = choose_channel(calls, "each", tmp_path / "each", allow_pipes=False)

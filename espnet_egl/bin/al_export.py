@@ -44,7 +44,8 @@ def export(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from espnet_egl.exchange import exporters
-    from espnet_egl.exchange.clips import AUDIO_DIR, place_audio
+    from espnet_egl.exchange.clips import place_audio
+    from espnet_egl.exchange.matching import AUDIO_DIR
     from espnet_egl.exchange.tasks import read_tasks
     from espnet_egl.loop.ledger import check_not_asked
     from espnet_egl.store.tables import SKIPPED_COLUMNS, duration, write_rows

@@ -12,7 +12,6 @@ from espnet_egl.exchange import AbsImporter, Answer, answer_in_words, visible
 from espnet_egl.exchange.spelling import difference, key
 from espnet_egl.store.tables import one_line, read_rows
 
-AUDIO_DIR = "audio"
 TABLE = "clips.tsv"
 TIER = "transcript"
 DRAFT = "draft"
@@ -109,9 +108,12 @@ class ClipImporter(AbsImporter):
 
     def _read_clip(self, uid: str, paths: Sequence[Path], listed: Listed | None) -> Answer:
         """What a clip's files say, of which one is to have text."""
-        found: list[tuple[str, str | None, Path]] = [
-            (*self._read_file(uid, path), path) for path in paths
-        ]
+        found: list[tuple[str, str | None, Path]] = []
+        for path in paths:
+            try:
+                found.append((*self._read_file(uid, path), path))
+            except DataError as e:  # the other clips' files are answers all the same
+                self.leave(path, str(e).removeprefix(f"{path}: "), uid)
         filled_in = [(text, draft, path) for text, draft, path in found if text]
         if len({key(text) for text, _, _ in filled_in}) > 1:
             other = next(f for f in filled_in if key(f[0]) != key(filled_in[0][0]))
@@ -124,7 +126,7 @@ class ClipImporter(AbsImporter):
         # A draft that somebody changed is worth more than one that was not.
         handed_over = key(one_line(self.clips.drafts.get(uid, "")))
         changed = [f for f in found if f[1] and key(one_line(f[1])) != handed_over]
-        text, draft, path = next(iter(filled_in or changed or found))
+        text, draft, path = (filled_in or changed or found or [("", None, paths[0])])[0]
         return answer_in_words(uid, text, str(path), draft)
 
     def _read_file(self, uid: str, path: Path) -> tuple[str, str | None]:

@@ -20,8 +20,8 @@ from espnet_egl.exchange import (
     Task,
     is_handed_over,
 )
-from espnet_egl.exchange.clip_returns import AUDIO_DIR, TABLE, ClipImporter
-from espnet_egl.exchange.matching import Source
+from espnet_egl.exchange.clip_returns import TABLE, ClipImporter
+from espnet_egl.exchange.matching import AUDIO_DIR, Source
 from espnet_egl.progress import progress
 from espnet_egl.store.files import atomic_open, atomic_path
 from espnet_egl.store.tables import write_rows

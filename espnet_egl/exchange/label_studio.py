@@ -221,9 +221,10 @@ class ReturnedLabelStudio(AbsImporter):
         """What of a folder is read: the project's tasks, and exports that were put there."""
         pulled = self._pull(directory)
         found = []
+        ours = {directory / name for name in WRITTEN}
         for path in sorted(p for p in directory.rglob("*") if p.is_file()):
             # The clips, and what we write, in this format or in another.
-            if path.name in WRITTEN or path.suffix.casefold() in AUDIO_SUFFIXES:
+            if path in ours or path.suffix.casefold() in AUDIO_SUFFIXES:
                 continue
             if is_systems_own(path):
                 self.leave(path, SYSTEMS_OWN)

@@ -43,26 +43,27 @@ class ReturnedLhotse(AbsImporter):
             try:
                 for begin, entry in _supervisions(value):
                     found = SupervisionSegment.from_dict(entry)
-                    pieces.append((begin + found.start, self._read_one(found, where)))
+                    begin += found.start
+                    pieces.append((begin, self._read_one(found, begin, where)))
             except (TypeError, ValueError, KeyError, AttributeError) as e:
                 raise DataError(f"{where}: not a supervision of lhotse: {e}") from e
             if "supervisions" in value and not value["supervisions"]:
                 self.leave(where, "a cut without supervisions", self._known(value.get("id")))
         return join_pieces(pieces)
 
-    def _read_one(self, found: SupervisionSegment, where: str) -> Answer:
+    def _read_one(self, found: SupervisionSegment, begin: float, where: str) -> Answer:
         custom = found.custom or {}
         fields = {"text": found.text, "mark": custom.get("mark"), "draft": custom.get("draft")}
         text, mark, draft = (text_of(fields, name, where) for name in fields)
         uid = found.id
         if self.clips.sources:
-            uid = self._known(found.id) or self._known(found.recording_id) or found.id
+            uid = self._known(found.id) or self._known(found.recording_id, begin) or found.id
         return answer(uid, text, mark, where, draft=draft)
 
-    def _known(self, name: Any) -> str | None:
+    def _known(self, name: Any, begin: float | None = None) -> str | None:
         if not isinstance(name, str):
             return None
-        return name if name in self.clips.sources else self.clips.of_file(name)
+        return name if name in self.clips.sources else self.clips.of_file(name, begin)
 
 
 def _supervisions(value: dict[str, Any]) -> Iterator[tuple[float, dict[str, Any]]]:

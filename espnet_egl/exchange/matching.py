@@ -19,6 +19,8 @@ from espnet_egl.store.files import safe_name
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 # How the name of a file ends that was handed over, before its suffix.
 HASHED = re.compile(r"-[0-9a-f]{8}$")
+# Where stage 22 puts the files of clips.
+AUDIO_DIR = "audio"
 # Seconds by which tools round a time.
 ROUNDING = 0.002
 
@@ -60,12 +62,14 @@ class Clips:
         self._by_name: dict[str, list[str]] = defaultdict(list)
         self._by_recording: dict[str, list[str]] = defaultdict(list)
         self._by_begin: dict[str, list[str]] = defaultdict(list)
+        self._folders: set[str] = set()
         for uid, source in self.sources.items():
             name = source.name_of(uid).casefold()
             self._by_name[name].append(uid)
             self._by_begin[HASHED.sub("", name)].append(uid)
             if not source.audio.endswith("|"):
                 self._by_recording[_stem(source.audio)].append(uid)
+                self._folders.add(_folder(source.audio))
 
     def of_file(self, address: str, offset: float | None = None) -> str | None:
         """The utterance of a file; None where no clip, or more than one, may be meant.
@@ -78,7 +82,7 @@ class Clips:
             begin = HASHED.sub("", stem) if HASHED.search(stem) else ""
             for found in (
                 self._by_name.get(stem, []),
-                self._covering(self._by_recording.get(stem, []), offset),
+                self._covering(self._of_recording(stem, address), offset),
                 self._by_begin.get(begin, []),
             ):
                 if len(found) == 1:
@@ -98,6 +102,13 @@ class Clips:
             ]
             found = [self._by_begin[max(begins, key=len)]] if begins else []
         return found[0][0] if len(found) == 1 and len(found[0]) == 1 else None
+
+    def _of_recording(self, stem: str, address: str) -> list[str]:
+        """Those whose recording may be meant: it may have moved, but not to where others are."""
+        found, folder = self._by_recording.get(stem, []), _folder(_path(address))
+        if folder not in self._folders:
+            return found
+        return [uid for uid in found if folder == _folder(self.sources[uid].audio)]
 
     def _covering(self, uids: list[str], offset: float | None) -> list[str]:
         """Of clips of one recording, those that hold a place in it; without one, whole ones."""
@@ -137,3 +148,8 @@ def _path(address: str) -> str:
 def _stem(path: str) -> str:
     name = PurePosixPath(path.replace("\\", "/")).name
     return unicodedata.normalize("NFC", PurePosixPath(name).stem).casefold()
+
+
+def _folder(path: str) -> str:
+    name = PurePosixPath(path.replace("\\", "/")).parent.name
+    return unicodedata.normalize("NFC", name).casefold()

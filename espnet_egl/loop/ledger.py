@@ -11,7 +11,7 @@ from typing import Any
 from humanfriendly.text import pluralize
 
 from espnet_egl.errors import BudgetError, DataError
-from espnet_egl.exchange.clips import AUDIO_DIR
+from espnet_egl.exchange.matching import AUDIO_DIR
 from espnet_egl.selection.budget import Prices, parse_amount
 from espnet_egl.store.files import read_manifest
 from espnet_egl.store.tables import number_in, read_rows

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -241,21 +242,27 @@ def test_a_broken_file_is_refused_by_name_and_place(
         ("audacity", ".txt", b"0.0\t1.0\tone\nx\n", r"\.txt:2: not '<start> <end> <label>'"),
     ],
 )
-def test_a_broken_file_of_a_clip_is_refused(
+def test_a_broken_file_of_a_clip_is_named_and_stops_no_other(
     export: Export, name: str, suffix: str, content: bytes, message: str
 ) -> None:
     directory = export(name)
-    clip_files(directory, suffix)["a"].write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        importers.build(name, {}).read(directory)
+    path = clip_files(directory, suffix)["a"]
+    path.write_bytes(content)
+    importer = importers.build(name, {})
+    assert importer.read(directory)[0].transcript == ""
+    (note,) = importer.unused
+    assert (note.uid, note.where) == ("a", str(path))
+    assert re.search(message, note.reason)
 
 
-def test_a_textgrid_without_its_tier_is_refused(export: Export) -> None:
+def test_a_textgrid_without_its_tier_is_named(export: Export) -> None:
     directory = export("textgrid")
     path = clip_files(directory, ".TextGrid")["a"]
     path.write_text(path.read_text().replace('"transcript"', '"words"'))
-    with pytest.raises(DataError, match=r"the tier transcript is missing; it has \['words'"):
-        importers.build("textgrid", {}).read(directory)
+    importer = importers.build("textgrid", {})
+    assert len(importer.read(directory)) == 3
+    (note,) = importer.unused
+    assert note.reason.startswith("the tier transcript is missing; it has ['words'")
 
 
 def test_files_of_clips_may_lie_beside_the_table_and_be_missing(export: Export) -> None:

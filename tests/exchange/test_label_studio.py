@@ -228,6 +228,14 @@ def test_a_folder_without_exports_is_not_taken_for_that_of_stage_22(tmp_path: Pa
         ReturnedLabelStudio(url="http://127.0.0.1:9").read(tmp_path)
 
 
+def test_an_export_may_be_called_as_what_was_handed_over(export: Export) -> None:
+    directory = export("label_studio")
+    (directory / "kim").mkdir()
+    (directory / "kim" / "tasks.json").write_text(json.dumps([task(annotation("one"))]))
+    said = {a.uid: a.transcript for a in ReturnedLabelStudio().read(directory)}
+    assert said == {"a": "one"}
+
+
 def test_a_byte_order_mark_is_no_damage(tmp_path: Path) -> None:
     path = tmp_path / "export.json"
     path.write_text(json.dumps([task(annotation("one"))]), encoding="utf-8-sig")

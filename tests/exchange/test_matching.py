@@ -49,6 +49,14 @@ def test_a_recording_is_known_by_its_own_name_and_the_time() -> None:
     ]
 
 
+def test_a_recording_of_the_same_name_in_a_folder_of_others_is_another_one() -> None:
+    clips = Clips(SOURCES)
+    assert clips.of_file("/moved/pool/a.wav") == clips.of_file("D:\\calls\\a.wav") == "a"
+    assert clips.of_file("/pool/x/a.wav") is None
+    assert clips.of_file("r.wav", 1.5) == clips.of_file("pool/r.wav", 1.5) == "r1"
+    assert clips.of_file("x/r.wav", 1.5) is None
+
+
 def test_addresses_of_a_storage_behind_label_studio() -> None:
     coded = base64.urlsafe_b64encode(b"s3://bucket/a.wav").decode()
     clips = Clips(SOURCES)

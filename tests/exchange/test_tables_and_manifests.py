@@ -135,7 +135,9 @@ def test_cuts_and_several_supervisions_of_lhotse(tmp_path: Path) -> None:
         return {"id": name, **times, "supervisions": [*inside], "type": "MonoCut"}
 
     importer = importers.build("lhotse", {})
-    importer.clips = Clips({u: Source(f"/pool/{u}.wav", 0.0, None) for u in ("a", "b", "c", "d")})
+    sources = {u: Source(f"/pool/{u}.wav", 0.0, None) for u in ("a", "b", "c", "d")}
+    sources |= {"r1": Source("/pool/r.wav", 1.0, 2.0), "r2": Source("/pool/r.wav", 2.0, None)}
+    importer.clips = Clips(sources)
     path = objects(
         tmp_path / "cuts.jsonl",
         supervision("b-2", 0.7, "two"),
@@ -146,11 +148,15 @@ def test_cuts_and_several_supervisions_of_lhotse(tmp_path: Path) -> None:
         cut("a-0", 0.0, supervision("a", 0.0, "four", "a"), supervision("z", 0.2, "half", "a")),
         {"type": "MixedCut", "tracks": [{"cut": cut("y", 0.0, supervision("c", 0, "six", "c"))}]},
         cut("d", 0.0),
+        cut("later", 2.1, supervision("v", 0.3, "eight", "r")),
+        supervision("w", 1.1, "seven", "r"),
     )
     assert {a.uid: a.transcript for a in importer.read(path)} == {
         "b": "one two",
         "a": "four half five",
         "c": "six",
+        "r1": "seven",
+        "r2": "eight",
     }
     assert [(u.uid, u.reason) for u in importer.unused] == [("d", "a cut without supervisions")]
 

@@ -44,6 +44,16 @@ def get_parser() -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> None:
     """Run the command; prints the number of shards."""
+    print(split(args))
+
+
+def split(args: argparse.Namespace, **more: str) -> int:
+    """Write the shards, of which the number is returned, and what al_score is told of the audio.
+
+    Args:
+        args: Of the command.
+        more: Other arguments of :func:`~espnet_egl.data.shards.split_keys`.
+    """
     from espnet_egl.data.directory import key_file, score_words, selected_before
     from espnet_egl.data.shards import split_keys
     from espnet_egl.store.files import write_lines
@@ -55,7 +65,7 @@ def prepare(args: argparse.Namespace) -> None:
     exclude = [*args.exclude_dir]
     if args.al_dir is not None:
         exclude += selected_before(args.al_dir, args.round)
-    print(split_keys(args.key_file, args.nj, args.output_dir, args.pool_dir, exclude))
+    return split_keys(args.key_file, args.nj, args.output_dir, args.pool_dir, exclude, **more)
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

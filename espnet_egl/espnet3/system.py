@@ -27,7 +27,6 @@ from espnet_egl.bin import (
     al_train_data,
     al_worth,
 )
-from espnet_egl.data.shards import split_keys
 from espnet_egl.errors import EGLError
 from espnet_egl.espnet3.commands import ADVICE, Round, parse
 from espnet_egl.espnet3.dataset import keys_like
@@ -93,15 +92,7 @@ class ASRSystem(espnet3.ASRSystem):
         logger.info(f"Deciding: {al_check.what_decides(parse(al_check, round_.sections))}")
         words = round_.score()
         parse(al_score, [*words, "--key_file", "", "--output_dir", ""])
-        wanted = parse(al_prepare, round_.prepare())
-        nj = split_keys(
-            wanted.key_file,
-            wanted.nj,
-            wanted.output_dir,
-            wanted.pool_dir,
-            wanted.exclude_dir,
-            ADVICE,
-        )
+        nj = al_prepare.split(parse(al_prepare, round_.prepare()), advice=ADVICE)
         logger.info(f"Scoring in {nj} shards, log: {round_.logdir}/al_score.*.log")
         run_shards(words, round_.logdir, nj, round_.config["parallel"])
         al_merge.merge(parse(al_merge, round_.merge(nj)))

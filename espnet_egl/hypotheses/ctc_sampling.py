@@ -62,5 +62,5 @@ def collapse(alignments: torch.Tensor, blank: int) -> list[tuple[int, ...]]:
     """Alignments (T, S) -> transcripts: repeated symbols joined, then blanks removed."""
     kept = alignments != blank
     kept[1:] &= alignments[1:] != alignments[:-1]
-    columns = zip(alignments.T, kept.T, strict=True)
+    columns = zip(alignments.T.numpy(), kept.T.numpy(), strict=True)
     return [tuple(symbols[keep].tolist()) for symbols, keep in columns]

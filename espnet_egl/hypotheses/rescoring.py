@@ -70,11 +70,12 @@ def rescore_cleaned(
     """:func:`rescore` for transcripts that are different and without blanks already."""
     possible = candidates
     if recognizer.has_ctc_loss():
-        possible = [y for y in candidates if has_ctc_alignment(y, encoded.frames)]
+        frames = encoded.frames
+        possible = [y for y in candidates if has_ctc_alignment(y, frames)]
         if len(possible) < len(candidates):
             logger.debug(
                 f"{len(candidates) - len(possible)} of {len(candidates)} hypotheses have no CTC"
-                f" alignment in {encoded.frames} frames and are left out"
+                f" alignment in {frames} frames and are left out"
             )
     if not possible:
         raise UtteranceError(

@@ -138,9 +138,9 @@ def pad(
     sequences: Sequence[Sequence[int]], device: torch.device, fill: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token sequences -> (K, L) padded with ``fill``, and (K,) lengths."""
-    lengths = torch.tensor([len(s) for s in sequences], dtype=torch.long, device=device)
-    longest = max((len(s) for s in sequences), default=0)
-    padded = torch.full((len(sequences), longest), fill, dtype=torch.long, device=device)
-    for row, sequence in zip(padded, sequences, strict=True):
-        row[: len(sequence)] = torch.as_tensor(list(sequence), dtype=torch.long)
-    return padded, lengths
+    counts = [len(s) for s in sequences]
+    longest = max(counts, default=0)
+    # One copy to the device, however many sequences there are.
+    rows = [[*s, *[fill] * (longest - len(s))] for s in sequences]
+    padded = torch.tensor(rows, dtype=torch.long).view(len(rows), longest)
+    return padded.to(device), torch.tensor(counts, dtype=torch.long).to(device)

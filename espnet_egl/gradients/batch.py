@@ -5,7 +5,7 @@ Axes: B utterances, K hypotheses, T encoder frames, R directions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,9 +20,11 @@ from espnet_egl.gradients.losses import (
     loss_is_ctc,
     separable,
 )
+from espnet_egl.gradients.paths import Paths, few
 from espnet_egl.gradients.projection import DIMENSIONS
 from espnet_egl.gradients.shared_forward import gradient_lengths
 from espnet_egl.gradients.taps import Recording, TappedRecording
+from espnet_egl.model import likelihoods
 from espnet_egl.model.encoded import Encoded
 
 if TYPE_CHECKING:
@@ -81,11 +83,16 @@ class EncodedBatch:
         engine = self._engine
         if not separable(engine.recognizer.model) and hypotheses[0]:
             return [self._one_by_one(hypotheses[0], weights[0])]
-        wanted = {
-            b: self._utterance(b, found, shares)
-            for b, (found, shares) in enumerate(zip(hypotheses, weights, strict=True))
-            if found
+        kept = {
+            b: noticeable(shares, engine.weight_left_out)
+            for b, shares in enumerate(weights)
+            if hypotheses[b]
         }
+        found = {b: [hypotheses[b][k] for k in numbers] for b, numbers in kept.items()}
+        shares = {b: [weights[b][k] for k in numbers] for b, numbers in kept.items()}
+        wanted: dict[int, Pulled] = {}
+        for rows in self._together(found):
+            wanted |= self._directions(rows, [found[b] for b in rows], [shares[b] for b in rows])
         lengths, projected = self._pull_back(wanted)
         nothing = ExpectedGradientLength(0.0, 0.0, 0.0, 0)
         return [
@@ -106,41 +113,110 @@ class EncodedBatch:
             float(shares @ lengths), 0.0, spread(shares, lengths), len(lengths)
         )
 
-    def _utterance(
-        self, b: int, hypotheses: Sequence[Sequence[int]], weights: Sequence[float]
-    ) -> Pulled:
-        kept = noticeable(weights, self._engine.weight_left_out)
-        cotangents = self._cotangents(b, [hypotheses[k] for k in kept])
-        shares = torch.tensor(
-            [weights[k] for k in kept], dtype=torch.float64, device=cotangents.gram.device
-        )
-        directions = find_directions(cotangents.gram, shares)
-        count = self._engine.count(directions.energies)
-        if self._engine.limit is not None and 0 < count < len(directions.energies):
-            directions = turn(cotangents, directions.first(enough(directions.energies)))
-            count = min(count, len(directions.energies))
-        return Pulled(
-            weights=shares,
-            own=cotangents.own,
-            lengths=cotangents.gram.diagonal().clone(),
-            best=directions.best[:count].cpu(),
-            energies=directions.energies,
-            left_out=directions.left_out,
-            # The hypotheses' own gradients are let go of: there may be a hundred.
-            directions=cotangents.combine(directions.coefficients[:count]) if count else [],
-            count=count,
-        )
+    def _together(self, hypotheses: Mapping[int, Sequence[Sequence[int]]]) -> Iterator[list[int]]:
+        """Utterances of which no more are taken together than memory holds."""
+        sizes = self._encoded.lengths.tolist()
+        width = max(h.size(-1) for h in self._encoded.layers)
+        rows: list[int] = []
+        most = frames = 0
+        for b, found in hypotheses.items():
+            most, frames = max(most, len(found)), max(frames, sizes[b])
+            if rows and (len(rows) + 1) * most * frames * width > likelihoods.CHUNK:
+                yield rows
+                rows, most, frames = [], len(found), sizes[b]
+            rows.append(b)
+        if rows:
+            yield rows
 
-    def _cotangents(self, b: int, hypotheses: Sequence[Sequence[int]]) -> Cotangents:
-        recognizer, encoded = self._engine.recognizer, self.utterances[b]
+    def _directions(
+        self,
+        rows: Sequence[int],
+        hypotheses: Sequence[Sequence[Sequence[int]]],
+        weights: Sequence[Sequence[float]],
+    ) -> dict[int, Pulled]:
+        """What of some utterances is pulled back."""
+        engine, encoded = self._engine, self._encoded.of(rows)
+        paths = [Paths(dict(enumerate(shares))) for shares in weights]
+        if engine.paths is not None and max(map(len, weights)) > engine.paths:
+            known = self._known(encoded, hypotheses)
+            paths = [few(w, k, engine.paths) for w, k in zip(weights, known, strict=True)]
+            hypotheses = [
+                [found[k] for k in path.shares]
+                for found, path in zip(hypotheses, paths, strict=True)
+            ]
+        cotangents = self._cotangents(rows, encoded, hypotheses)
+        shares = torch.zeros(len(rows), cotangents.gram.size(1), dtype=torch.float64)
+        for row, path in zip(shares, paths, strict=True):
+            row[: len(path.shares)] = torch.tensor([*path.shares.values()])
+        directions = find_directions(cotangents.gram, shares)
+        counts = engine.counts(directions.energies)
+        if engine.limit is not None and bool(
+            ((counts > 0) & (counts < enough(directions.energies))).any()
+        ):
+            directions = turn(cotangents, directions.first(enough(directions.energies)))
+            counts = torch.minimum(counts, (directions.energies > 0).sum(1))
+        most = int(counts.max())
+        # The hypotheses' own gradients are let go of: there may be a hundred.
+        combined = cotangents.combine(directions.coefficients[:, :most]) if most else []
+        own, lengths = cotangents.own.cpu(), cotangents.gram.diagonal(dim1=1, dim2=2).cpu()
+        return {
+            b: Pulled(
+                paths=path,
+                own=own[g, : len(path.shares)],
+                lengths=lengths[g, : len(path.shares)],
+                best=directions.best[g],
+                energies=directions.energies[g],
+                left_out=float(directions.left_out[g]),
+                directions=combined,
+                place=g,
+                count=int(counts[g]),
+            )
+            for g, (b, path) in enumerate(zip(rows, paths, strict=True))
+        }
+
+    def _known(
+        self, encoded: Encoded, hypotheses: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[float]]:
+        """How far CTC alone, where there is one, moves its logits for every hypothesis."""
+        model = self._engine.recognizer.model
+        if model.ctc is None:
+            return [[0.0] * len(found) for found in hypotheses]
+        with torch.no_grad():
+            logits = model.ctc.ctc_lo(encoded.hidden)
+        cotangents = CTCCotangents(
+            [encoded.hidden],
+            model.ctc.ctc_lo.weight,
+            [logits],
+            encoded.lengths,
+            [1.0],
+            hypotheses,
+            model.blank_id,
+        )
+        known: list[list[float]] = cotangents.gram.diagonal(dim1=1, dim2=2).tolist()
+        return known
+
+    def _cotangents(
+        self,
+        rows: Sequence[int],
+        encoded: Encoded,
+        hypotheses: Sequence[Sequence[Sequence[int]]],
+    ) -> Cotangents:
+        recognizer = self._engine.recognizer
         model = recognizer.model
         if not loss_is_ctc(model):
             return HiddenCotangents(recognizer, self._engine.above_norms, encoded, hypotheses)
-        logits = [z[b, : encoded.frames] for z in self._outputs]
-        hidden = [h[0] for h in encoded.layers]
+        logits = [z.detach()[list(rows), : encoded.frames] for z in self._outputs]
         branch_weights = ctc_weights(model, len(logits) - 1)
         weight = model.ctc.ctc_lo.weight
-        return CTCCotangents(hidden, weight, logits, branch_weights, hypotheses, model.blank_id)
+        return CTCCotangents(
+            encoded.layers,
+            weight,
+            logits,
+            encoded.lengths,
+            branch_weights,
+            hypotheses,
+            model.blank_id,
+        )
 
     def _pull_back(
         self, utterances: dict[int, Pulled], first: int = 0

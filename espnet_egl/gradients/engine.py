@@ -47,6 +47,9 @@ logger = logging.getLogger(__name__)
 # Share of the weight of all but the best hypothesis that is left out altogether.
 WEIGHT_LEFT_OUT = {"exact": 1e-5, "estimate": 1e-3}
 
+# Of an estimate: how many hypotheses go through a decoder (docs/gradient_engine.md).
+PATHS = 12
+
 # Above the encoder: not shared by the hypotheses of a model with a decoder.
 ABOVE = ("decoder.", "ctc.", "joint_network.", "ctc_lin.", "lm_lin.")
 
@@ -84,6 +87,8 @@ class GradientEngine:
         self.parameters = select_parameters(recognizer.model, params)
         self.limit = directions if mode == "estimate" else None
         self.weight_left_out = WEIGHT_LEFT_OUT[mode]
+        is_estimate_above = mode == "estimate" and not loss_is_ctc(recognizer.model)
+        self.paths = PATHS if is_estimate_above else None
         self.shared, self.above = self._split()
         self.projection = self._project(seed) if embedding else None
         if separable(recognizer.model):
@@ -184,18 +189,18 @@ class GradientEngine:
         with self.encode([speech]) as batch:
             (alone,) = batch.utterances
             fast, plain = (
-                HiddenCotangents(self.recognizer, norms, alone, [first[:1], first[:2]]).own
+                HiddenCotangents(self.recognizer, norms, alone, [[first[:1], first[:2]]]).own
                 for norms in (self.above_norms, AutogradNorms(self.above))
             )
         _check_finite(plain)
         return torch.allclose(fast, plain, rtol=1e-3, atol=0.0)
 
-    def count(self, energies: torch.Tensor) -> int:
-        """How many directions of the given energies are pulled back."""
-        if not self.shared:
-            return 0
+    def counts(self, energies: torch.Tensor) -> torch.Tensor:
+        """How many directions (G,) of the given energies (G, R) are pulled back."""
         wanted = enough(energies)
-        return wanted if self.limit is None else min(self.limit, wanted)
+        if not self.shared:
+            return torch.zeros_like(wanted)
+        return wanted if self.limit is None else wanted.clamp_max(self.limit)
 
     @contextmanager
     def encode(self, speech: Sequence[Any]) -> Iterator[EncodedBatch]:

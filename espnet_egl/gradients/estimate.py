@@ -5,12 +5,14 @@ Axes: K hypotheses, T encoder frames, R directions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from espnet_egl.gradients.losses import Combined
+from espnet_egl.gradients.paths import Paths
 
 # How far the part taken in proportion to its energy may be off, as a share of it: the
 # reference lies within two of these in more than 90 % (bench/gradient_engine.py).
@@ -42,48 +44,53 @@ class Pulled:
     """What is known of an utterance before the backward passes.
 
     Attributes:
-        weights: (K,).
+        paths: The hypotheses that were taken, K of them.
         own: (K,) squared gradient lengths above the shared part.
         lengths: (K,) squared lengths of the gradients that come into the shared part.
         best: (R,) inner products of the first of these gradients with the directions.
         energies: Of all directions.
         left_out: Share of the energy beside these.
-        directions: Those that are pulled back, for every tensor they come in at.
-        count: How many these are.
+        directions: Those that are pulled back, of several utterances, for every tensor they come
+            in at.
+        place: The utterance's among them.
+        count: How many of its directions are pulled back.
     """
 
-    weights: torch.Tensor
+    paths: Paths
     own: torch.Tensor
     lengths: torch.Tensor
     best: torch.Tensor
     energies: torch.Tensor
     left_out: float
     directions: list[Combined]
+    place: int
     count: int
 
     def write_direction(self, r: int, targets: Sequence[torch.Tensor]) -> None:
         """Put u_r into (T, F) tensors of zeros, which may be longer."""
         for target, combined in zip(targets, self.directions, strict=True):
-            combined.write(r, target)
+            combined.write(self.place, r, target)
 
     def result(self, lengths: torch.Tensor, projected: torch.Tensor) -> ExpectedGradientLength:
         """From J^T u_r of the first directions; the others' lengths by their energy."""
-        own = self.own
+        weights, own = torch.tensor([*self.paths.shares.values()]).double(), self.own
         if self.count == 0:
-            return ExpectedGradientLength(
-                float(self.weights @ own), 0.0, spread(self.weights, own), 0
-            )
-        energies, lengths = self.energies.cpu(), lengths[: self.count]
-        measured = float(energies[: self.count] @ lengths)
-        rest = float(energies[self.count :].sum()) * float(lengths.mean())
+            error = math.sqrt(self.paths.variance(own))
+            return ExpectedGradientLength(float(weights @ own), error, spread(weights, own), 0)
+        lengths = lengths[: self.count]
+        measured = float(self.energies[: self.count] @ lengths)
+        rest = float(self.energies[self.count :].sum()) * float(lengths.mean())
         shared = (measured + rest) / (1.0 - self.left_out)
-        per_energy = shared / float(self.weights @ self.lengths)
+        each = own + shared / float(weights @ self.lengths) * self.lengths
+        error = math.hypot(
+            PROPORTION_ERROR * (shared - measured), math.sqrt(self.paths.variance(each))
+        )
         return ExpectedGradientLength(
-            float(self.weights @ own) + shared,
-            PROPORTION_ERROR * (shared - measured),
-            spread(self.weights, own + per_energy * self.lengths),
+            float(weights @ own) + shared,
+            error,
+            spread(weights, each),
             self.count,
-            self.best @ projected[: self.count],
+            self.best[: self.count] @ projected[: self.count],
         )
 
 

@@ -5,6 +5,7 @@ Axes: B utterances, T encoder frames, D features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,3 +56,15 @@ class Encoded:
         if isinstance(self.output, tuple):
             output = (output, [(layer, cut(hidden)) for layer, hidden in self.intermediate])
         return Encoded(output, length)
+
+    def of(self, rows: Sequence[int]) -> Encoded:
+        """Some of them, without their graph, and as long as the longest of them."""
+        lengths = self.lengths[list(rows)]
+
+        def cut(hidden: torch.Tensor) -> torch.Tensor:
+            return hidden.detach()[list(rows), : int(lengths.max())]
+
+        output: Any = cut(self.hidden)
+        if isinstance(self.output, tuple):
+            output = (output, [(layer, cut(hidden)) for layer, hidden in self.intermediate])
+        return Encoded(output, lengths)

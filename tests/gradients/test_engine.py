@@ -22,7 +22,7 @@ from conftest import (
 from tolerances import ACTIVATION, DEFINITION, ROUNDING, ROUNDING_OF_DOUBLES, SPREAD
 
 from espnet_egl.errors import ConfigError
-from espnet_egl.gradients.directions import find_directions, noticeable, turn
+from espnet_egl.gradients.directions import enough, find_directions, noticeable, turn
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.gradients.estimate import ExpectedGradientLength
 from espnet_egl.gradients.losses import CTCCotangents, loss_is_ctc, occupancies, separable
@@ -497,22 +497,23 @@ def test_the_worked_example_of_the_documentation() -> None:
     hypotheses = [(1,), ()]
     probs = ctc_log_likelihoods(log_probs, hypotheses, blank=0).exp()
     assert probs.tolist() == pytest.approx([3 / 4, 1 / 4])
-    symbols, found = occupancies(log_probs, hypotheses, blank=0)
-    assert symbols.tolist() == [0, 1]
+    frames = torch.tensor([2])
+    symbols, (found,) = occupancies(log_probs[None], frames, [hypotheses], blank=0)
+    assert symbols.tolist() == [[0, 1]]
     assert found[0] == pytest.approx(torch.tensor([[1 / 3, 2 / 3], [1 / 3, 2 / 3]]).numpy())
     assert found[1] == pytest.approx(torch.tensor([[1.0, 0.0], [1.0, 0.0]]).numpy())
-    hidden, weight = torch.zeros(2, 3), torch.zeros(2, 3)
-    cotangents = CTCCotangents([hidden], weight, [logits], [1.0], hypotheses, blank=0)
-    assert cotangents.gram.tolist() == [
+    hidden, weight = torch.zeros(1, 2, 3), torch.zeros(2, 3)
+    cotangents = CTCCotangents([hidden], weight, [logits[None]], frames, [1.0], [hypotheses], 0)
+    assert cotangents.gram[0].tolist() == [
         pytest.approx([1 / 9, -1 / 3]),
         pytest.approx([-1 / 3, 1.0]),
     ]
-    directions = find_directions(cotangents.gram, probs)
+    directions = find_directions(cotangents.gram, probs[None])
     energies = directions.energies
-    assert energies.tolist() == pytest.approx([1 / 3])
+    assert energies[0].tolist() == pytest.approx([1 / 3, 0.0])
     (combined,) = cotangents.combine(directions.coefficients)
     u = torch.zeros(3, 2)
-    combined.write(0, u)
+    combined.write(0, 0, u)
     assert u.abs() == pytest.approx(torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.0, 0.0]]).numpy())
     # With the logits themselves as parameters, EGL is the energy.
     expected = 3 / 4 * 1 / 9 + 1 / 4 * 1.0
@@ -526,7 +527,8 @@ def test_a_batched_ctc_has_the_gradients_of_single_ones(load: Any) -> None:
         encoded = recognizer.encode(make_speech())
         # Normalised in float64: in float32, probabilities sum to 1 within 6e-8.
         log_probs = recognizer.model.ctc.ctc_lo(encoded.hidden)[0].double().log_softmax(-1)
-    symbols, together = occupancies(log_probs, HYPOTHESES, 0)
+    frames = torch.tensor([len(log_probs)])
+    (symbols,), (together,) = occupancies(log_probs[None], frames, [HYPOTHESES], 0)
     for i, tokens in enumerate(HYPOTHESES):
         logits = log_probs.clone().requires_grad_()
         loss = torch.nn.functional.ctc_loss(
@@ -546,10 +548,11 @@ def test_a_batched_ctc_has_the_gradients_of_single_ones(load: Any) -> None:
 def test_directions_by_hand() -> None:
     """g1 = (3, 0), g2 = (3, 0), g3 = (0, 2), weights 1/2, 1/2, 1/4: 9 and 1 along the axes."""
     g = torch.tensor([[3.0, 0.0], [3.0, 0.0], [0.0, 2.0]]).double()
-    found = find_directions(g @ g.T, torch.tensor([0.5, 0.5, 0.25]).double())
-    assert found.energies.tolist() == pytest.approx([9.0, 1.0])
-    assert (found.coefficients @ g).abs() == pytest.approx(np.eye(2))
-    assert found.best.abs().tolist() == pytest.approx([3.0, 0.0])
+    found = find_directions((g @ g.T)[None], torch.tensor([[0.5, 0.5, 0.25]]).double())
+    assert found.energies[0].tolist() == pytest.approx([9.0, 1.0, 0.0])
+    assert (found.coefficients[0] @ g).abs() == pytest.approx(np.eye(3, 2))
+    assert found.best[0].abs().tolist() == pytest.approx([3.0, 0.0, 0.0])
+    assert enough(found.energies).tolist() == [2]
 
 
 def test_directions_keep_the_energy_and_are_few() -> None:
@@ -557,22 +560,24 @@ def test_directions_keep_the_energy_and_are_few() -> None:
     basis = torch.randn(5, 24, generator=generator).double()
     mixed = torch.randn(40, 5, generator=generator).double() @ basis
     weights = torch.rand(40, generator=generator).double()
-    found = find_directions(mixed @ mixed.T, weights)
-    energies = found.energies
-    assert len(energies) == 5
-    u = found.coefficients @ mixed
-    assert torch.allclose(found.best @ u, mixed[0])
+    # Another one beside it, of fewer hypotheses, changes nothing.
+    both = torch.stack([weights, torch.where(torch.arange(40) < 3, weights, 0.0)])
+    found = find_directions((mixed @ mixed.T).expand(2, -1, -1), both)
+    assert (found.energies > 0).sum(1).tolist() == [5, 3]
+    energies, (best, _), (coefficients, _) = found.energies[0, :5], found.best, found.coefficients
+    u = coefficients[:5] @ mixed
+    assert torch.allclose(best[:5] @ u, mixed[0])
     assert torch.allclose(u @ u.T, torch.eye(5).double())
     assert torch.allclose((u.T * energies) @ u, (mixed.T * weights) @ mixed, rtol=1e-9, atol=1e-9)
 
 
 def test_directions_of_a_model_without_doubt(load: Any) -> None:
     """All hypotheses agree with what the model says: no gradient, and no division by zero."""
-    gram, weights = torch.zeros(3, 3).double(), torch.tensor([1.0, 0.0, 0.0]).double()
+    gram, weights = torch.zeros(1, 3, 3).double(), torch.tensor([[1.0, 0.0, 0.0]]).double()
     found = find_directions(gram, weights)
     assert found.energies.sum() == 0.0
     assert torch.isfinite(found.coefficients).all()
-    assert GradientEngine(load("ctc_conformer")).count(found.energies) == 0
+    assert GradientEngine(load("ctc_conformer")).counts(found.energies).tolist() == [0]
 
 
 def cotangents_of(recognizer: Any, speech: np.ndarray) -> tuple[Any, torch.Tensor]:
@@ -580,8 +585,10 @@ def cotangents_of(recognizer: Any, speech: np.ndarray) -> tuple[Any, torch.Tenso
     weights = shares(recognizer, speech, HYPOTHESES)
     order = sorted(range(len(weights)), key=lambda k: -weights[k])
     with GradientEngine(recognizer).encode([speech]) as batch:
-        cotangents = batch._cotangents(0, [HYPOTHESES[k] for k in order])
-    return cotangents, torch.tensor([weights[k] for k in order]).double()
+        cotangents = batch._cotangents(
+            [0], batch._encoded.of([0]), [[HYPOTHESES[k] for k in order]]
+        )
+    return cotangents, torch.tensor([[weights[k] for k in order]]).double()
 
 
 @pytest.mark.parametrize("name", ["ctc_conformer", "ctc_interctc", "hybrid_conformer"])
@@ -590,16 +597,18 @@ def test_a_turn_leaves_the_sum_as_it_is(load: Any, name: str) -> None:
     cotangents, weights = cotangents_of(load(name), pool()[0])
     directions = find_directions(cotangents.gram, weights)
     turned = turn(cotangents, directions)
-    before, after = ((d.coefficients.T * d.energies) @ d.coefficients for d in (directions, turned))
+    before, after = (
+        (d.coefficients[0].T * d.energies[0]) @ d.coefficients[0] for d in (directions, turned)
+    )
     torch.testing.assert_close(after, before, rtol=1e-6, atol=1e-6 * float(before.abs().max()))
     for d in (directions, turned):
-        best = d.best @ d.coefficients @ cotangents.gram
-        torch.testing.assert_close(best, cotangents.gram[0], rtol=ROUNDING, atol=1e-6)
+        best = d.best[0] @ d.coefficients[0] @ cotangents.gram[0]
+        torch.testing.assert_close(best, cotangents.gram[0, 0], rtol=ROUNDING, atol=1e-6)
     # Energies are what a layer's gradient would have: those of the definition, per direction.
     lengths = sum(
-        (torch.cat([h, torch.ones_like(h[:, :1])], 1).T @ d).square().sum((1, 2))
+        (torch.cat([h[0], torch.ones_like(h[0, :, :1])], 1).T @ d[0]).square().sum((1, 2))
         for h, d in cotangents.beneath(turned.coefficients)
-    )
+    )[turned.energies[0] > 0]
     torch.testing.assert_close(lengths, torch.ones_like(lengths), rtol=1e-3, atol=1e-3)
 
 
@@ -623,12 +632,12 @@ def test_directions_without_a_gradient_at_the_encoders_output_are_not_lost(
 def test_what_lies_beneath_is_the_gradient_at_the_encoders_output(load: Any, name: str) -> None:
     recognizer = load(name)
     cotangents, _ = cotangents_of(recognizer, pool()[0])
-    first = torch.eye(len(HYPOTHESES)).double()[:1]
+    first = torch.eye(len(HYPOTHESES)).double()[None, :1]
     for combined, (h, d) in zip(cotangents.combine(first), cotangents.beneath(first), strict=True):
-        at_logits = torch.zeros(len(h), recognizer.model.vocab_size)
-        combined.write(0, at_logits)
+        at_logits = torch.zeros(h.size(1), recognizer.model.vocab_size)
+        combined.write(0, 0, at_logits)
         wanted = at_logits @ recognizer.model.ctc.ctc_lo.weight
-        torch.testing.assert_close(d[0], wanted, rtol=ROUNDING, atol=1e-6)
+        torch.testing.assert_close(d[0, 0], wanted, rtol=ROUNDING, atol=1e-6)
 
 
 def test_hypotheses_that_change_nothing_are_left_out() -> None:

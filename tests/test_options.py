@@ -36,7 +36,7 @@ def test_the_command_line_wins_over_the_config(tmp_path: Path) -> None:
     assert (args.nbest, args.methods, args.allow_pipes) == (7, ["random"], False)
     args = parse(["--config", config, "--nbest", "9", *NEEDED])
     assert (args.nbest, args.methods) == (9, ["random"])
-    assert al_score.get_parser().parse_args(NEEDED).nbest == 100
+    assert al_score.get_parser().parse_args(NEEDED).nbest is None
 
 
 def test_required_options_may_stand_in_the_config(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def what_decides(args: argparse.Namespace) -> str:
-    """The method and the budget, once everything is checked.
+    """The method, the budget and what scores may cost, once everything is checked.
 
     Raises:
         ConfigError: A method, a format or the value of an option is unknown.
@@ -43,6 +43,7 @@ def what_decides(args: argparse.Namespace) -> str:
     from espnet_egl.acquisition import acquisition_methods
     from espnet_egl.exchange import exporters, importers
     from espnet_egl.loop.ledger import left_of
+    from espnet_egl.scoring.effort import choose, describe
     from espnet_egl.selection.budget import Prices, parse_budget
     from espnet_egl.selection.ranking import split_methods
     from espnet_egl.selection.select import Rules
@@ -64,7 +65,8 @@ def what_decides(args: argparse.Namespace) -> str:
     for budget in (select.budget, *args.budgets):
         # How large the pool is, is known only when it was scored.
         parse_budget(budget, sys.maxsize, math.inf, prices)
-    return f"{select.method}, {select.budget_total or select.budget}"
+    cost = describe(score.effort, choose(score.effort, vars(score)))
+    return f"{select.method}, {select.budget_total or select.budget}; {cost}"
 
 
 def parser_of(command: str) -> options.ArgumentParser:

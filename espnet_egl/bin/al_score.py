@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_egl import __version__, options
+from espnet_egl.scoring.effort import EFFORTS, EXACT_POOL
 
 if TYPE_CHECKING:
     from espnet_egl.data.pool import Pool
@@ -17,11 +18,8 @@ if TYPE_CHECKING:
 # To see whether a file can be read, at whatever rate.
 ANY_RATE = 16000
 
-# Above, estimates: their ranking is all but the same, and they take a third of the time.
-EXACT_POOL = 2000
-
 # Options that are the gradient engine's.
-ENGINE_OPTIONS = ("params", "mode", "directions")
+ENGINE_OPTIONS = ("params", "mode", "directions", "paths")
 
 # Options that are the confidence's.
 CONFIDENCE_OPTIONS = (
@@ -82,14 +80,24 @@ def get_parser() -> argparse.ArgumentParser:
         help="Refuse a checkpoint whose keys are not exactly the model's",
     )
 
+    parser.add_argument(
+        "--effort",
+        default="normal",
+        choices=tuple(EFFORTS),
+        help="What scores may cost. quick: samples of CTC, an estimate; normal: ESPnet's search, "
+        f"exact for pools of up to {EXACT_POOL} utterances, else an estimate; exact: always. "
+        "--hyp_source, --nbest, --egl_mode, --egl_directions and --egl_paths override it",
+    )
     group = parser.add_argument_group("Hypotheses related")
     group.add_argument(
         "--hyp_source",
-        default="beam",
-        help="Where hypotheses come from: beam, ESPnet's search; ctc_sample, without a search",
+        help="Where hypotheses come from: beam, ESPnet's search; ctc_sample, without a search "
+        "(default: by --effort)",
     )
     group.add_argument(
-        "--nbest", type=int, default=100, help="Hypotheses an utterance at most, or samples"
+        "--nbest",
+        type=int,
+        help="Hypotheses an utterance at most, or samples (default: by --effort)",
     )
     group.add_argument(
         "--posterior",
@@ -132,16 +140,21 @@ def get_parser() -> argparse.ArgumentParser:
     )
     group.add_argument(
         "--egl_mode",
-        default="auto",
         choices=("auto", "exact", "estimate"),
         help="Sum over all hypotheses, or estimate it from the few directions that matter most; "
-        f"auto: exact for pools of up to {EXACT_POOL} utterances",
+        f"auto: exact for pools of up to {EXACT_POOL} utterances (default: by --effort)",
     )
     group.add_argument(
         "--egl_directions",
         type=int,
-        default=3,
-        help="Backward passes for a batch in estimate mode: more are closer to exact",
+        help="Backward passes for a batch in estimate mode: more are closer to exact (default: by "
+        "--effort)",
+    )
+    group.add_argument(
+        "--egl_paths",
+        type=int,
+        help="Hypotheses of an utterance that go through a decoder in estimate mode (default: by "
+        "--effort)",
     )
     group.add_argument(
         "--egl_batch_bins",
@@ -253,7 +266,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     from espnet_egl.store.files import file_hash
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
-    free |= {"verify", "advice", "earlier"}
+    free |= {"verify", "advice", "earlier", "effort"}
     files = {"key_file", "segments", "utt2dur"}
     files |= {"asr_train_config", "asr_model_file", "inference_config", "fitted", "text"}
     found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
@@ -297,16 +310,15 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.fitted.prediction import read_temperature
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
-    from espnet_egl.model.loading import load_recognizer
+    from espnet_egl.model.loading import has_ctc, load_recognizer, read_train_config
     from espnet_egl.scoring.again import find_again, take_over
+    from espnet_egl.scoring.effort import choose, describe, mode_of
     from espnet_egl.scoring.journal import JOURNAL, read_entries
     from espnet_egl.scoring.records import nothing_again
     from espnet_egl.scoring.scorer import Scorer
     from espnet_egl.scoring.shard import score_pool
     from espnet_egl.store.files import check_directory, claim_directory, is_finished
 
-    if args.nbest < 1:
-        raise ConfigError(f"--nbest must be at least 1, not {args.nbest}")
     if args.verify < 0:
         raise ConfigError(f"--verify must be at least 0, not {args.verify}")
     for package in ("espnet", "espnet2"):  # a dozen lines an utterance from the search
@@ -314,6 +326,13 @@ def score(args: argparse.Namespace) -> None:
     methods = {
         name: acquisition_methods.build(name, method_conf(args, name)) for name in args.methods
     }
+    pool_file = args.segments or args.data_path_and_name_and_type[0][0]
+    chosen = choose(args.effort, vars(args), has_ctc(read_train_config(args.asr_train_config)))
+    vars(args).update(chosen)
+    logging.info(describe(args.effort, chosen))
+    args.egl_mode = mode_of(args.egl_mode, len(read_pool_table(pool_file).good))
+    if args.nbest < 1:
+        raise ConfigError(f"--nbest must be at least 1, not {args.nbest}")
     source = hypothesis_sources.build(
         args.hyp_source, {"posterior": args.posterior, "size": args.nbest, "seed": args.seed}
     )
@@ -322,11 +341,6 @@ def score(args: argparse.Namespace) -> None:
     if args.egl_temperature != 1 and args.hyp_source != "beam":
         raise ConfigError("--egl_temperature is for lists: samples are drawn at temperature 1")
     keys = list(read_table(args.key_file))
-    if args.egl_mode == "auto":
-        pool_file = args.segments or args.data_path_and_name_and_type[0][0]
-        args.egl_mode = (
-            "exact" if len(read_pool_table(pool_file).good) <= EXACT_POOL else "estimate"
-        )
     if is_finished(Path(args.output_dir)):
         # Without the model, which takes a while to load.
         check_directory(args.output_dir, settings(args), args.advice)

@@ -47,9 +47,6 @@ logger = logging.getLogger(__name__)
 # Share of the weight of all but the best hypothesis that is left out altogether.
 WEIGHT_LEFT_OUT = {"exact": 1e-5, "estimate": 1e-3}
 
-# Of an estimate: how many hypotheses go through a decoder (docs/gradient_engine.md).
-PATHS = 12
-
 # Above the encoder: not shared by the hypotheses of a model with a decoder.
 ABOVE = ("decoder.", "ctc.", "joint_network.", "ctc_lin.", "lm_lin.")
 
@@ -62,6 +59,7 @@ class GradientEngine:
         params: Over which parameters, see :func:`select_parameters`.
         mode: ``exact`` or ``estimate``.
         directions: How many directions ``estimate`` takes.
+        paths: How many hypotheses of an utterance it sends through a decoder.
         embedding: Whether gradients are projected, too, see :mod:`.projection`.
         seed: Of the projection.
 
@@ -75,6 +73,7 @@ class GradientEngine:
         params: str = "all",
         mode: str = "estimate",
         directions: int = 3,
+        paths: int = 12,
         embedding: bool = False,
         seed: int = 0,
     ):
@@ -83,12 +82,14 @@ class GradientEngine:
             raise ConfigError(f"--egl_mode must be one of {known}, not {mode}")
         if directions < 1:
             raise ConfigError(f"--egl_directions must be at least 1, not {directions}")
+        if paths < 3:
+            raise ConfigError(f"--egl_paths must be at least 3, not {paths}")
         self.recognizer = recognizer
         self.parameters = select_parameters(recognizer.model, params)
         self.limit = directions if mode == "estimate" else None
         self.weight_left_out = WEIGHT_LEFT_OUT[mode]
         is_estimate_above = mode == "estimate" and not loss_is_ctc(recognizer.model)
-        self.paths = PATHS if is_estimate_above else None
+        self.paths = paths if is_estimate_above else None
         self.shared, self.above = self._split()
         self.projection = self._project(seed) if embedding else None
         if separable(recognizer.model):

@@ -162,6 +162,14 @@ def read_train_config(path: str | Path) -> dict[str, Any]:
     return train
 
 
+def has_ctc(train: Mapping[str, Any]) -> bool:
+    """Whether the model of a training has a CTC branch."""
+    conf = train.get("model_conf") or {}
+    if transducer_task.is_of_the_task(train):
+        return float(conf.get("auxiliary_ctc_weight", 0.0)) > 0
+    return float(conf.get("ctc_weight", 0.5)) > 0
+
+
 def _inference(train: Mapping[str, Any]) -> Any:
     """The module of ESPnet that decodes with a model."""
     of_transducers = transducer_task.is_of_the_task(train)

@@ -28,6 +28,7 @@ al_random_share=
 al_pool=pool
 al_channel=
 al_config=
+al_effort=
 al_nbest=
 al_hyp_source=
 al_posterior=
@@ -110,6 +111,9 @@ Options:
                        # on; each: an utterance of every channel, call1-ch1 and call1-ch2 of call1
                        # (default: al_channel's, first).
     --al_config        # Config for all al_* commands; the options here win (default="${al_config}").
+    --al_effort        # What scores may cost: quick (samples of CTC, an estimate), normal (ESPnet's search;
+                       # exact for small pools) or exact; the options below override it
+                       # (default: al_score's, normal).
     --al_nbest         # Hypotheses an utterance at most (default: al_score's, 100).
     --al_hyp_source    # Where hypotheses come from: beam, or ctc_sample, which needs no search
                        # (default: al_score's, beam).
@@ -346,7 +350,8 @@ al_config_opts=()
 al_pipe_opts=()
 [ -n "${al_allow_pipes}" ] && al_pipe_opts=(--allow_pipes "${al_allow_pipes}")
 # What the stages' commands are told of what is given here.
-al_score_opts=(${al_nbest:+--nbest "${al_nbest}"} ${al_hyp_source:+--hyp_source "${al_hyp_source}"}
+al_score_opts=(${al_effort:+--effort "${al_effort}"} ${al_nbest:+--nbest "${al_nbest}"}
+    ${al_hyp_source:+--hyp_source "${al_hyp_source}"}
     ${al_posterior:+--posterior "${al_posterior}"} ${al_seed:+--seed "${al_seed}"})
 # shellcheck disable=SC2206
 al_select_opts=(${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"}
@@ -734,6 +739,7 @@ fi
 
 if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     log "Stage 20: Score the pool: ${al_data}, model=${asr_exp}/${inference_asr_model}"
+    log "Deciding: ${al_decides}"
 
     al_inference_args="${inference_args}"
     if "${use_lm}" && "${use_word_lm:-false}"; then

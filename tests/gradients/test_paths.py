@@ -22,8 +22,8 @@ def test_by_hand() -> None:
     paths = few([0.1] * 10, [float(k) for k in range(10)], 4)
     assert paths.shares == pytest.approx({0: 0.1, 2: 0.3, 5: 0.3, 8: 0.3})
     assert paths.drawn == (2, 5, 8)
-    # Of lengths 2, 5 and 8: 0.3 each, three draws, steps of 3.
-    assert paths.variance(torch.tensor([0.0, 2.0, 5.0, 8.0])) == pytest.approx(0.3**2 * 3 * 9 / 2)
+    # Of lengths 2, 5 and 8, with the variance 9: 0.3 each, three draws.
+    assert paths.variance(torch.tensor([0.0, 2.0, 5.0, 8.0])) == pytest.approx(0.3**2 * 3 * 9)
     assert few([0.5, 0.5], [1.0, 2.0], 4).shares == {0: 0.5, 1: 0.5}
     # What is large is taken as it is, and the order of the others is that of their lengths.
     paths = few([0.6, 0.2, 0.1, 0.06, 0.04], [0.0, 0.0, 3.0, 1.0, 2.0], 4)

@@ -1,0 +1,75 @@
+"""One dial for what a score may cost: where hypotheses come from, how many, and how exactly their
+gradients are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+EFFORTS: dict[str, dict[str, Any]] = {
+    # No search, and two backward passes a batch.
+    "quick": {
+        "hyp_source": "ctc_sample",
+        "nbest": 50,
+        "egl_mode": "estimate",
+        "egl_directions": 2,
+        "egl_paths": 6,
+    },
+    # The paper's list; exact for a small pool.
+    "normal": {
+        "hyp_source": "beam",
+        "nbest": 100,
+        "egl_mode": "auto",
+        "egl_directions": 3,
+        "egl_paths": 12,
+    },
+    # The definition, but for what nobody can tell.
+    "exact": {
+        "hyp_source": "beam",
+        "nbest": 100,
+        "egl_mode": "exact",
+        "egl_directions": 3,
+        "egl_paths": 12,
+    },
+}
+# Of a pool that is estimated where it is larger, with the mode auto.
+EXACT_POOL = 2000
+# Where nothing can be drawn from CTC, a short list is the cheap one.
+SHORT_LIST = 10
+
+
+def choose(effort: str, given: Mapping[str, Any], has_ctc: bool = True) -> dict[str, Any]:
+    """Every option that the dial decides.
+
+    Args:
+        effort: One of :data:`EFFORTS`.
+        given: Options that somebody gave, which win; None of the others.
+        has_ctc: Whether the model has a CTC branch.
+    """
+    by_dial = dict(EFFORTS[effort])
+    if effort == "quick" and not has_ctc:
+        by_dial |= {"hyp_source": "beam", "nbest": SHORT_LIST}
+    return by_dial | {k: v for k, v in given.items() if k in by_dial and v is not None}
+
+
+def mode_of(mode: str, utterances: int) -> str:
+    """``exact`` or ``estimate``, also for ``auto``.
+
+    Args:
+        mode: Of the gradient engine.
+        utterances: Of the pool.
+    """
+    if mode != "auto":
+        return mode
+    return "exact" if utterances <= EXACT_POOL else "estimate"
+
+
+def describe(effort: str, chosen: Mapping[str, Any]) -> str:
+    """In a line, for a person."""
+    mode = chosen["egl_mode"]
+    if mode == "auto":
+        mode = f"exact up to {EXACT_POOL} utterances, else an estimate"
+    line = f"effort {effort}: {chosen['nbest']} hypotheses by {chosen['hyp_source']}, {mode}"
+    if chosen["egl_mode"] == "exact":
+        return line
+    return f"{line} ({chosen['egl_directions']} directions, {chosen['egl_paths']} decoder paths)"

@@ -37,7 +37,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="Random seed")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     options.add_advice_argument(parser)
-    parser.add_argument("--earlier", nargs="+", default=[], help=argparse.SUPPRESS)
+    # Of a pool that grew: what al_prepare says of the shards before.
+    parser.add_argument("--earlier", help=argparse.SUPPRESS)
     parser.add_argument("--num_workers", type=int, default=1, help="Processes that read ahead")
     parser.add_argument(
         "--verify",
@@ -298,12 +299,13 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.model.loading import load_recognizer
-    from espnet_egl.scoring.again import find_again, take_over
+    from espnet_egl.scoring.again import find_again
+    from espnet_egl.scoring.earlier import Earlier, check_like, of_other_list
     from espnet_egl.scoring.journal import JOURNAL, read_entries
     from espnet_egl.scoring.records import nothing_again
     from espnet_egl.scoring.scorer import Scorer
     from espnet_egl.scoring.shard import score_pool
-    from espnet_egl.store.files import check_directory, claim_directory, is_finished
+    from espnet_egl.store.files import claim_directory, is_finished
 
     if args.nbest < 1:
         raise ConfigError(f"--nbest must be at least 1, not {args.nbest}")
@@ -322,6 +324,10 @@ def score(args: argparse.Namespace) -> None:
     if args.egl_temperature != 1 and args.hyp_source != "beam":
         raise ConfigError("--egl_temperature is for lists: samples are drawn at temperature 1")
     keys = list(read_table(args.key_file))
+    earlier = Earlier.load(args.earlier) if args.earlier else Earlier()
+    if args.egl_mode == "auto":
+        # However much a pool grows, its scores are of one kind.
+        args.egl_mode = earlier.setting("egl_mode") or "auto"
     if args.egl_mode == "auto":
         pool_file = args.segments or args.data_path_and_name_and_type[0][0]
         args.egl_mode = (
@@ -329,11 +335,17 @@ def score(args: argparse.Namespace) -> None:
         )
     if is_finished(Path(args.output_dir)):
         # Without the model, which takes a while to load.
-        check_directory(args.output_dir, settings(args), args.advice)
+        found = settings(args)
+        check_like(args.output_dir, found, args.advice)
+        if of_other_list(args.output_dir, found):
+            # What of it counts, and is still the same, is planned already.
+            logging.info(f"{args.output_dir} is finished already, of another list of the pool")
+            return
         if not find_again(read_entries(Path(args.output_dir) / JOURNAL), make_pool(args, keys)):
             nothing_again(Path(args.output_dir))
             logging.info(f"{args.output_dir} is finished already")
             return
+    earlier.check(settings(args), args.advice)
     recognizer = load_recognizer(
         args.asr_train_config,
         args.asr_model_file,
@@ -364,7 +376,7 @@ def score(args: argparse.Namespace) -> None:
     )
     scorer.prepare()
     # Before the directory is claimed: what is refused leaves it to other settings.
-    take_over(args.earlier, args.output_dir, settings(args), keys, args.advice)
+    earlier.take_over(args.output_dir, keys)
     claim_directory(args.output_dir, settings(args), args.advice)
     pool = make_pool(args, keys, recognizer)
     summary = score_pool(
@@ -375,6 +387,7 @@ def score(args: argparse.Namespace) -> None:
         args.num_workers,
         verify=args.verify,
         seed=args.seed,
+        earlier=earlier if args.text is None else None,
     )
     logging.info(f"{summary.describe()}, in {summary.elapsed:.1f} s")
 

@@ -194,12 +194,8 @@ class Round:
             *self.sections,
             *("--data_dir", str(pool), "--output_dir", str(self.logdir)),
             *("--al_dir", str(self.al_dir), "--round", str(self.number)),
-            *(
-                "--pool_dir",
-                str(pool),
-                "--nj",
-                str(self.section("al_prepare").get("nj", self.workers)),
-            ),
+            *("--nj", str(self.section("al_prepare").get("nj", self.workers))),
+            *("--pool_dir", str(pool), "--advice", ADVICE),
         ]
 
     @property
@@ -218,12 +214,12 @@ class Round:
             *("--advice", ADVICE),
         ]
 
-    def merge(self, nj: int) -> list[str]:
+    def merge(self) -> list[str]:
         """Words of ``al_merge``."""
         output = ["--output_dir", str(self.directory("score"))]
         if self.config.get("wav_dir"):
             output += ["--left_out", str(self._data_dir / SKIPPED)]
-        return [*self.sections, "--logdir", str(self.logdir), "--nj", str(nj), *output]
+        return [*self.sections, "--logdir", str(self.logdir), *output]
 
     def select(self) -> list[str]:
         """Words of ``al_select``."""

@@ -365,15 +365,19 @@ has_audio() {
 }
 
 # The whole message of one failed job, from its first line to the end of the log; where there is
-# none, as after a kill, the logs' ends.
+# none, as after a kill, the logs' ends: show_error <logdir> <first job> <last job>
 show_error() {
-    local failed message="\(al_score\|slurmstepd\): error:"
-    failed=$(grep -l -e "${message}" "$1"/al_score.*.log | head -n 1 || true)
+    local failed logs=() job message="\(al_score\|slurmstepd\): error:"
+    for job in $(seq "$2" "$3"); do
+        [ ! -e "$1/al_score.${job}.log" ] || logs+=("$1/al_score.${job}.log")
+    done
+    [ ${#logs[@]} -gt 0 ] || return 0
+    failed=$(grep -l -e "${message}" "${logs[@]}" | head -n 1 || true)
     if [ -n "${failed}" ]; then
         echo "${failed}:"
         sed -n "/${message}/,\$p" "${failed}"
     else
-        tail -n 20 "$1"/al_score.*.log
+        tail -n 20 "${logs[@]}"
     fi
 }
 
@@ -461,13 +465,14 @@ al_score_data() {
         _ngpu=1
     fi
 
-    # 1. Set aside what is transcribed already, split the key file
-    local _logdir="${_score_dir}/logdir" _nj
+    # 1. Set aside what is transcribed already; what is new, changed or not yet scored has shards
+    local _logdir="${_score_dir}/logdir" _jobs _first _last
     mkdir -p "${_logdir}"
-    _nj=$(${python} -m espnet_egl.bin.al_prepare --data_dir "${_data}" --audio_format "${audio_format}" \
+    _jobs=$(${python} -m espnet_egl.bin.al_prepare --data_dir "${_data}" --audio_format "${audio_format}" \
         ${_prepare_opts[@]+"${_prepare_opts[@]}"} \
         --nj "${al_nj:-${inference_nj}}" --output_dir "${_logdir}" \
         ${al_config_opts[@]+"${al_config_opts[@]}"})
+    read -r _first _last <<< "${_jobs}"
 
     # 2. Submit scoring jobs
     log "Scoring started... log: '${_logdir}/al_score.*.log'"
@@ -481,14 +486,14 @@ al_score_data() {
         ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} \
         ${_opts[@]+"${_opts[@]}"} "$@" > "${_logdir}/al_score.args"
     # shellcheck disable=SC2086
-    ${_cmd} --gpu "${_ngpu}" JOB=1:"${_nj}" "${_logdir}"/al_score.JOB.log \
+    ${_cmd} --gpu "${_ngpu}" JOB="${_first}:${_last}" "${_logdir}"/al_score.JOB.log \
         ${python} -m espnet_egl.bin.al_score "@${_logdir}/data.args" "@${_logdir}/al_score.args" \
             --key_file "${_logdir}"/keys.JOB.scp \
             --output_dir "${_logdir}"/output.JOB ${al_score_args} \
-        || { show_error "${_logdir}"; exit 1; }
+        || { show_error "${_logdir}" "${_first}" "${_last}"; exit 1; }
 
     # 3. Join the shards and check them
-    ${python} -m espnet_egl.bin.al_merge --logdir "${_logdir}" --nj "${_nj}" \
+    ${python} -m espnet_egl.bin.al_merge --logdir "${_logdir}" \
         --output_dir "${_score_dir}" ${al_merge_opts[@]+"${al_merge_opts[@]}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
     log "Scores: ${_score_dir}/scores.tsv, not scored: ${_score_dir}/skipped.tsv"

@@ -143,7 +143,8 @@ def select(args: argparse.Namespace) -> None:
     check_directory(args.output_dir, made_with, advice)
     durations = dict(zip(chosen["utterance"], chosen["seconds"], strict=True))
     subset_data_dir(args.data_dir, args.output_dir, chosen["utterance"], durations, speakers)
-    selection.write_filtered(Path(args.output_dir) / "filtered.tsv", found.filtered)
+    gone = selection.read_gone(args.score_file)
+    selection.write_filtered(Path(args.output_dir) / "filtered.tsv", found.filtered, gone)
     selection.write_selection(Path(args.output_dir) / "selection.tsv", chosen)
     # Claimed last: a selection that failed half way must not refuse the mended run.
     claim_directory(args.output_dir, made_with, advice)

@@ -91,15 +91,13 @@ class _Growth:
     def merge(self, left_out: Sequence[Path]) -> Summary:
         """See :func:`merge_pool`."""
         for number in self.numbers:
-            if not (self._shard(number) / CHECKSUMS).exists():
-                verify_checksums(self._shard(number))
+            verify_checksums(self._shard(number))
         base = self._base()
         if base is None:
             (self.out / MERGED).unlink(missing_ok=True)
             base = self._first()
         fresh = [n for n in self.numbers if base.get(str(n)) != self._sums(n)]
         for number in fresh:
-            verify_checksums(self._shard(number))
             check_utterances([self._shard(number)], set(self.keys[number]))
         skipped = {n: self._skipped(n) for n in self.numbers}
         self._splice(set(fresh), skipped)
@@ -141,6 +139,7 @@ class _Growth:
         groups = [[n for n in self.numbers if first <= n <= last] for first, last in spans]
         group = next(group for group in groups if group)
         keys = {uid for n in group for uid in self.keys[n]}
+        (self.out / embeddings.NAME).unlink(missing_ok=True)
         merge_shards([self._shard(n) for n in group], self.out, keys, [])
         return {str(n): self._sums(n) for n in group}
 
@@ -210,6 +209,6 @@ class _Growth:
             if len(array) != len(rows):
                 raise DataError(f"{path}: {len(array)} embeddings for {len(rows)} rows of scores")
             places |= {uid: (array, row) for row, uid in enumerate(rows) if uid in found}
-        if places:
-            in_order = (array[row] for _, (array, row) in sorted(places.items()))
-            embeddings.write(self.out / embeddings.NAME, in_order, len(places))
+        in_order = (places[uid][0][places[uid][1]] for uid in sorted(places))
+        (self.out / embeddings.NAME).unlink(missing_ok=True)
+        embeddings.write(self.out / embeddings.NAME, in_order, len(places))

@@ -214,7 +214,9 @@ def _verified(
     name, method = next(iter(methods.items()))
     assert scorer.engine is not None
     place = [*BASE_COLUMNS, *scorer.columns].index(score_column(name))
-    scores = {e["uid"]: float(e["row"][place]) for e in journal.entries() if "row" in e}
+    # Scores that a clip had under another id are of samples that were drawn under that one.
+    own = (entry for entry in journal.entries() if "row" in entry and AS not in entry)
+    scores = {entry["uid"]: float(entry["row"][place]) for entry in own}
     verifier = Verifier(scorer.recognizer, scorer.source, method, scorer.engine, scorer.temperature)
     rows = []
     for uid in sample(scores, count, seed):

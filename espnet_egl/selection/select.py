@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from espnet_egl.selection.budget import FREE, Budget, Prices, parse_budget
 from espnet_egl.selection.filters import ASKED, FILTERED_COLUMNS, Filters
 from espnet_egl.selection.ranking import FUSIONS, RANK_BY, rank, split_methods, values_of
 from espnet_egl.selection.take import take
-from espnet_egl.store.tables import duration, methods_of, score_column, write_rows
+from espnet_egl.store.tables import duration, methods_of, read_rows, score_column, write_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -245,10 +245,23 @@ def write_selection(path: str | Path, selection: pd.DataFrame) -> None:
     )
 
 
-def write_filtered(path: str | Path, filtered: pd.DataFrame) -> None:
-    """Write ``filtered.tsv``, by reason and utterance."""
-    rows = filtered.sort_values(["reason", "utterance"])[list(FILTERED_COLUMNS)]
-    write_rows(path, FILTERED_COLUMNS, rows.itertuples(index=False))
+def read_gone(score_file: str | Path) -> list[list[str]]:
+    """FILTERED_COLUMNS of what was scored and is not in the pool any more.
+
+    Raises:
+        DataError: The table beside the scores is damaged.
+    """
+    path = Path(score_file).with_name("gone.tsv")
+    rows = read_rows(path, FILTERED_COLUMNS) if path.exists() else []
+    return [[row[column] for column in FILTERED_COLUMNS] for row in rows]
+
+
+def write_filtered(
+    path: str | Path, filtered: pd.DataFrame, gone: Sequence[Sequence[str]] = ()
+) -> None:
+    """Write ``filtered.tsv``, by reason and utterance; with what is not in the pool any more."""
+    rows = filtered[list(FILTERED_COLUMNS)].itertuples(index=False)
+    write_rows(path, FILTERED_COLUMNS, sorted([*rows, *gone], key=lambda row: (row[1], row[0])))
 
 
 def describe(table: pd.DataFrame, selection: Selection, rules: Rules) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from espnet_egl.errors import DataError, StorageError
+from espnet_egl.exchange import MARKS
 from espnet_egl.store.files import explain, hold
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("when", "al_dir", "place", "utterance", "audio_hash", "seconds", "state", "checksum")
 HEADER = "\t".join(COLUMNS)
 OUT, WITHDRAWN = "out", "withdrawn"
-STATES = frozenset({OUT, WITHDRAWN, "labelled", "not_speech", "cannot_understand"})
+STATES = frozenset({OUT, WITHDRAWN, "labelled", *MARKS})
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class SharedLedger:
             line = from_text(text)
             if line is None:
                 raise DataError(
-                    f"{path}:{number}: damaged: not what was written there, by its checksum. Restore "
+                    f"{path}:{number}: damaged, by its checksum: not what was written. Restore "
                     "the file from a copy, or take this line out if you know what it was"
                 )
             self.lines[*line.asker, line.uid] = line

@@ -21,6 +21,7 @@ al_method=
 al_score_methods=
 al_budget=
 al_budget_total=
+al_ledger=
 al_ask_again=
 al_fusion=
 al_diversity=
@@ -102,6 +103,8 @@ Options:
     --al_budget        # What may be labelled: 500utt, 2.5h, 20% of the pool's hours, or 1500EUR with
                        # --al_select_args "--price_per_hour 60" (default: al_select's, 20%).
     --al_budget_total  # In place of it: what all rounds and tags of this al_dir may ask together, 10h.
+    --al_ledger        # A file that several pools, models and teams share: what was handed over is written
+                       # to it, and what is in it, by id or by audio, is not selected again.
     --al_ask_again     # true: select also what was handed over already, in any round or under any tag
                        # (default: al_select's, false).
     --al_pool          # Name of the pool: \${data_feats}/<pool> if it is there, else data/<pool>,
@@ -247,10 +250,6 @@ for _name in al_simulate al_dry_run al_pilot al_calibrate al_resume al_gpu; do
     [[ "${!_name}" =~ ^(true|false)$ ]] || {
         echo "$0: expected \"true\" or \"false\": --${_name} ${!_name}" 1>&2; exit 2; }
 done
-if [ -n "${al_budget_total}" ] && { "${al_pilot}" || "${al_simulate}"; }; then
-    echo "$0: --al_budget_total counts over all rounds: give a pilot --al_budget, a simulation --al_budgets" 1>&2
-    exit 2
-fi
 if "${al_pilot}"; then
     : "${al_budget:=300utt}" "${al_random_share:=0.5}"
 fi
@@ -351,14 +350,16 @@ al_score_opts=(${al_nbest:+--nbest "${al_nbest}"} ${al_hyp_source:+--hyp_source 
 # shellcheck disable=SC2206
 al_select_opts=(${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"}
     ${al_budget_total:+--budget_total "${al_budget_total}"} --al_dir "${al_dir}"
+    ${al_ledger:+--ledger "${al_ledger}"}
     ${al_ask_again:+--ask_again "${al_ask_again}"}
     ${al_fusion:+--fusion "${al_fusion}"} ${al_diversity:+--diversity "${al_diversity}"}
     ${al_random_share:+--random_share "${al_random_share}"} ${al_seed:+--seed "${al_seed}"}
     ${al_select_args})
 # shellcheck disable=SC2206
-al_export_opts=(${al_format:+--format "${al_format}"} ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_export_args})
+al_export_opts=(${al_format:+--format "${al_format}"} ${al_ledger:+--ledger "${al_ledger}"} ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_export_args})
 al_import_opts=()
 [ -n "${al_return_format:-${al_format}}" ] && al_import_opts=(--format "${al_return_format:-${al_format}}")
+[ -n "${al_ledger}" ] && al_import_opts+=(--ledger "${al_ledger}")
 
 has_audio() {
     [ -e "$1/wav.scp" ] || [ -e "$1/feats.scp" ]
@@ -405,7 +406,7 @@ _import_words=()
 al_decides=$(${python} -m espnet_egl.bin.al_check ${al_config_opts[@]+"${al_config_opts[@]}"} \
     ${_score_words[@]+"${_score_words[@]/#/--score=}"} ${al_select_opts[@]+"${al_select_opts[@]/#/--select=}"} \
     ${al_export_opts[@]+"${al_export_opts[@]/#/--export=}"} ${_import_words[@]+"${_import_words[@]/#/--import=}"} \
-    --budgets ${_budgets})
+    --pilot "${al_pilot}" --budgets ${_budgets})
 
 if "${al_dry_run}"; then
     log "A dry run: nothing is done. Stages ${al_stage}-${al_stop_stage} would go by:"

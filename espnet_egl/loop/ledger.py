@@ -289,26 +289,77 @@ def left_of(total: str, asked: Iterable[Asked], prices: Prices) -> str:
     left = round(amount - spent, 6)
     if left <= 0:
         raise BudgetError(
-            f"--budget_total {total} is spent: {_size(clips)} were asked so far; "
+            f"--budget_total {total} is spent: {said_size(*_size(clips))} were asked so far; "
             "give a larger one to go on"
         )
     return f"{left:.6f}".rstrip("0").rstrip(".") + unit
 
 
-def summarize(asked: Iterable[Asked]) -> dict[str, Any]:
-    """Clips and hours: asked, back and out, in all and by selection."""
+@dataclass(frozen=True)
+class Total:
+    """What a selection asked, or all of them.
+
+    Attributes:
+        place: The selection, e.g. ``r1/select_b``; empty: all of them.
+        asked: Clips and hours that were handed over.
+        back: Of these, what came back, with or without a transcript.
+        out: Of these, what did not.
+        spent: By the prices that it was selected with; None: there are none.
+    """
+
+    place: str
+    asked: tuple[int, float]
+    back: tuple[int, float]
+    out: tuple[int, float]
+    spent: float | None
+
+
+def totals(al_dir: str | Path, asked: Iterable[Asked]) -> list[Total]:
+    """What was asked, back, out and spent: in all, then by selection.
+
+    Args:
+        al_dir: With r1, r2, ...
+        asked: Of it, see :func:`read_asked`.
+
+    Raises:
+        DataError: The manifest of a selection is damaged.
+    """
     clips = list(asked)
-    places = dict.fromkeys(clip.place for clip in clips)
-    by_place = {place: _counts([c for c in clips if c.place == place]) for place in places}
-    return {**_counts(clips), "by selection": by_place}
+    found = []
+    for place in dict.fromkeys(clip.place for clip in clips):
+        own = [clip for clip in clips if clip.place == place]
+        found.append(_total(place, own, _cost(Path(al_dir) / place, own)))
+    costs = [total.spent for total in found if total.spent is not None]
+    return [_total("", clips, sum(costs) if costs else None), *found]
 
 
-def _counts(clips: list[Asked]) -> dict[str, str]:
+def _total(place: str, clips: list[Asked], spent: float | None) -> Total:
     out = [clip for clip in clips if clip.state == OUT]
     back = [clip for clip in clips if clip.state != OUT]
-    return {"asked": _size(clips), "back": _size(back), "out": _size(out)}
+    return Total(place, _size(clips), _size(back), _size(out), spent)
 
 
-def _size(clips: list[Asked]) -> str:
-    hours = sum(clip.seconds for clip in clips) / 3600
-    return f"{pluralize(len(clips), 'clip')}, {hours:.3g} h"
+def _cost(select_dir: Path, clips: list[Asked]) -> float | None:
+    made = read_manifest(select_dir) if (select_dir / "manifest.json").exists() else {}
+    prices = Prices(made.get("price_per_hour", 0.0), made.get("price_per_clip", 0.0))
+    return prices.total(*_size(clips)) if prices else None
+
+
+def _size(clips: list[Asked]) -> tuple[int, float]:
+    return len(clips), sum(clip.seconds for clip in clips) / 3600
+
+
+def summarize(found: Iterable[Total]) -> dict[str, Any]:
+    """What :func:`totals` found, for people."""
+    every, *places = found
+    return {**_said(every), "by selection": {total.place: _said(total) for total in places}}
+
+
+def _said(total: Total) -> dict[str, str]:
+    said = {name: said_size(*getattr(total, name)) for name in ("asked", "back", "out")}
+    return said if total.spent is None else {**said, "spent": f"{total.spent:.2f}"}
+
+
+def said_size(clips: int, hours: float) -> str:
+    """As a person says it."""
+    return f"{pluralize(clips, 'clip')}, {hours:.3g} h"

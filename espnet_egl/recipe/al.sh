@@ -675,7 +675,7 @@ al_report() {
     # With an equals sign: the command may begin with anything.
     _command=$(printf '%q ' ./al.sh ${al_all[@]+"${al_all[@]}"})
     # shellcheck disable=SC2086
-    ${python} -m espnet_egl.bin.al_report ${_opts[@]+"${_opts[@]}"} "$@" --output_dir "${_dir}/report" \
+    ${python} -m espnet_egl.bin.al_report ${_opts[@]+"${_opts[@]}"} "$@" --output_dir "${_dir}/report" --al_dir "${_dir}" \
         --data_dir "${al_data}" --fs "${fs}" ${al_seed_opts[@]+"${al_seed_opts[@]}"} \
         --command="${_command% }" ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_report_lang:+--report_lang "${al_report_lang}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_report_args}

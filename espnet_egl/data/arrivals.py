@@ -232,6 +232,9 @@ class _Planner:
         if keys or not self.split.arrivals or not arrival.is_of(self.split.arrivals[-1]):
             self._add(arrival, keys, dropped)
             run.update(range(arrival.first, arrival.last + 1))
+        elif self.current - self.finished:
+            # Cut short: it goes on with what arrived then.
+            arrival = self.split.arrivals[-1]
         self._list(aside, gone, arrival.when)
         there = earlier if earlier.exists() else None
         run = run or {max(self.split.live)}

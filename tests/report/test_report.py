@@ -82,7 +82,7 @@ def test_clips_are_grouped_by_recording(made: Round, tmp_path: Path) -> None:
     sections = {s.name: s.blocks for s in Builder(inputs, lambda *_: {}).build().sections}
     (records,) = sections["selected"]
     assert isinstance(records, Records)
-    names = [column.title for column in records.columns]
+    names = [column.label for column in records.columns]
     place, clip = names.index("recording"), names.index("clip")
     assert {row[clip][0]: row[place] for row in records.rows}["utt0004"] == "rec1"
     titles = [block.title for block in sections["makeup"] if hasattr(block, "title")]

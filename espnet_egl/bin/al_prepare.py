@@ -69,7 +69,8 @@ def planned(args: argparse.Namespace) -> Plan:
     if args.al_dir is not None:
         exclude += selected_before(args.al_dir, args.round)
     plan = plan_shards(args.key_file, args.nj, args.output_dir, args.pool_dir, exclude, args.advice)
-    write_lines(Path(args.output_dir) / "data.args", [*words, *plan.score_words()])
+    if words := [*words, *plan.score_words()]:
+        write_lines(Path(args.output_dir) / "data.args", words)
     return plan
 
 

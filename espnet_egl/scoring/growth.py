@@ -75,7 +75,7 @@ def merge_pool(
 class _Growth:
     def __init__(self, logdir: Path, numbers: Sequence[int], output_dir: Path):
         self.logdir, self.numbers, self.out = logdir, list(numbers), output_dir
-        self.keys = {n: read_table(logdir / f"keys.{n}.scp").keys() for n in numbers}
+        self.keys = {n: list(read_table(logdir / f"keys.{n}.scp")) for n in numbers}
         self.owner = {uid: n for n in self.numbers for uid in self.keys[n]}
         self.arrivals = found.arrivals if (found := read_split(logdir)) else []
         away = [p for p in (logdir / GONE, logdir / SKIPPED) if p.exists()]

@@ -244,6 +244,8 @@ class _Planner:
         """What has to be scored, sorted, and rows of what is set aside."""
         before = self.split.arrivals[-1] if self.split.arrivals else None
         judged = self.rows.good.keys() - self.owner.keys() | once_more
+        # What was set aside stays so, though a shard may have it from before.
+        judged |= self.rows.good.keys() & self._listed(SKIPPED).keys()
         if before is None or before.excluded_sha256 != self.arrival.excluded_sha256:
             judged |= self.rows.good.keys()
         free, aside = set_aside(judged, self.pool_dirs, self.exclude_dirs)
@@ -315,18 +317,18 @@ class _Planner:
         }
         write_lines(path, [json.dumps(found, indent=1, ensure_ascii=False)])
 
+    def _listed(self, name: str) -> dict[str, str]:
+        """Utterance -> the detail that a table had of it when the last list was planned."""
+        path = self.directory / name
+        rows = read_rows(path, SKIPPED_COLUMNS) if path.exists() else []
+        return {row["utterance"]: row["detail"] for row in rows}
+
     def _list(self, aside: Iterable[Sequence[str]], gone: Iterable[str], when: str) -> None:
         """Write skipped.tsv and gone.tsv, and the checksums of all that merging goes by."""
-        path = self.directory / GONE
-        try:
-            old = read_rows(path, SKIPPED_COLUMNS) if path.exists() else []
-        except DataError as e:
-            logger.warning(f"{e}: since when clips are gone is not known any more")
-            old = []
-        details = {row["utterance"]: row["detail"] for row in old}
+        details = self._listed(GONE)
         since = f"not in {self.key_file} since {when}"
         rows = ([uid, NOT_IN_POOL, details.get(uid, since)] for uid in gone)
-        write_rows(path, SKIPPED_COLUMNS, rows)
+        write_rows(self.directory / GONE, SKIPPED_COLUMNS, rows)
         write_rows(self.directory / SKIPPED, SKIPPED_COLUMNS, aside)
         keys = [names_of(number)[0] for number in self.split.live]
         write_checksums(self.directory, [SKIPPED, GONE, *keys])

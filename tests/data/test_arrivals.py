@@ -199,6 +199,13 @@ def test_what_is_transcribed_by_now_is_set_aside(tmp_path: Path) -> None:
     assert plan.arrival.describe() == "7 known, 0 new, 0 changed, 0 gone"
     aside = [(row["utterance"], row["reason"]) for row in read_rows(logdir / "skipped.tsv")]
     assert aside == [("u1", "already_transcribed"), ("u2", "already_transcribed")]
+    # Whatever else happens, and however often it is planned.
+    write(pool, read_table(pool) | {"new": "n.wav"})
+    for _ in range(2):
+        plan_shards(pool, 1, logdir, [pool.parent], [tmp_path / "train"])
+        listed = [row["utterance"] for row in read_rows(logdir / "skipped.tsv")]
+        assert listed == ["u1", "u2"]
+    assert keys_of(logdir, 2) == ["new"]
     # Given up again, it is still scored.
     plan_shards(pool, 1, logdir, [pool.parent])
     assert read_rows(logdir / "skipped.tsv") == []

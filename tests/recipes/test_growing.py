@@ -22,8 +22,8 @@ def test_no_second_is_lost_and_none_is_asked_twice(pool_recipe: Path, tmp_path: 
     pool, al_dir = pool_recipe / "data" / "pool", pool_recipe / "exp" / "al_asr_model_pool"
     ledger = pool_recipe / "ledger.tsv"
 
-    def stages(tag: str, *options: str, last: str = "22") -> str:
-        words = ("--stage", "20", "--stop_stage", last, "--al_select_tag", tag)
+    def stages(tag: str, *options: str, first: str = "20", last: str = "22") -> str:
+        words = ("--stage", first, "--stop_stage", last, "--al_select_tag", tag)
         words = (*words, "--al_hyp_source", "ctc_sample", "--al_ledger", str(ledger), *options)
         done = run(pool_recipe, "./run.sh", *OPTIONS, *words)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -52,7 +52,10 @@ def test_no_second_is_lost_and_none_is_asked_twice(pool_recipe: Path, tmp_path: 
         row |= {"transcript": text, "mark": mark}
     lines = ["\t".join(rows[0]), *("\t".join(row.values()) for row in rows)]
     table.write_text("".join(f"{line}\n" for line in lines))
-    stages("a", "--al_budget", "2utt", last="23")
+    tokens = pool_recipe / "data" / "token_list" / "char" / "tokens.txt"
+    tokens.parent.mkdir(parents=True)
+    tokens.write_text("<blank>\n<unk>\n<space>\na\nb\n<sos/eos>\n")
+    stages("a", first="23", last="23")
     # It grows; what nobody understood comes again under another id and another name.
     path = Path(take_clip(pool_recipe, rows[1]["utterance"]))
     add_clip(pool_recipe, "again", path.rename(tmp_path / "renamed.wav"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_egl.data.kaldi import read_table
+from espnet_egl.data.kaldi import read_lines
 from espnet_egl.data.shards import SKIPPED
 from espnet_egl.data.split import GONE, read_split
 from espnet_egl.errors import DataError
@@ -75,7 +75,11 @@ def merge_pool(
 class _Growth:
     def __init__(self, logdir: Path, numbers: Sequence[int], output_dir: Path):
         self.logdir, self.numbers, self.out = logdir, list(numbers), output_dir
-        self.keys = {n: list(read_table(logdir / f"keys.{n}.scp")) for n in numbers}
+        # As they were written: their checksums are known.
+        self.keys = {
+            n: [line.split(" ", 1)[0] for line in read_lines(logdir / f"keys.{n}.scp")]
+            for n in numbers
+        }
         self.owner = {uid: n for n in self.numbers for uid in self.keys[n]}
         self.arrivals = found.arrivals if (found := read_split(logdir)) else []
         away = [p for p in (logdir / GONE, logdir / SKIPPED) if p.exists()]

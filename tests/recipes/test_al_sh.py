@@ -131,12 +131,19 @@ def test_a_dry_run_says_what_would_be_used(recipe: Path) -> None:
         (("--al_config", "typo.yaml"), "typo.yaml: unknown option 'nbst' in section al_report"),
         (("--al_simulate", "true", "--al_budgets", "5% 9"), "budget '9': write it as"),
         (("--al_simulate", "true", "--al_methods", "egl+elg"), "unknown acquisition method 'elg'"),
+        (("--al_simulate", "true", "--al_budget_total", "9h"), "counts over all rounds: give a pi"),
+        (("--al_simulate", "true", "--al_config", "total.yaml"), "(budget_total of al_select) cou"),
+        (("--al_pilot", "true", "--al_config", "total.yaml"), "(budget_total of al_select) counts"),
+        (("--al_simulate", "true", "--al_ledger", "ledger.tsv"), "a simulation asks nobody, leave"),
+        (("--al_simulate", "true", "--al_config", "ledger.yaml"), "a simulation asks nobody, leav"),
     ],
 )
 def test_what_later_stages_would_refuse_is_refused_at_once(
     recipe: Path, options: tuple[str, ...], message: str
 ) -> None:
     (recipe / "typo.yaml").write_text("al_report: {nbst: 3}\n")
+    (recipe / "total.yaml").write_text("al_select: {budget_total: 9h}\n")
+    (recipe / "ledger.yaml").write_text("al_import: {ledger: ledger.tsv}\n")
     done = run(recipe, "./run.sh", "--stage", "20", *options, "--al_dry_run", "true")
     assert done.returncode != 0
     assert message in done.stderr

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_ledger import hand_over, select
 from test_ledger import pool as pool  # a fixture
 
+from espnet_egl.bin import al_export
 from espnet_egl.errors import DataError
 from espnet_egl.loop.ledger import claim, record
 from espnet_egl.loop.shared_ledger import HEADER, Line, SharedLedger, from_text, writing
@@ -188,3 +189,21 @@ def test_who_claims_first_has_them(pool: Path) -> None:
     assert states(other) == {"a": "not_speech", "b": "out"}
     name = str((pool.parent / "al").resolve())
     assert {line.asker for line in SharedLedger(other).asked()} == {(name, "r1/select")}
+
+
+def test_what_is_not_in_the_annotators_file_is_withdrawn(pool: Path) -> None:
+    """A file that was there before is not written over: what it lacks is asked of nobody."""
+    path, annotate = pool.parent / "ledger.tsv", pool.parent / "al" / "r1" / "annotate"
+    select(pool, "", "--budget", "1h", "--ledger", str(path))
+    words = ["--select_dir", str(annotate.with_name("select")), "--output_dir", str(annotate)]
+    words += ["--audio", "none", "--ledger", str(path)]
+    al_export.main(words)
+    assert states(path) == {"a": "out", "b": "out"}
+    table = annotate / "transcribe.tsv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if "\tb\t" not in line and line[:2] != "b\t"))
+    al_export.main(words)
+    assert states(path) == {"a": "out", "b": "withdrawn"}
+    table.unlink()
+    al_export.main(words)
+    assert states(path) == {"a": "out", "b": "out"}

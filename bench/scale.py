@@ -7,10 +7,12 @@
     python3 bench/scale.py --parts merge report --rows 100000 1000000
     python3 bench/scale.py --parts shards
     python3 bench/scale.py --parts segments
+    python3 bench/scale.py --parts grow --rows 10000 1000000
 
 Scoring is that of a tiny model with random weights, on clips of 0.3 s: what is measured is the
 pipeline around the model. Merge and report are of shards as scoring leaves them, made without a
-model; 10 million rows take 20 GB of disk. Part segments reads a pool's clips, and scores none.
+model; 10 million rows take 20 GB of disk. Part grow has a thousand clips arrive in a pool of such
+shards. Part segments reads a pool's clips, and scores none.
 Prints a table for every part and, last, one JSON line; fails where memory grows with the pool, two
 shards are not faster than one, or segments behind a command are much more work than in a file.
 """
@@ -26,13 +28,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from espnet_egl.data.arrivals import plan_shards
+from espnet_egl.data.kaldi import read_table
+from espnet_egl.scoring.growth import MERGED
 from espnet_egl.scoring.records import OF_SHARD, Summary
 from espnet_egl.scoring.shard import TABLES
 from espnet_egl.scoring.verification import write_verified
@@ -40,6 +46,7 @@ from espnet_egl.store.files import (
     CHECKSUMS,
     claim_directory,
     file_hash,
+    read_manifest,
     write_checksums,
     write_lines,
 )
@@ -59,7 +66,9 @@ SECONDS = 0.3
 FILES = 50
 # Of part segments, in seconds.
 CALL, CLIP = 600, 5
-# Of parts merge and report: jobs that scored, words of a clip, hypotheses of it, clips a window.
+# Of part grow: clips that arrive.
+ARRIVALS = 1000
+# Of parts merge, report and grow: jobs that scored; of a clip words, hypotheses; clips a window.
 JOBS, WORDS, NBEST, WINDOW = 100, 7, 5, 128
 SCORES = ("score_egl", "score_confidence", "score_random", "egl_stderr", "audio_hash")
 SELECTED = "100h"
@@ -232,7 +241,14 @@ def make_shards(home: Path, rows: int) -> None:
     write_checksums(home / "score/logdir", ["skipped.tsv", *keys])
 
 
-def make_shard(logdir: Path, job: int, uids: Sequence[str], first: int, rows: int) -> None:
+def make_shard(
+    logdir: Path,
+    job: int,
+    uids: Sequence[str],
+    first: int,
+    rows: int,
+    settings: Mapping[str, Any] = MappingProxyType({"methods": ["egl", "confidence", "random"]}),
+) -> None:
     """What al_score leaves of one job, but for its journal, which nothing reads any more."""
     draw, count, output = np.random.default_rng(job), len(uids), logdir / f"output.{job}"
     seconds = draw.uniform(1, 15, count).round(3)
@@ -266,7 +282,6 @@ def make_shard(logdir: Path, job: int, uids: Sequence[str], first: int, rows: in
         for i in scored
         for rank in range(1, NBEST + 1)
     )
-    settings = {"methods": ["egl", "confidence", "random"], "egl_mode": "estimate"}
     claim_directory(output, {**settings, OF_SHARD: file_hash(logdir / f"keys.{job}.scp")}, "")
     write_words(output / "words.ctm", words)
     write_rows(output / "nbest.tsv", NBEST_COLUMNS, nbest)
@@ -282,6 +297,11 @@ def make_shard(logdir: Path, job: int, uids: Sequence[str], first: int, rows: in
 
 def measured(command: Sequence[str | Path], log: Path) -> tuple[float, float]:
     """Run a command: its seconds, and the most memory that it alone used, in GiB."""
+    return worked(command, log)[:2]
+
+
+def worked(command: Sequence[str | Path], log: Path) -> tuple[float, float, float]:
+    """Likewise, and the seconds of processors that it took, whatever else they did."""
     started = time.perf_counter()
     with log.open("w", encoding="utf-8") as f:
         process = subprocess.Popen([sys.executable, "-m", *command], stdout=f, stderr=f)
@@ -289,7 +309,8 @@ def measured(command: Sequence[str | Path], log: Path) -> tuple[float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if status:
         raise SystemExit(f"{command[0]} failed: {log}")
-    return time.perf_counter() - started, usage.ru_maxrss / 2**20
+    elapsed = time.perf_counter() - started
+    return elapsed, usage.ru_maxrss / 2**20, usage.ru_utime + usage.ru_stime
 
 
 def run_merge(home: Path, rows: int) -> tuple[float, float]:
@@ -298,6 +319,8 @@ def run_merge(home: Path, rows: int) -> tuple[float, float]:
     if not (score_dir / "logdir" / CHECKSUMS).exists():
         shutil.rmtree(home, ignore_errors=True)
         make_shards(home, rows)
+    # What is joined already would be gone on from.
+    (score_dir / MERGED).unlink(missing_ok=True)
     command = ["espnet_egl.bin.al_merge", "--logdir", score_dir / "logdir", "--nj", str(JOBS)]
     return measured([*command, "--output_dir", score_dir], home / "al_merge.log")
 
@@ -314,6 +337,63 @@ def run_report(home: Path, rows: int) -> tuple[float, float]:
     command = ["espnet_egl.bin.al_report", "--score_dir", score_dir, "--select_dir", select_dir]
     command += ["--output_dir", home / "report", *data, "--fs", str(RATE)]
     return measured([*command, "--command=./al.sh --stage 26"], home / "al_report.log")
+
+
+def score_words(work: Path, data: Path, keys: Path, output: Path) -> list[str | Path]:
+    """al_score of a shard by the tiny model."""
+    words: list[str | Path] = ["espnet_egl.bin.al_score", "--key_file", keys]
+    words += ["--data_path_and_name_and_type", f"{data}/wav.scp,speech,sound"]
+    words += ["--asr_train_config", work / "model/config.yaml"]
+    words += ["--asr_model_file", work / "model/model.pth", "--hyp_source", "ctc_sample"]
+    words += ["--nbest", "5", "--egl_mode", "estimate", "--egl_directions", "1"]
+    return [*words, "--output_dir", output]
+
+
+def grow(args: argparse.Namespace) -> dict[str, float]:
+    """A thousand clips that arrive in pools of several sizes: every command of stage 20.
+
+    Seconds of processors are told: they do not hang on what else a machine does.
+    """
+    print(f"{'known':>10}{'new':>6}{'prepare':>9}{'score':>9}{'merge':>9}  seconds of processors")
+    found = {}
+    for rows in args.rows:
+        home = args.work_dir / f"grows{rows}"
+        shutil.rmtree(home, ignore_errors=True)
+        data, logdir = home / "data", home / "score" / "logdir"
+        make_pool(data, rows)
+        plan = plan_shards(data / "wav.scp", JOBS, logdir)
+        # What the shards before were made with has to be what the new one is made with.
+        write_lines(home / "one.scp", [f"clip{0:07} {data}/0.wav"])
+        words = score_words(args.work_dir, data, home / "one.scp", home / "one")
+        measured([*words, "--num_workers", "0", "--verify", "0"], home / "one.log")
+        settings = read_manifest(home / "one")
+        settings.pop(OF_SHARD)
+        first = 0
+        for job in plan.jobs:
+            uids = list(read_table(logdir / f"keys.{job}.scp"))
+            gc.disable()
+            make_shard(logdir, job, uids, first, rows, settings)
+            gc.enable()
+            first += len(uids)
+        prepare = ["espnet_egl.bin.al_prepare", "--key_file", data / "wav.scp"]
+        prepare += ["--nj", "1", "--output_dir", logdir]
+        merge = ["espnet_egl.bin.al_merge", "--logdir", logdir, "--output_dir", home / "score"]
+        measured(merge, home / "al_merge.log")
+        with (data / "wav.scp").open("a", encoding="utf-8") as f:
+            every = rows // ARRIVALS
+            new = (f"clip{i * every:07}-new {data}/{i % FILES}.wav\n" for i in range(ARRIVALS))
+            f.writelines(new)
+        job = JOBS + 1
+        words = score_words(
+            args.work_dir, data, logdir / f"keys.{job}.scp", logdir / f"output.{job}"
+        )
+        words += ["--earlier", logdir / "earlier.json", "--num_workers", "0"]
+        seconds = [worked(w, home / "grow.log")[2] for w in (prepare, words, merge)]
+        print(f"{rows:10}{ARRIVALS:6}" + "".join(f"{s:9.1f}" for s in seconds), flush=True)
+        size = f"{rows // 1_000_000}m" if rows >= 1_000_000 else f"{rows // 1000}k"
+        names = ("prepare", "score", "merge")
+        found |= {f"grow_{size}_{n}_work": round(s, 2) for n, s in zip(names, seconds, strict=True)}
+    return found
 
 
 def by_rows(
@@ -374,6 +454,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
     "segments": segments,
     "merge": partial(by_rows, "merge", run_merge),
     "report": partial(by_rows, "report", run_report),
+    "grow": grow,
 }
 
 
@@ -384,7 +465,7 @@ MOST_GROWTH, LEAST_SPEEDUP, MOST_PIPE_WORK = 1.1, 1.8, 1.5
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     args.work_dir = args.work_dir.absolute()
-    if {"memory", "shards"} & set(args.parts):
+    if {"memory", "shards", "grow"} & set(args.parts):
         make_model(args.work_dir / "model")
     figures: dict[str, float] = {"load_before": round(os.getloadavg()[0], 2)}
     for part in args.parts:

@@ -195,6 +195,15 @@ def add_advice_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--advice", default=AL_SH_ADVICE, help=argparse.SUPPRESS)
 
 
+def add_ledger_argument(parser: argparse._ActionsContainer) -> None:
+    """Where several pools, models and teams write down what was asked."""
+    parser.add_argument(
+        "--ledger",
+        help="A file that other directories write to as well: what is in it, by id or by audio, is "
+        "not asked again",
+    )
+
+
 def add_channel_argument(parser: argparse.ArgumentParser) -> None:
     """Which channel of recordings with several is read."""
     parser.add_argument(

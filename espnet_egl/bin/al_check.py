@@ -22,6 +22,12 @@ def get_parser() -> argparse.ArgumentParser:
             help=f"A word of al_{name}'s command line, e.g. --{name}=--config",
         )
     parser.add_argument("--budgets", nargs="*", default=[], help="Likewise, of a simulation")
+    parser.add_argument(
+        "--pilot",
+        type=options.str2bool,
+        default=False,
+        help="Whether it is one, with its own budget",
+    )
     return parser
 
 
@@ -41,6 +47,7 @@ def what_decides(args: argparse.Namespace) -> str:
     import sys
 
     from espnet_egl.acquisition import acquisition_methods
+    from espnet_egl.errors import ConfigError
     from espnet_egl.exchange import exporters, importers
     from espnet_egl.loop.ledger import left_of
     from espnet_egl.scoring.effort import choose, describe
@@ -60,6 +67,16 @@ def what_decides(args: argparse.Namespace) -> str:
     importers.check(returned.format)
     Rules(random_share=select.random_share, diversity_pool=select.diversity_pool)
     prices = Prices(select.price_per_hour, select.price_per_clip)
+    if select.budget_total is not None and (args.budgets or args.pilot):
+        raise ConfigError(
+            "--al_budget_total (budget_total of al_select) counts over all rounds: give a pilot "
+            "--al_budget, a simulation --al_budgets"
+        )
+    if args.budgets and (select.ledger or export.ledger or returned.ledger) is not None:
+        raise ConfigError(
+            "--al_ledger (ledger of al_select, al_export or al_import) is of what people were "
+            "asked for: a simulation asks nobody, leave it out"
+        )
     if select.budget_total is not None:
         left_of(select.budget_total, [], prices)
     for budget in (select.budget, *args.budgets):

@@ -35,6 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="Of what is written anew (default: the format's)",
     )
     options.add_pipe_arguments(group)
+    options.add_ledger_argument(parser)
     options.add_label_studio_arguments(parser)
     return parser
 
@@ -47,7 +48,8 @@ def export(args: argparse.Namespace) -> None:
     from espnet_egl.exchange.clips import place_audio
     from espnet_egl.exchange.matching import AUDIO_DIR
     from espnet_egl.exchange.tasks import read_tasks
-    from espnet_egl.loop.ledger import check_not_asked
+    from espnet_egl.loop.ledger import check_not_asked, claim, record
+    from espnet_egl.loop.shared_ledger import WITHDRAWN
     from espnet_egl.store.tables import SKIPPED_COLUMNS, duration, write_rows
 
     exporter = exporters.build(args.format, args.format_conf | options.label_studio_conf(args))
@@ -71,6 +73,9 @@ def export(args: argparse.Namespace) -> None:
             print(f"Not handed over, see {output_dir / 'skipped.tsv'}: {clips}.")
         if not tasks:
             raise DataError(f"no clip can be read, e.g. {': '.join(skipped[0])}")
+    if args.ledger is not None:
+        # First: what a kill leaves written down and not handed over is asked by the same command.
+        claim(args.ledger, args.select_dir, [task.uid for task in tasks])
     path = exporter.export(tasks, output_dir)
     if lacking := [task.uid for task in exporter.lacking(tasks, path)]:
         clips = pluralize(len(lacking), "clip")
@@ -80,6 +85,8 @@ def export(args: argparse.Namespace) -> None:
         )
         skipped += [(uid, "not_in_file", f"{path} was there before") for uid in lacking]
         write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, skipped)
+        if args.ledger is not None:
+            record(args.ledger, args.select_dir, dict.fromkeys(lacking, WITHDRAWN))
         tasks = [task for task in tasks if task.uid not in lacking]
     total = duration(sum(task.seconds for task in tasks))
     clips = pluralize(len(tasks), "clip")

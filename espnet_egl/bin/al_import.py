@@ -40,6 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--output_dir", required=True, help="Becomes a Kaldi data directory with text"
     )
 
+    options.add_ledger_argument(parser)
     group = options.add_label_studio_arguments(parser)
     group.add_argument(
         "--ls_winner",
@@ -67,6 +68,7 @@ def import_(args: argparse.Namespace) -> None:
     from espnet_egl.exchange.folders import read_all
     from espnet_egl.exchange.tasks import read_clips
     from espnet_egl.loop import returns
+    from espnet_egl.loop.ledger import record
 
     if (args.truth is None) == (not args.return_file and args.annotate_dir is None):
         raise ConfigError("give either --return_file, --annotate_dir or --truth")
@@ -100,6 +102,8 @@ def import_(args: argparse.Namespace) -> None:
         print(f"Nothing is transcribed yet. Fill in {names} and run the same command again.")
         return
     returns.write_labelled(found, args.select_dir, args.output_dir)
+    if args.ledger is not None:
+        record(args.ledger, args.select_dir, found.states)
     print(returns.describe(found, durations))
     if not found.labelled:
         print("Everything came back without speech: nothing to train on, select other clips.")

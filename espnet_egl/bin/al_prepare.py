@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""Set aside what is transcribed already, and split the pool into shards."""
+"""Set aside what is transcribed already, and plan the shards of what is to be scored."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_egl import options
+
+if TYPE_CHECKING:
+    from espnet_egl.data.arrivals import Plan
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -37,35 +42,36 @@ def get_parser() -> argparse.ArgumentParser:
         "--al_dir", help="Of all rounds: what was selected in those before --round is left out"
     )
     parser.add_argument("--round", type=int, default=1, help="From 1 on")
-    parser.add_argument("--nj", type=int, default=4, help="The number of shards at most")
+    parser.add_argument("--nj", type=int, default=4, help="The number of new shards at most")
     parser.add_argument("--output_dir", required=True, help="Where keys.JOB.scp go")
+    options.add_advice_argument(parser)
     return parser
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Run the command; prints the number of shards."""
-    print(split(args))
+    """Run the command; prints the numbers of the first and the last shard to score."""
+    plan = planned(args)
+    logging.info(f"The pool: {plan.arrival.describe()}")
+    print(plan.first, plan.last)
 
 
-def split(args: argparse.Namespace, **more: str) -> int:
-    """Write the shards, of which the number is returned, and what al_score is told of the audio.
-
-    Args:
-        args: Of the command.
-        more: Other arguments of :func:`~espnet_egl.data.shards.split_keys`.
-    """
+def planned(args: argparse.Namespace) -> Plan:
+    """Write the plan, and what al_score is told of it."""
+    from espnet_egl.data.arrivals import plan_shards
     from espnet_egl.data.directory import key_file, score_words, selected_before
-    from espnet_egl.data.shards import split_keys
     from espnet_egl.store.files import write_lines
 
+    words: list[str] = []
     if args.data_dir is not None:
         words = score_words(args.data_dir, args.audio_format)
-        write_lines(Path(args.output_dir) / "data.args", words)
         args.key_file = key_file(args.data_dir)
     exclude = [*args.exclude_dir]
     if args.al_dir is not None:
         exclude += selected_before(args.al_dir, args.round)
-    return split_keys(args.key_file, args.nj, args.output_dir, args.pool_dir, exclude, **more)
+    plan = plan_shards(args.key_file, args.nj, args.output_dir, args.pool_dir, exclude, args.advice)
+    if words := [*words, *plan.score_words()]:
+        write_lines(Path(args.output_dir) / "data.args", words)
+    return plan
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

@@ -20,6 +20,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
 
     group = parser.add_argument_group("What it is made from; what is not given is left out")
+    group.add_argument("--al_dir", type=Path, help="Of all rounds: what annotators were asked")
     group.add_argument("--score_dir", type=Path, help="What stage 20 left")
     group.add_argument("--select_dir", type=Path, help="What stage 21 left")
     group.add_argument("--annotate_dir", type=Path, help="What stage 22 left")
@@ -83,6 +84,7 @@ def report(args: argparse.Namespace) -> None:
         pipe_timeout=args.pipe_timeout,
     )
     inputs = Inputs(
+        al_dir=args.al_dir,
         score_dir=args.score_dir,
         select_dir=args.select_dir,
         annotate_dir=args.annotate_dir,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_egl import __version__, options
-from espnet_egl.scoring.effort import EFFORTS, EXACT_POOL
+from espnet_egl.scoring import effort
 
 if TYPE_CHECKING:
     from espnet_egl.data.pool import Pool
@@ -35,7 +35,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="Random seed")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     options.add_advice_argument(parser)
-    parser.add_argument("--earlier", nargs="+", default=[], help=argparse.SUPPRESS)
+    # Of a pool that grew: what al_prepare says of the shards before.
+    parser.add_argument("--earlier", help=argparse.SUPPRESS)
     parser.add_argument("--num_workers", type=int, default=1, help="Processes that read ahead")
     parser.add_argument(
         "--verify",
@@ -80,25 +81,9 @@ def get_parser() -> argparse.ArgumentParser:
         help="Refuse a checkpoint whose keys are not exactly the model's",
     )
 
-    parser.add_argument(
-        "--effort",
-        default="normal",
-        choices=tuple(EFFORTS),
-        help="What scores may cost. quick: samples of CTC, an estimate; normal: ESPnet's search, "
-        f"exact for pools of up to {EXACT_POOL} utterances, else an estimate; exact: always. "
-        "--hyp_source, --nbest, --egl_mode, --egl_directions and --egl_paths override it",
-    )
+    effort.add_arguments(parser)
+
     group = parser.add_argument_group("Hypotheses related")
-    group.add_argument(
-        "--hyp_source",
-        help="Where hypotheses come from: beam, ESPnet's search; ctc_sample, without a search "
-        "(default: by --effort)",
-    )
-    group.add_argument(
-        "--nbest",
-        type=int,
-        help="Hypotheses an utterance at most, or samples (default: by --effort)",
-    )
     group.add_argument(
         "--posterior",
         default="auto",
@@ -137,24 +122,6 @@ def get_parser() -> argparse.ArgumentParser:
         "--egl_params",
         default="all",
         help="The gradient's parameters: all, encoder, decoder, head, or a regular expression",
-    )
-    group.add_argument(
-        "--egl_mode",
-        choices=("auto", "exact", "estimate"),
-        help="Sum over all hypotheses, or estimate it from the few directions that matter most; "
-        f"auto: exact for pools of up to {EXACT_POOL} utterances (default: by --effort)",
-    )
-    group.add_argument(
-        "--egl_directions",
-        type=int,
-        help="Backward passes for a batch in estimate mode: more are closer to exact (default: by "
-        "--effort)",
-    )
-    group.add_argument(
-        "--egl_paths",
-        type=int,
-        help="Hypotheses of an utterance that go through a decoder in estimate mode (default: by "
-        "--effort)",
     )
     group.add_argument(
         "--egl_batch_bins",
@@ -311,13 +278,13 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.model.loading import has_ctc, load_recognizer, read_train_config
-    from espnet_egl.scoring.again import find_again, take_over
-    from espnet_egl.scoring.effort import choose, describe, mode_of
+    from espnet_egl.scoring.again import find_again
+    from espnet_egl.scoring.earlier import Earlier, check_like, of_other_list
     from espnet_egl.scoring.journal import JOURNAL, read_entries
     from espnet_egl.scoring.records import nothing_again
     from espnet_egl.scoring.scorer import Scorer
     from espnet_egl.scoring.shard import score_pool
-    from espnet_egl.store.files import check_directory, claim_directory, is_finished
+    from espnet_egl.store.files import claim_directory, is_finished
 
     if args.verify < 0:
         raise ConfigError(f"--verify must be at least 0, not {args.verify}")
@@ -327,10 +294,15 @@ def score(args: argparse.Namespace) -> None:
         name: acquisition_methods.build(name, method_conf(args, name)) for name in args.methods
     }
     pool_file = args.segments or args.data_path_and_name_and_type[0][0]
-    chosen = choose(args.effort, vars(args), has_ctc(read_train_config(args.asr_train_config)))
+    chosen = effort.choose(
+        args.effort, vars(args), has_ctc(read_train_config(args.asr_train_config))
+    )
     vars(args).update(chosen)
-    logging.info(describe(args.effort, chosen))
-    args.egl_mode = mode_of(args.egl_mode, len(read_pool_table(pool_file).good))
+    logging.info(effort.describe(args.effort, chosen))
+    earlier = Earlier.load(args.earlier) if args.earlier else Earlier()
+    if args.egl_mode == "auto":  # however much a pool grows, its scores are of one kind
+        args.egl_mode = earlier.setting("egl_mode") or "auto"
+    args.egl_mode = effort.mode_of(args.egl_mode, len(read_pool_table(pool_file).good))
     if args.nbest < 1:
         raise ConfigError(f"--nbest must be at least 1, not {args.nbest}")
     source = hypothesis_sources.build(
@@ -343,11 +315,17 @@ def score(args: argparse.Namespace) -> None:
     keys = list(read_table(args.key_file))
     if is_finished(Path(args.output_dir)):
         # Without the model, which takes a while to load.
-        check_directory(args.output_dir, settings(args), args.advice)
+        found = settings(args)
+        check_like(args.output_dir, found, args.advice)
+        if of_other_list(args.output_dir, found):
+            # What of it counts, and is still the same, is planned already.
+            logging.info(f"{args.output_dir} is finished already, of another list of the pool")
+            return
         if not find_again(read_entries(Path(args.output_dir) / JOURNAL), make_pool(args, keys)):
             nothing_again(Path(args.output_dir))
             logging.info(f"{args.output_dir} is finished already")
             return
+    earlier.check(settings(args), args.advice)
     recognizer = load_recognizer(
         args.asr_train_config,
         args.asr_model_file,
@@ -378,7 +356,7 @@ def score(args: argparse.Namespace) -> None:
     )
     scorer.prepare()
     # Before the directory is claimed: what is refused leaves it to other settings.
-    take_over(args.earlier, args.output_dir, settings(args), keys, args.advice)
+    earlier.take_over(args.output_dir, keys)
     claim_directory(args.output_dir, settings(args), args.advice)
     pool = make_pool(args, keys, recognizer)
     summary = score_pool(
@@ -389,6 +367,7 @@ def score(args: argparse.Namespace) -> None:
         args.num_workers,
         verify=args.verify,
         seed=args.seed,
+        earlier=earlier if args.text is None else None,
     )
     logging.info(f"{summary.describe()}, in {summary.elapsed:.1f} s")
 

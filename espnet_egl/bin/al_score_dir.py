@@ -6,10 +6,11 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from humanfriendly.text import pluralize
 
 from espnet_egl import options
 
@@ -37,8 +38,8 @@ def get_parser() -> argparse.ArgumentParser:
 def score_dir(args: argparse.Namespace) -> None:
     """Run the command; says where the table is."""
     from espnet_egl.bin import al_merge
+    from espnet_egl.data.arrivals import plan_shards
     from espnet_egl.data.channel_dir import choose_channel
-    from espnet_egl.data.shards import put_aside, split_keys
     from espnet_egl.data.wav_dir import SKIPPED, write_data_dir
     from espnet_egl.model import packed
     from espnet_egl.store.files import atomic_open
@@ -51,36 +52,35 @@ def score_dir(args: argparse.Namespace) -> None:
     keys = segments if segments.exists() else data / "wav.scp"
     advice = f"Give another --out or --work_dir, or remove {work}."
     # The folder may have more files than before, or fewer: what is scored stays scored.
-    earlier = put_aside(work / "logdir", keys)
-    nj = split_keys(keys, args.nj, work / "logdir", advice=advice)
+    plan = plan_shards(keys, args.nj, work / "logdir", advice=advice)
     others = f"; {left_out} others in it are listed" if left_out else ""
     print(f"{count} audio files{others}")
-    print(f"{nj} processes, log: {work / 'logdir'}/al_score.*.log")
+    print(f"Of these: {plan.arrival.describe()}")
+    processes = pluralize(len(plan.jobs), "process", "processes")
+    print(f"{processes}, log: {work / 'logdir'}/al_score.*.log")
     cmd = [sys.executable, "-m", "espnet_egl.bin.al_score"]
     cmd += ["--data_path_and_name_and_type", f"{data / 'wav.scp'},speech,sound"]
     cmd += ["--allow_pipes", "false"]
     cmd += ["--segments", str(segments)] if segments.exists() else []
     cmd += ["--advice", advice]
-    cmd += ["--earlier", *map(str, earlier)] if earlier else []
+    cmd += plan.score_words()
     cmd += ["--asr_train_config", model["asr_train_config"]]
     cmd += ["--asr_model_file", model["asr_model_file"], *shlex.split(args.score_args)]
-    run_shards(cmd, work / "logdir", nj)
-    merge = ["--logdir", str(work / "logdir"), "--nj", str(nj), "--output_dir", str(work)]
+    run_shards(cmd, work / "logdir", plan.jobs)
+    merge = ["--logdir", str(work / "logdir"), "--output_dir", str(work)]
     al_merge.main([*merge, "--left_out", str(work / "data" / SKIPPED)])
-    for directory in earlier:
-        shutil.rmtree(directory)
     with atomic_open(args.out, "wb") as f:
         f.write((work / "scores.tsv").read_bytes())
     print(f"Scores: {args.out}, not scored: {work / 'skipped.tsv'}")
 
 
-def run_shards(cmd: Sequence[str], logdir: Path, nj: int) -> None:
-    """Score all shards side by side; when this process is ended, so are they.
+def run_shards(cmd: Sequence[str], logdir: Path, numbers: Sequence[int]) -> None:
+    """Score shards side by side; when this process is ended, so are they.
 
     Args:
         cmd: The command of a shard but for its keys and output.
         logdir: Where ``keys.JOB.scp`` are, and where logs and outputs go.
-        nj: How many shards there are; they share the cores unless OMP_NUM_THREADS is set.
+        numbers: Of the shards; they share the cores unless OMP_NUM_THREADS is set.
 
     Raises:
         DataError: One failed; the message is the end of its log.
@@ -89,11 +89,12 @@ def run_shards(cmd: Sequence[str], logdir: Path, nj: int) -> None:
 
     from espnet_egl.errors import DataError
 
-    threads = {} if nj == 1 else {"OMP_NUM_THREADS": str(max(1, _cores() // nj))}
+    count = len(numbers)
+    threads = {} if count == 1 else {"OMP_NUM_THREADS": str(max(1, _cores() // count))}
     environment = {**threads, **os.environ}
     jobs: dict[Path, subprocess.Popen[bytes]] = {}
     try:
-        for job in range(1, nj + 1):
+        for job in numbers:
             keys, output = logdir / f"keys.{job}.scp", logdir / f"output.{job}"
             shard = [*cmd, "--key_file", str(keys), "--output_dir", str(output)]
             path = logdir / f"al_score.{job}.log"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from espnet_egl import __version__, options
 
 if TYPE_CHECKING:
-    from espnet_egl.selection.budget import Prices
     from espnet_egl.selection.select import Rules
 
 
@@ -102,6 +101,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--al_dir", help="Of all rounds: what was handed over from it is not selected again"
     )
+    options.add_ledger_argument(group)
     group.add_argument(
         "--ask_again",
         type=options.str2bool,
@@ -143,7 +143,8 @@ def select(args: argparse.Namespace) -> None:
     check_directory(args.output_dir, made_with, advice)
     durations = dict(zip(chosen["utterance"], chosen["seconds"], strict=True))
     subset_data_dir(args.data_dir, args.output_dir, chosen["utterance"], durations, speakers)
-    selection.write_filtered(Path(args.output_dir) / "filtered.tsv", found.filtered)
+    gone = selection.read_gone(args.score_file)
+    selection.write_filtered(Path(args.output_dir) / "filtered.tsv", found.filtered, gone)
     selection.write_selection(Path(args.output_dir) / "selection.tsv", chosen)
     # Claimed last: a selection that failed half way must not refuse the mended run.
     claim_directory(args.output_dir, made_with, advice)
@@ -158,12 +159,22 @@ def read_rules(args: argparse.Namespace) -> Rules:
         DataError: A file is missing or malformed.
     """
     from espnet_egl.data.kaldi import read_ids, read_utterances
+    from espnet_egl.loop.ledger import asked_before
     from espnet_egl.selection.budget import Prices
     from espnet_egl.selection.filters import Filters
     from espnet_egl.selection.select import Rules
 
     prices = Prices(args.price_per_hour, args.price_per_clip)
-    asked, args.budget = _asked(args, prices)
+    before = asked_before(
+        args.output_dir,
+        args.budget,
+        args.budget_total,
+        prices,
+        args.al_dir,
+        args.ledger,
+        args.ask_again,
+    )
+    args.budget = before.budget
     filters = Filters(
         args.min_seconds,
         args.max_seconds,
@@ -172,7 +183,8 @@ def read_rules(args: argparse.Namespace) -> Rules:
         frozenset(read_ids(args.block_file)) if args.block_file else frozenset(),
         args.drop_duplicates,
         args.duplicate_tolerance,
-        asked,
+        before.uids,
+        before.audio,
     )
     names = ["method", "budget", "fusion", "rank_by", "random_share", "cap"]
     names += ["diversity", "diversity_pool", "seed"]
@@ -182,37 +194,6 @@ def read_rules(args: argparse.Namespace) -> Rules:
         filters=filters,
         cap_map=_read_cap_map(args),
     )
-
-
-def _asked(args: argparse.Namespace, prices: Prices) -> tuple[dict[str, str], str]:
-    """Utterance -> where it was asked for before; and the budget.
-
-    A selection that was made already keeps what it knew then: the same command leaves the same.
-    """
-    from pathlib import Path
-
-    from espnet_egl.errors import ConfigError
-    from espnet_egl.loop.ledger import left_of, read_asked
-    from espnet_egl.selection.filters import ASKED
-    from espnet_egl.store.files import read_manifest
-    from espnet_egl.store.tables import read_rows
-
-    if args.al_dir is None:
-        if args.budget_total is not None:
-            raise ConfigError("--budget_total counts what --al_dir asked: give both")
-        return {}, args.budget
-    made = Path(args.output_dir)
-    if (made / "manifest.json").exists():
-        rows = read_rows(made / "filtered.tsv", ("utterance", "reason", "detail"))
-        known = {row["utterance"]: row["detail"] for row in rows if row["reason"] == ASKED}
-        before = read_manifest(made)
-        same = args.budget_total is not None and before.get("budget_total") == args.budget_total
-        return known, before["budget"] if same else args.budget
-    asked = read_asked(args.al_dir, made)
-    budget = args.budget
-    if args.budget_total is not None:
-        budget = left_of(args.budget_total, asked, prices)
-    return {} if args.ask_again else {clip.uid: clip.place for clip in asked}, budget
 
 
 def _read_cap_map(args: argparse.Namespace) -> dict[str, str]:
@@ -231,7 +212,7 @@ def settings(args: argparse.Namespace, rules: Rules) -> dict[str, Any]:
     from espnet_egl.store.files import file_hash, text_hash
 
     free = {"score_file", "data_dir", "output_dir", "config", "log_level"}
-    free |= {"exclude_dir", "block_file", "al_dir"}
+    free |= {"exclude_dir", "block_file", "al_dir", "ledger"}
     # Where they are not given, a selection is as those of earlier versions were.
     free |= {name for name in ("budget_total", "ask_again") if not getattr(args, name)}
     found = {name: value for name, value in vars(args).items() if name not in free}

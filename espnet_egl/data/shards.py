@@ -1,4 +1,4 @@
-"""Stage 20's preparation: which utterances are scored, and which process scores them."""
+"""What of a pool is transcribed already, and how the rest is cut into shards of one length."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ import math
 import os
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, count, pairwise
+from collections.abc import Collection, Container, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 from espnet_egl.data.kaldi import MEAN, Channel, read_durations, read_pool_table, read_segments
-from espnet_egl.errors import DataError, ManifestError
-from espnet_egl.options import AL_SH_ADVICE
-from espnet_egl.store.files import (
-    file_hash,
-    hold,
-    is_finished,
-    lock,
-    verify_checksums,
-    write_checksums,
-    write_lines,
-)
-from espnet_egl.store.tables import SKIPPED_COLUMNS, one_line, write_rows
+from espnet_egl.errors import DataError
 
 SKIPPED = "skipped.tsv"
 
@@ -50,8 +39,12 @@ class Clip(NamedTuple):
         return same and self.start < other.end and other.start < self.end
 
 
-def clips_of(directory: str | Path) -> dict[str, Clip]:
+def clips_of(directory: str | Path, wanted: Container[str] | None = None) -> dict[str, Clip]:
     """Where the audio of every utterance of a Kaldi data directory comes from.
+
+    Args:
+        directory: With segments, wav.scp or feats.scp.
+        wanted: The utterances asked about, where not all are: to resolve paths takes a while.
 
     Returns:
         Utterance id -> its clip. An utterance that is a whole recording runs from 0 to infinity;
@@ -66,6 +59,8 @@ def clips_of(directory: str | Path) -> dict[str, Clip]:
         segments = read_segments(directory / "segments")
         clips = dict.fromkeys(segments.bad, Clip("", 0.0, 0.0))
         for uid, cut in segments.good.items():
+            if wanted is not None and uid not in wanted:
+                continue
             source = _source(recordings.get(cut.recording, cut.recording))
             end = math.inf if cut.end is None else cut.end
             clips[uid] = Clip(source, cut.start, end, cut.channel)
@@ -75,7 +70,11 @@ def clips_of(directory: str | Path) -> dict[str, Clip]:
         raise DataError(f"{directory} has neither segments, wav.scp nor feats.scp")
     rows = read_pool_table(directory / name)
     clips = dict.fromkeys(rows.bad, Clip("", 0.0, 0.0))
-    return clips | {uid: Clip(_source(text), 0.0, math.inf) for uid, text in rows.good.items()}
+    return clips | {
+        uid: Clip(_source(text), 0.0, math.inf)
+        for uid, text in rows.good.items()
+        if wanted is None or uid in wanted
+    }
 
 
 def _source(text: str) -> str:
@@ -86,7 +85,7 @@ def _source(text: str) -> str:
 
 
 def set_aside(
-    keys: Iterable[str], pool_dirs: Sequence[str | Path], exclude_dirs: Sequence[str | Path]
+    keys: Collection[str], pool_dirs: Sequence[str | Path], exclude_dirs: Sequence[str | Path]
 ) -> tuple[list[str], list[tuple[str, str, str]]]:
     """Split the pool into what is to be scored and what is already transcribed.
 
@@ -108,7 +107,7 @@ def set_aside(
             taken[clip.source].append((clip, str(directory)))
     for clips in taken.values():
         clips.sort(key=lambda pair: pair[0][1:3])
-    own = [clips_of(directory) for directory in pool_dirs]
+    own = [clips_of(directory, keys) for directory in pool_dirs] if keys and taken else []
     free, aside = [], []
     for uid in sorted(keys):
         owner = ids.get(uid) or next(
@@ -189,118 +188,3 @@ def balanced_cuts(lengths: Sequence[float], parts: int) -> list[int]:
         least = cuts[-1] + 1 if cuts else 1
         cuts.append(min(max(cut, least), len(lengths) - parts + part))
     return cuts
-
-
-def split_keys(
-    key_file: str | Path,
-    nj: int,
-    output_dir: str | Path,
-    pool_dirs: Sequence[str | Path] = (),
-    exclude_dirs: Sequence[str | Path] = (),
-    advice: str = AL_SH_ADVICE,
-) -> int:
-    """Write ``keys.1.scp`` ... ``keys.N.scp``, with about as much audio each, and ``skipped.tsv``.
-
-    A directory that was split before keeps its split, so that a run that was cut short
-    finds its shards again whatever ``nj`` says now. Checksums tell :func:`check_split` later
-    that no utterance was lost from it.
-
-    Args:
-        key_file: The pool's wav.scp, segments or feats.scp.
-        nj: The largest number of shards.
-        output_dir: Where the files go.
-        pool_dirs: See :func:`set_aside`.
-        exclude_dirs: See :func:`set_aside`.
-        advice: What to do if the directory was split for another pool.
-
-    Returns:
-        The number of shards.
-
-    Raises:
-        DataError: The pool is empty, nothing of it is left to score, or another process splits
-            it at this moment.
-        ManifestError: The directory was split for another pool.
-    """
-    output_dir = Path(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with lock(output_dir / "lock"):
-        return _split_keys(Path(key_file), nj, output_dir, pool_dirs, exclude_dirs, advice)
-
-
-def _split_keys(
-    key_file: Path,
-    nj: int,
-    output_dir: Path,
-    pool_dirs: Sequence[str | Path],
-    exclude_dirs: Sequence[str | Path],
-    advice: str,
-) -> int:
-    tables = (Path(d) / n for d in exclude_dirs for n in ("segments", "wav.scp", "feats.scp"))
-    identity = [file_hash(key_file), *(file_hash(path) for path in tables if path.exists())]
-    split = output_dir / "split"
-    if split.exists():
-        previous = split.read_text(encoding="utf-8").split("\n")
-        if previous[1 : len(identity) + 1] != identity or previous[len(identity) + 1 :] != [""]:
-            raise ManifestError(
-                f"{output_dir} was made for another pool, or the data changed since. {advice}"
-            )
-        nj = int(previous[0])
-        if is_finished(output_dir):
-            return nj
-    rows = read_pool_table(key_file)
-    pool = rows.good
-    if not pool:
-        raise DataError(f"{key_file}: the pool is empty")
-    keys, aside = set_aside(pool, pool_dirs, exclude_dirs)
-    if not keys:
-        raise DataError(f"{key_file}: every utterance of the pool is transcribed already")
-    aside += [(uid, "bad_line", one_line(problem)) for uid, problem in rows.bad.items()]
-    nj = max(1, min(nj, len(keys)))
-    names = [SKIPPED, *(f"keys.{job}.scp" for job in range(1, nj + 1))]
-    write_rows(output_dir / SKIPPED, SKIPPED_COLUMNS, aside)
-    cuts = [0, *balanced_cuts(lengths_of(key_file, keys, pool), nj), len(keys)]
-    for name, (start, end) in zip(names[1:], pairwise(cuts), strict=True):
-        write_lines(output_dir / name, (f"{uid} {pool[uid]}" for uid in keys[start:end]))
-    write_checksums(output_dir, names)
-    write_lines(split, [str(nj), *identity])
-    return nj
-
-
-def put_aside(directory: str | Path, key_file: str | Path) -> list[Path]:
-    """Move a split of another list of utterances out of the way, to ``logdir.1``.
-
-    Args:
-        directory: What :func:`split_keys` made, of a pool from which nothing was excluded.
-        key_file: As it is now.
-
-    Returns:
-        What was moved now and before.
-
-    Raises:
-        DataError: A process scores there at this moment.
-    """
-    directory = Path(directory)
-    split, wanted = directory / "split", file_hash(key_file)
-    if split.exists() and split.read_text(encoding="utf-8").split("\n")[1:] != [wanted, ""]:
-        for journal in directory.glob("output.*/*.jsonl"):
-            with journal.open("ab") as f:
-                hold(f, journal)
-        numbers = (directory.with_name(f"{directory.name}.{n}") for n in count(1))
-        directory.rename(next(path for path in numbers if not path.exists()))
-    return sorted(directory.parent.glob(f"{directory.name}.*"))
-
-
-def check_split(directory: str | Path, nj: int) -> None:
-    """See that what :func:`split_keys` made is all there, so that no utterance is lost unseen.
-
-    Args:
-        directory: Its ``output_dir``.
-        nj: The shards that are about to be joined.
-
-    Raises:
-        DataError: A file is damaged or missing, or there are more shards than that.
-    """
-    directory = Path(directory)
-    verify_checksums(directory)
-    if (directory / f"keys.{nj + 1}.scp").exists():
-        raise DataError(f"{directory} has more shards than --nj {nj}: give their number")

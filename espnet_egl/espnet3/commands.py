@@ -23,6 +23,7 @@ Config = Mapping[str, Any]
 
 # Of the config, beside the commands' sections.
 KEYS = frozenset({"recipe_dir", "al_dir", "round", "data_dir", "wav_dir", "exp_dir", "parallel"})
+KEYS |= {"ledger"}
 # What to do about a directory of other settings.
 ADVICE = "Choose another al_dir or round in --al_config, or remove the directory."
 # The module that reads what al_train_data joined.
@@ -194,12 +195,8 @@ class Round:
             *self.sections,
             *("--data_dir", str(pool), "--output_dir", str(self.logdir)),
             *("--al_dir", str(self.al_dir), "--round", str(self.number)),
-            *(
-                "--pool_dir",
-                str(pool),
-                "--nj",
-                str(self.section("al_prepare").get("nj", self.workers)),
-            ),
+            *("--nj", str(self.section("al_prepare").get("nj", self.workers))),
+            *("--pool_dir", str(pool), "--advice", ADVICE),
         ]
 
     @property
@@ -218,12 +215,18 @@ class Round:
             *("--advice", ADVICE),
         ]
 
-    def merge(self, nj: int) -> list[str]:
+    def merge(self) -> list[str]:
         """Words of ``al_merge``."""
         output = ["--output_dir", str(self.directory("score"))]
         if self.config.get("wav_dir"):
             output += ["--left_out", str(self._data_dir / SKIPPED)]
-        return [*self.sections, "--logdir", str(self.logdir), "--nj", str(nj), *output]
+        return [*self.sections, "--logdir", str(self.logdir), *output]
+
+    @property
+    def ledger(self) -> list[str]:
+        """Options that name the file that several pools share, for all that reads or writes it."""
+        path = self.config.get("ledger")
+        return ["--ledger", str(path)] if path else []
 
     def select(self) -> list[str]:
         """Words of ``al_select``."""
@@ -232,6 +235,7 @@ class Round:
             *("--score_file", str(self.directory("score") / "scores.tsv")),
             *("--data_dir", str(self.pool_dir), "--output_dir", str(self.directory("select"))),
             *("--al_dir", str(self.al_dir)),
+            *self.ledger,
         ]
 
     def export(self) -> list[str]:
@@ -241,12 +245,13 @@ class Round:
             *("--select_dir", str(self.directory("select"))),
             *("--nbest_file", str(self.directory("score") / "nbest.tsv")),
             *("--output_dir", str(self.directory("annotate"))),
+            *self.ledger,
         ]
 
     def import_(self) -> list[str]:
         """Words of ``al_import``: what ``al_export`` wrote, filled in, unless others are named."""
         words = [*self.sections, "--select_dir", str(self.directory("select"))]
-        words += ["--output_dir", str(self.directory("labelled"))]
+        words += ["--output_dir", str(self.directory("labelled")), *self.ledger]
         if not self.section("al_import").keys() & {"return_file", "truth"}:
             words += ["--annotate_dir", str(self.directory("annotate"))]
         return words

@@ -44,7 +44,7 @@ class WordsProvider(EnvironmentProvider):
 
 
 class ShardRunner(BaseRunner):
-    """Runs ``al_score`` on the shards 1..N that ``al_prepare`` made in ``output_dir``."""
+    """Runs ``al_score`` on shards that ``al_prepare`` made in ``output_dir``."""
 
     @staticmethod
     def forward(idx: int, words: Sequence[str], output_dir: str, **_: Any) -> None:  # type: ignore[override]
@@ -65,8 +65,8 @@ class ShardRunner(BaseRunner):
             al_score.score(args)
 
 
-def run_shards(words: Sequence[str], logdir: Path, nj: int, parallel: Any) -> None:
-    """Score all shards, wherever ``parallel`` says.
+def run_shards(words: Sequence[str], logdir: Path, numbers: Sequence[int], parallel: Any) -> None:
+    """Score shards, wherever ``parallel`` says.
 
     A shard's own journal knows what is done, and refuses two writers even after a kill:
     ESPnet3's marks and locks, which a kill leaves behind, are not asked.
@@ -74,14 +74,14 @@ def run_shards(words: Sequence[str], logdir: Path, nj: int, parallel: Any) -> No
     Args:
         words: See :class:`WordsProvider`.
         logdir: Where ``al_prepare`` put the shards.
-        nj: How many there are.
+        numbers: Of those to score.
         parallel: The section of an ESPnet3 config.
     """
     set_parallel(OmegaConf.merge(parallel, {"allow_overwrite_lock": True}))
     runner = ShardRunner(
         WordsProvider(words), output_dir=logdir, shard_subdir="runner", resume=False
     )
-    runner(range(1, nj + 1))
+    runner(numbers)
 
 
 @contextmanager

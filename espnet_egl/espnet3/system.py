@@ -28,7 +28,7 @@ from espnet_egl.bin import (
     al_worth,
 )
 from espnet_egl.errors import EGLError
-from espnet_egl.espnet3.commands import ADVICE, Round, parse
+from espnet_egl.espnet3.commands import Round, parse
 from espnet_egl.espnet3.dataset import keys_like
 from espnet_egl.espnet3.runner import run_shards
 from espnet_egl.options import told
@@ -92,10 +92,13 @@ class ASRSystem(espnet3.ASRSystem):
         logger.info(f"Deciding: {al_check.what_decides(parse(al_check, round_.sections))}")
         words = round_.score()
         parse(al_score, [*words, "--key_file", "", "--output_dir", ""])
-        nj = al_prepare.split(parse(al_prepare, round_.prepare()), advice=ADVICE)
-        logger.info(f"Scoring in {nj} shards, log: {round_.logdir}/al_score.*.log")
-        run_shards(words, round_.logdir, nj, round_.config["parallel"])
-        al_merge.merge(parse(al_merge, round_.merge(nj)))
+        plan = al_prepare.planned(parse(al_prepare, round_.prepare()))
+        logger.info(f"The pool: {plan.arrival.describe()}")
+        logger.info(f"Scoring in {len(plan.jobs)} shards, log: {round_.logdir}/al_score.*.log")
+        run_shards(
+            [*words, *plan.score_words()], round_.logdir, plan.jobs, round_.config["parallel"]
+        )
+        al_merge.merge(parse(al_merge, round_.merge()))
 
     @_stage
     def al_select(self, round_: Round) -> None:

@@ -53,6 +53,13 @@ class Returns:
     unused: list[Unused] = field(default_factory=list)
 
     @property
+    def states(self) -> dict[str, str]:
+        """Utterance -> its state: labelled, its mark, or out."""
+        return (
+            dict.fromkeys(self.out, "out") | self.marked | dict.fromkeys(self.labelled, "labelled")
+        )
+
+    @property
     def not_usable(self) -> list[str]:
         """Of :attr:`out`, those that something came back for."""
         came = {found.uid for found in self.unused}
@@ -214,12 +221,12 @@ def _marks(directory: Path) -> dict[str, str]:
 def _rows(
     returns: Returns, durations: Mapping[str, float], reasons: Mapping[str, str]
 ) -> list[list[str]]:
-    rows = []
+    rows, states = [], returns.states
     came: dict[str, list[str]] = defaultdict(list)
     for found in returns.unused:
         came[found.uid].append(f"{one_line(found.where)}: {one_line(found.reason)}")
-    for uid in sorted([*returns.labelled, *returns.marked, *returns.out]):
-        state = "labelled" if uid in returns.labelled else returns.marked.get(uid, "out")
+    for uid in sorted(states):
+        state = states[uid]
         unknown = returns.unknown_tokens.get(uid, [])
         details = [f"tokens unknown to the model: {' '.join(unknown)}"] if unknown else []
         details += [f"not used: {what}" for what in dict.fromkeys(came[uid])]

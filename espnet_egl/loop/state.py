@@ -13,7 +13,7 @@ from humanfriendly.text import pluralize
 
 from espnet_egl.errors import DataError
 from espnet_egl.loop.curve import read_curve
-from espnet_egl.loop.ledger import is_handed_over, is_round, read_asked, summarize
+from espnet_egl.loop.ledger import is_handed_over, is_round, read_asked, summarize, totals
 from espnet_egl.store.files import read_manifest
 from espnet_egl.store.tables import duration, number_in, read_rows
 
@@ -56,7 +56,7 @@ def describe(directory: str | Path) -> dict[str, Any]:
         path.name: describe_round(path, directory / "curve.tsv", number) for number, path in rounds
     }
     if asked := read_asked(directory):
-        state["ledger"] = summarize(asked)
+        state["ledger"] = summarize(totals(directory, asked))
     return state
 
 

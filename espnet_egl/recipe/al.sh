@@ -21,6 +21,7 @@ al_method=
 al_score_methods=
 al_budget=
 al_budget_total=
+al_ledger=
 al_ask_again=
 al_fusion=
 al_diversity=
@@ -103,6 +104,8 @@ Options:
     --al_budget        # What may be labelled: 500utt, 2.5h, 20% of the pool's hours, or 1500EUR with
                        # --al_select_args "--price_per_hour 60" (default: al_select's, 20%).
     --al_budget_total  # In place of it: what all rounds and tags of this al_dir may ask together, 10h.
+    --al_ledger        # A file that several pools, models and teams share: what was handed over is written
+                       # to it, and what is in it, by id or by audio, is not selected again.
     --al_ask_again     # true: select also what was handed over already, in any round or under any tag
                        # (default: al_select's, false).
     --al_pool          # Name of the pool: \${data_feats}/<pool> if it is there, else data/<pool>,
@@ -251,10 +254,6 @@ for _name in al_simulate al_dry_run al_pilot al_calibrate al_resume al_gpu; do
     [[ "${!_name}" =~ ^(true|false)$ ]] || {
         echo "$0: expected \"true\" or \"false\": --${_name} ${!_name}" 1>&2; exit 2; }
 done
-if [ -n "${al_budget_total}" ] && { "${al_pilot}" || "${al_simulate}"; }; then
-    echo "$0: --al_budget_total counts over all rounds: give a pilot --al_budget, a simulation --al_budgets" 1>&2
-    exit 2
-fi
 if "${al_pilot}"; then
     : "${al_budget:=300utt}" "${al_random_share:=0.5}"
 fi
@@ -356,29 +355,35 @@ al_score_opts=(${al_effort:+--effort "${al_effort}"} ${al_nbest:+--nbest "${al_n
 # shellcheck disable=SC2206
 al_select_opts=(${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"}
     ${al_budget_total:+--budget_total "${al_budget_total}"} --al_dir "${al_dir}"
+    ${al_ledger:+--ledger "${al_ledger}"}
     ${al_ask_again:+--ask_again "${al_ask_again}"}
     ${al_fusion:+--fusion "${al_fusion}"} ${al_diversity:+--diversity "${al_diversity}"}
     ${al_random_share:+--random_share "${al_random_share}"} ${al_seed:+--seed "${al_seed}"}
     ${al_select_args})
 # shellcheck disable=SC2206
-al_export_opts=(${al_format:+--format "${al_format}"} ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_export_args})
+al_export_opts=(${al_format:+--format "${al_format}"} ${al_ledger:+--ledger "${al_ledger}"} ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_export_args})
 al_import_opts=()
 [ -n "${al_return_format:-${al_format}}" ] && al_import_opts=(--format "${al_return_format:-${al_format}}")
+[ -n "${al_ledger}" ] && al_import_opts+=(--ledger "${al_ledger}")
 
 has_audio() {
     [ -e "$1/wav.scp" ] || [ -e "$1/feats.scp" ]
 }
 
 # The whole message of one failed job, from its first line to the end of the log; where there is
-# none, as after a kill, the logs' ends.
+# none, as after a kill, the logs' ends: show_error <logdir> <first job> <last job>
 show_error() {
-    local failed message="\(al_score\|slurmstepd\): error:"
-    failed=$(grep -l -e "${message}" "$1"/al_score.*.log | head -n 1 || true)
+    local failed logs=() job message="\(al_score\|slurmstepd\): error:"
+    for job in $(seq "$2" "$3"); do
+        [ ! -e "$1/al_score.${job}.log" ] || logs+=("$1/al_score.${job}.log")
+    done
+    [ ${#logs[@]} -gt 0 ] || return 0
+    failed=$(grep -l -e "${message}" "${logs[@]}" | head -n 1 || true)
     if [ -n "${failed}" ]; then
         echo "${failed}:"
         sed -n "/${message}/,\$p" "${failed}"
     else
-        tail -n 20 "$1"/al_score.*.log
+        tail -n 20 "${logs[@]}"
     fi
 }
 
@@ -406,7 +411,7 @@ _import_words=()
 al_decides=$(${python} -m espnet_egl.bin.al_check ${al_config_opts[@]+"${al_config_opts[@]}"} \
     ${_score_words[@]+"${_score_words[@]/#/--score=}"} ${al_select_opts[@]+"${al_select_opts[@]/#/--select=}"} \
     ${al_export_opts[@]+"${al_export_opts[@]/#/--export=}"} ${_import_words[@]+"${_import_words[@]/#/--import=}"} \
-    --budgets ${_budgets})
+    --pilot "${al_pilot}" --budgets ${_budgets})
 
 if "${al_dry_run}"; then
     log "A dry run: nothing is done. Stages ${al_stage}-${al_stop_stage} would go by:"
@@ -466,13 +471,14 @@ al_score_data() {
         _ngpu=1
     fi
 
-    # 1. Set aside what is transcribed already, split the key file
-    local _logdir="${_score_dir}/logdir" _nj
+    # 1. Set aside what is transcribed already; what is new, changed or not yet scored has shards
+    local _logdir="${_score_dir}/logdir" _jobs _first _last
     mkdir -p "${_logdir}"
-    _nj=$(${python} -m espnet_egl.bin.al_prepare --data_dir "${_data}" --audio_format "${audio_format}" \
+    _jobs=$(${python} -m espnet_egl.bin.al_prepare --data_dir "${_data}" --audio_format "${audio_format}" \
         ${_prepare_opts[@]+"${_prepare_opts[@]}"} \
         --nj "${al_nj:-${inference_nj}}" --output_dir "${_logdir}" \
         ${al_config_opts[@]+"${al_config_opts[@]}"})
+    read -r _first _last <<< "${_jobs}"
 
     # 2. Submit scoring jobs
     log "Scoring started... log: '${_logdir}/al_score.*.log'"
@@ -486,14 +492,14 @@ al_score_data() {
         ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} \
         ${_opts[@]+"${_opts[@]}"} "$@" > "${_logdir}/al_score.args"
     # shellcheck disable=SC2086
-    ${_cmd} --gpu "${_ngpu}" JOB=1:"${_nj}" "${_logdir}"/al_score.JOB.log \
+    ${_cmd} --gpu "${_ngpu}" JOB="${_first}:${_last}" "${_logdir}"/al_score.JOB.log \
         ${python} -m espnet_egl.bin.al_score "@${_logdir}/data.args" "@${_logdir}/al_score.args" \
             --key_file "${_logdir}"/keys.JOB.scp \
             --output_dir "${_logdir}"/output.JOB ${al_score_args} \
-        || { show_error "${_logdir}"; exit 1; }
+        || { show_error "${_logdir}" "${_first}" "${_last}"; exit 1; }
 
     # 3. Join the shards and check them
-    ${python} -m espnet_egl.bin.al_merge --logdir "${_logdir}" --nj "${_nj}" \
+    ${python} -m espnet_egl.bin.al_merge --logdir "${_logdir}" \
         --output_dir "${_score_dir}" ${al_merge_opts[@]+"${al_merge_opts[@]}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
     log "Scores: ${_score_dir}/scores.tsv, not scored: ${_score_dir}/skipped.tsv"
@@ -674,7 +680,7 @@ al_report() {
     # With an equals sign: the command may begin with anything.
     _command=$(printf '%q ' ./al.sh ${al_all[@]+"${al_all[@]}"})
     # shellcheck disable=SC2086
-    ${python} -m espnet_egl.bin.al_report ${_opts[@]+"${_opts[@]}"} "$@" --output_dir "${_dir}/report" \
+    ${python} -m espnet_egl.bin.al_report ${_opts[@]+"${_opts[@]}"} "$@" --output_dir "${_dir}/report" --al_dir "${_dir}" \
         --data_dir "${al_data}" --fs "${fs}" ${al_seed_opts[@]+"${al_seed_opts[@]}"} \
         --command="${_command% }" ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_report_lang:+--report_lang "${al_report_lang}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_report_args}

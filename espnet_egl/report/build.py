@@ -56,6 +56,7 @@ class Builder:
         say = self.inputs.say
         sections = [
             Section("worth", say("What labelling bought"), self._worth()),
+            Section("asked", say("What annotators were asked"), self._asked()),
             Section("methods", say("What the methods have in common"), self._methods()),
             Section("makeup", say("What the pool and the selection consist of"), self._makeup()),
             Section("selected", say("The selected clips"), self._selected()),
@@ -86,6 +87,24 @@ class Builder:
                 )
             blocks += map(Grid, self._comparison(test_set, self.files.prices_beside(points)))
         return blocks
+
+    def _asked(self) -> list[Block]:
+        say = self.inputs.say
+        if not self.files.asked:
+            return []
+        head = [say("selection"), say("asked"), say("back"), say("still out"), say("spent")]
+        rows = [
+            [
+                total.place or say("all"),
+                *(
+                    say("{n} clips, {hours:.3g} h", n=c, hours=h)
+                    for c, h in (total.asked, total.back, total.out)
+                ),
+                "-" if total.spent is None else f"{total.spent:.2f}",
+            ]
+            for total in self.files.asked
+        ]
+        return [Grid(Table(say("Clips and hours, by round and tag"), head, rows))]
 
     def _comparison(self, test_set: str, prices: Prices) -> list[Table]:
         assert self.inputs.curve_file is not None

@@ -122,7 +122,9 @@ def _selected_row(
     cells += [values.get(uid, "") for values in known.maps.values()]
     for method in methods:
         assert known.scores is not None
-        cells.append(_rounded(known.scores.at[uid, score_column(method)]))
+        # What is gone from the pool since then has no score any more.
+        there = uid in known.scores.index
+        cells.append(_rounded(known.scores.at[uid, score_column(method)]) if there else None)
     return cells
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from espnet_egl.errors import DataError
 from espnet_egl.loop import worth
+from espnet_egl.loop.ledger import Total, read_asked, totals
 from espnet_egl.loop.returns import RETURNED_COLUMNS
 from espnet_egl.report import makeup
 from espnet_egl.report.language import Language
 from espnet_egl.selection.budget import FREE, Prices
-from espnet_egl.selection.select import SELECTION_COLUMNS
+from espnet_egl.selection.select import SELECTION_COLUMNS, read_gone
 from espnet_egl.store.files import read_manifest
 from espnet_egl.store.tables import read_rows, read_scores
 
@@ -26,6 +27,7 @@ class Inputs:
     """What a report is made from; None or empty: not there.
 
     Attributes:
+        al_dir: Of all rounds.
         score_dir: Of stage 20.
         select_dir: Of stage 21.
         annotate_dir: Of stage 22.
@@ -51,6 +53,7 @@ class Inputs:
         say: The report's language.
     """
 
+    al_dir: Path | None = None
     score_dir: Path | None = None
     select_dir: Path | None = None
     annotate_dir: Path | None = None
@@ -99,8 +102,9 @@ class Files:
         if directory is None:
             return []
         path = directory / "selection.tsv"
-        rows = read_rows(path, SELECTION_COLUMNS)
-        scored = None if self.scores is None else set(self.scores["utterance"])
+        # Selections of before have no hashes.
+        rows = read_rows(path, SELECTION_COLUMNS[:-1])
+        scored = None if self.scores is None else {*self.scores["utterance"], *self.gone}
         for row in rows:
             if scored is not None and row["utterance"] not in scored:
                 raise DataError(
@@ -108,6 +112,20 @@ class Files:
                     f"{self.inputs.score_dir}; select again (stage 21)"
                 )
         return rows
+
+    @cached_property
+    def gone(self) -> list[str]:
+        """Utterances that were scored and are not in the pool any more."""
+        directory = self.inputs.score_dir
+        return [] if directory is None else [row[0] for row in read_gone(directory / "scores.tsv")]
+
+    @cached_property
+    def asked(self) -> list[Total]:
+        """What annotators were asked, in all and by selection."""
+        al_dir = self.inputs.al_dir
+        if al_dir is None or not (clips := read_asked(al_dir)):
+            return []
+        return totals(al_dir, clips)
 
     @cached_property
     def rules(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_egl.data.kaldi import read_table
+from espnet_egl.data.kaldi import read_segments, read_table
 from espnet_egl.loop.worth import Say
 from espnet_egl.report.blocks import Shares
 
@@ -19,11 +19,17 @@ MOST_VALUES = 12
 BINS = 6
 # Told by the duration, or no property of the clip.
 NOT_MAPS = ("utt2dur", "utt2num_samples", "utt2num_frames", "utt2uniq")
-KNOWN = {"utt2spk": "speaker", "utt2snr": "noise (SNR, dB)", "utt2lang": "language"}
+RECORDING = "recording"
+KNOWN = {
+    RECORDING: "recording",
+    "utt2spk": "speaker",
+    "utt2snr": "noise (SNR, dB)",
+    "utt2lang": "language",
+}
 
 
 def read_maps(directory: str | Path) -> dict[str, dict[str, str]]:
-    """What the utt2* files of a Kaldi data directory say: name -> utterance -> value.
+    """What segments and the utt2* files of a Kaldi data directory say: name -> utterance -> value.
 
     Without those in which every utterance has a value of its own, which group nothing.
 
@@ -31,6 +37,11 @@ def read_maps(directory: str | Path) -> dict[str, dict[str, str]]:
         DataError: One is malformed.
     """
     maps = {}
+    if (segments := Path(directory) / "segments").exists():
+        cuts = read_segments(segments).good
+        recordings = {uid: cut.recording for uid, cut in cuts.items()}
+        if 1 < len(set(recordings.values())) < len(recordings):
+            maps[RECORDING] = recordings
     for path in sorted(Path(directory).glob("utt2*")):
         if path.name in NOT_MAPS or not path.is_file():
             continue

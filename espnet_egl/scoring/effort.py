@@ -3,6 +3,7 @@ gradients are taken."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,39 @@ EFFORTS: dict[str, dict[str, Any]] = {
 EXACT_POOL = 2000
 # Where nothing can be drawn from CTC, a short list is the cheap one.
 SHORT_LIST = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The dial, and the options that it decides."""
+    group = parser.add_argument_group("Effort related, each but the first by --effort if not given")
+    group.add_argument(
+        "--effort",
+        default="normal",
+        choices=tuple(EFFORTS),
+        help="What scores may cost. quick: samples of CTC, an estimate; normal: ESPnet's search, "
+        f"exact for pools of up to {EXACT_POOL} utterances, else an estimate; exact: always",
+    )
+    group.add_argument(
+        "--hyp_source",
+        help="Where hypotheses come from: beam, ESPnet's search; ctc_sample, without a search",
+    )
+    group.add_argument("--nbest", type=int, help="Hypotheses an utterance at most, or samples")
+    group.add_argument(
+        "--egl_mode",
+        choices=("auto", "exact", "estimate"),
+        help="Sum over all hypotheses, or estimate it from the few directions that matter most; "
+        f"auto: exact for pools of up to {EXACT_POOL} utterances",
+    )
+    group.add_argument(
+        "--egl_directions",
+        type=int,
+        help="Backward passes for a batch in estimate mode: more are closer to exact",
+    )
+    group.add_argument(
+        "--egl_paths",
+        type=int,
+        help="Hypotheses of an utterance that go through a decoder in estimate mode",
+    )
 
 
 def choose(effort: str, given: Mapping[str, Any], has_ctc: bool = True) -> dict[str, Any]:

@@ -45,18 +45,18 @@ def merge_shards(
     for directory in directories:
         verify_checksums(directory)
     headers = {
-        name: _header([d / name for d in directories])
+        name: header_of([d / name for d in directories])
         for name in ("nbest.tsv", "skipped.tsv", "scores.tsv")
     }
-    groups = _check_utterances(directories, keys)
+    groups = check_utterances(directories, keys)
     for directory in directories:
-        _check_numbers(headers["scores.tsv"], _body(directory / "scores.tsv"), directory.parent)
-    aside = [line for path in skipped for line in _body(Path(path))]
-    summary = _summarize(directories, aside)
-    _join_embeddings(groups, output_dir, summary.scored)
+        check_numbers(headers["scores.tsv"], body_of(directory / "scores.tsv"), directory.parent)
+    aside = [line for path in skipped for line in body_of(Path(path))]
+    count = sum(1 for d in directories for _ in body_of(d / "scores.tsv"))
+    _join_embeddings(groups, output_dir, count)
     bodies = {
         "nbest.tsv": _sorted(groups, "nbest.tsv"),
-        "skipped.tsv": sorted([*_sorted(groups, "skipped.tsv"), *aside], key=_sort_key),
+        "skipped.tsv": sorted([*_sorted(groups, "skipped.tsv"), *aside], key=sort_key),
         "scores.tsv": _sorted(groups, "scores.tsv"),
     }
     for name, body in bodies.items():
@@ -64,13 +64,14 @@ def merge_shards(
     words = _sorted(groups, "words.ctm", read_word_lines, lambda line: line.split(" ", 1)[0])
     write_lines(output_dir / "words.ctm", words)
     column = BASE_COLUMNS.index("confidence")
-    cells = (line.split("\t") for line in _body(output_dir / "scores.tsv"))
+    cells = (line.split("\t") for line in body_of(output_dir / "scores.tsv"))
     write_lines(output_dir / "utt2confidence", (f"{row[0]} {row[column]}" for row in cells))
+    summary = summarize(output_dir)
     summary.add_times(directories)
     return summary
 
 
-def _check_utterances(directories: Sequence[Path], keys: set[str]) -> list[list[Path]]:
+def check_utterances(directories: Sequence[Path], keys: set[str]) -> list[list[Path]]:
     """See that the shards have every utterance once.
 
     Returns:
@@ -83,7 +84,7 @@ def _check_utterances(directories: Sequence[Path], keys: set[str]) -> list[list[
     found = Counter(dict.fromkeys(keys, 0))
     spans = []
     for directory in directories:
-        tables = (_body(directory / name) for name in ("skipped.tsv", "scores.tsv"))
+        tables = (body_of(directory / name) for name in ("skipped.tsv", "scores.tsv"))
         uids = [line.split("\t", 1)[0] for lines in tables for line in lines]
         found.update(uids)
         spans.append((min(uids, default=""), max(uids, default="")))
@@ -106,7 +107,7 @@ def _check_utterances(directories: Sequence[Path], keys: set[str]) -> list[list[
     return groups
 
 
-def _check_numbers(header: str, lines: Iterable[str], logdir: Path) -> None:
+def check_numbers(header: str, lines: Iterable[str], logdir: Path) -> None:
     """Refuse rows whose numbers cannot be: a shard's table that was damaged or changed.
 
     Raises:
@@ -139,7 +140,7 @@ def _join_embeddings(groups: Sequence[Sequence[Path]], output_dir: Path, count: 
 
 
 def _sorted_embeddings(shards: Sequence[Path]) -> Iterator[np.ndarray]:
-    lines = [line for shard in shards for line in _body(shard / "scores.tsv")]
+    lines = [line for shard in shards for line in body_of(shard / "scores.tsv")]
     paths = [shard / embeddings.NAME for shard in shards]
     found = [embeddings.read(path) for path in paths if path.exists()]
     places = [(array, row) for array in found for row in range(len(array))]
@@ -148,17 +149,17 @@ def _sorted_embeddings(shards: Sequence[Path]) -> Iterator[np.ndarray]:
             f"{len(places)} embeddings for {len(lines)} rows of scores.tsv: "
             f"remove {shards[0].parent} and score again"
         )
-    order = sorted(range(len(lines)), key=lambda i: _sort_key(lines[i]))
+    order = sorted(range(len(lines)), key=lambda i: sort_key(lines[i]))
     return (places[i][0][places[i][1]] for i in order)
 
 
-def _sort_key(line: str) -> tuple[str, int]:
+def sort_key(line: str) -> tuple[str, int]:
     """By utterance, then by the N-best list's rank where there is one."""
     uid, second, *_ = line.split("\t", 2)
     return uid, int(second) if second.isdigit() else 0
 
 
-def _header(paths: Sequence[Path]) -> str:
+def header_of(paths: Sequence[Path]) -> str:
     """The first line of tables that have the same one."""
     headers = []
     for path in paths:
@@ -170,7 +171,7 @@ def _header(paths: Sequence[Path]) -> str:
     return headers[0]
 
 
-def _body(path: Path) -> Iterator[str]:
+def body_of(path: Path) -> Iterator[str]:
     """The lines of a table after its header."""
     return itertools.islice(_lines(path), 1, None)
 
@@ -189,20 +190,20 @@ def _lines(path: Path) -> Iterator[str]:
 def _sorted(
     groups: Sequence[Sequence[Path]],
     name: str,
-    read: Callable[[Path], Iterator[str]] = _body,
-    key: Callable[[str], Any] = _sort_key,
+    read: Callable[[Path], Iterator[str]] = body_of,
+    key: Callable[[str], Any] = sort_key,
 ) -> Iterator[str]:
     """The lines of a table of all shards; those of one group at a time are in memory."""
     for group in groups:
         yield from sorted((line for shard in group for line in read(shard / name)), key=key)
 
 
-def _summarize(directories: Sequence[Path], aside: Iterable[str]) -> Summary:
+def summarize(directory: Path) -> Summary:
+    """What joined tables hold."""
     summary = Summary()
-    for directory in directories:
-        seconds = [float(line.split("\t", 2)[1]) for line in _body(directory / "scores.tsv")]
-        summary.scored += len(seconds)
-        summary.seconds += sum(seconds)
-    skipped = itertools.chain(aside, *(_body(d / "skipped.tsv") for d in directories))
-    summary.skipped.update(line.split("\t", 2)[1] for line in skipped)
+    for line in body_of(directory / "scores.tsv"):
+        summary.scored += 1
+        summary.seconds += float(line.split("\t", 2)[1])
+    lines = body_of(directory / "skipped.tsv")
+    summary.skipped.update(line.split("\t", 2)[1] for line in lines)
     return summary

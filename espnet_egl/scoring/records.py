@@ -16,8 +16,11 @@ from espnet_egl.store.files import parse_json, read_manifest, write_lines
 
 RUN = "run.json"
 AGAIN, OVERHEARD = "done_again", "speech_in_other_channels"
+KNOWN = "known_by_audio"
 # Of a shard's manifest: what tells shards of one pool apart.
 OF_SHARD = "key_file_sha256"
+# Likewise what says of which list of it they are.
+OF_LISTS = frozenset({"data_sha256", "segments_sha256", "utt2dur_sha256"})
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Summary:
         again: Utterances that were done before and are done again, as their files changed or can
             be read now; of the last run.
         overheard: Scored utterances of which another channel holds speech, and is not read.
+        known: Utterances that keep scores: of other ids or places, but of audio that was scored.
     """
 
     scored: int = 0
@@ -45,6 +49,7 @@ class Summary:
     peak_gib: float = 0.0
     again: int = 0
     overheard: int = 0
+    known: int = 0
 
     @property
     def seconds_per_audio_second(self) -> float | None:
@@ -64,6 +69,7 @@ class Summary:
             "peak_memory_gib": round(self.peak_gib, 3),
             AGAIN: self.again,
             OVERHEARD: self.overheard,
+            KNOWN: self.known,
             **more,
         }
         write_lines(Path(directory) / RUN, [json.dumps(content, indent=2, ensure_ascii=False)])
@@ -84,6 +90,7 @@ class Summary:
                 self.peak_gib = max(self.peak_gib, found["peak_memory_gib"])
                 self.again += found.get(AGAIN, 0)
                 self.overheard += found.get(OVERHEARD, 0)
+                self.known += found.get(KNOWN, 0)
             except (ValueError, KeyError, TypeError) as e:
                 raise DataError(f"{path}: not what al_score writes ({e}); remove it") from e
 
@@ -99,6 +106,11 @@ class Summary:
             parts.append(f"{rate:.3g} s of work per second of audio")
         if self.again:
             parts.append(f"{self.again} of them again, whose files changed or can be read now")
+        if self.known:
+            parts.append(
+                f"{self.known} of them not anew: their ids or places changed, not their audio (the "
+                "logs name them)"
+            )
         if self.overheard:
             parts.append(
                 f"{self.overheard} of them with speech in a channel that was not read (the logs "
@@ -131,7 +143,7 @@ def peak_memory() -> float:
 
 
 def join_manifests(shards: Sequence[Path]) -> dict[str, Any]:
-    """What all shards were made with, which has to be the same.
+    """What all shards were made with, which has to be the same; of the pool's list, the last one.
 
     Raises:
         DataError: A shard's manifest is missing or damaged.
@@ -140,7 +152,7 @@ def join_manifests(shards: Sequence[Path]) -> dict[str, Any]:
     manifests = [read_manifest(shard) for shard in shards]
     keys = [manifest.pop(OF_SHARD, None) for manifest in manifests]
     for shard, manifest in zip(shards, manifests, strict=True):
-        names = {*manifests[0], *manifest}
+        names = {*manifests[0], *manifest} - OF_LISTS
         differing = sorted(n for n in names if manifests[0].get(n) != manifest.get(n))
         if differing:
             name = differing[0]
@@ -148,4 +160,4 @@ def join_manifests(shards: Sequence[Path]) -> dict[str, Any]:
                 f"{shard} was made otherwise than {shards[0]}: {name} is {manifest.get(name)!r} "
                 f"there, {manifests[0].get(name)!r} here; remove {shards[0].parent}, score again"
             )
-    return {**manifests[0], "shards": keys}
+    return {**manifests[-1], "shards": keys}

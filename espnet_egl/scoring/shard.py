@@ -19,6 +19,7 @@ from espnet_egl.data.pool import Pool, read_ahead
 from espnet_egl.errors import DataError, StorageError, UtteranceError
 from espnet_egl.progress import progress
 from espnet_egl.scoring.again import find_again
+from espnet_egl.scoring.earlier import AS, Earlier
 from espnet_egl.scoring.journal import JOURNAL, Journal
 from espnet_egl.scoring.records import Summary, peak_memory
 from espnet_egl.scoring.scorer import FAILED, Scorer
@@ -60,6 +61,7 @@ def score_pool(
     num_workers: int = 1,
     verify: int = 0,
     seed: int = 0,
+    earlier: Earlier | None = None,
 ) -> Summary:
     """Score a shard and leave ``scores.tsv``, ``skipped.tsv``, ``nbest.tsv``, ``words.ctm``.
 
@@ -72,6 +74,7 @@ def score_pool(
         verify: How many utterances are scored again by the definition at the end, if EGL is
             among the methods: ``verified.tsv``.
         seed: Which ones.
+        earlier: Shards before it, of whose clips some may have the same audio.
 
     Raises:
         DataError: Utterance after utterance fails for an unknown reason, or a score is not
@@ -92,7 +95,9 @@ def score_pool(
             logger.info(f"Resuming: {len(journal.done)} of {len(pool)} utterances are done")
         pending: list[dict[str, Any]] = []
         for result, item in progress(
-            _results(pool, scorer, journal, num_workers), len(pool), len(journal.done)
+            _results(pool, scorer, journal, num_workers, earlier or Earlier()),
+            len(pool),
+            len(journal.done),
         ):
             pending.append(_entry(result, write_nbest, item))
             if isinstance(result, Skipped):
@@ -100,6 +105,8 @@ def score_pool(
                 if result.reason == FAILED:
                     _stop_after_failures(pending, result)
                     continue
+            elif isinstance(result, dict):
+                logger.info(f"{result['uid']} has the audio of {result[AS]}: it keeps the scores")
             else:
                 run_seconds += result.seconds
                 if isinstance(item, Utterance) and item.overheard:
@@ -122,9 +129,9 @@ def score_pool(
 
 
 def _results(
-    pool: Pool, scorer: Scorer, journal: Journal, num_workers: int
-) -> Iterator[tuple[ScoredUtterance | Skipped, Utterance | Skipped]]:
-    """What has to be scored yet, and what was read of it.
+    pool: Pool, scorer: Scorer, journal: Journal, num_workers: int, earlier: Earlier
+) -> Iterator[tuple[ScoredUtterance | Skipped | dict[str, Any], Utterance | Skipped]]:
+    """What has to be scored yet, and what was read of it; of what is known by its audio, the entry.
 
     Batches are cut from windows of the pool, whatever is done already, so that a run that
     was killed continues with the very batches of one that was not.
@@ -149,6 +156,9 @@ def _results(
         skipped = [i for i in found if isinstance(i, Skipped) and i.uid not in done]
         _check_disk(pool, skipped, witness)
         yield from ((item, item) for item in skipped)
+        known = {u.uid: entry for u in utterances if (entry := earlier.find(u)) is not None}
+        yield from ((known[uid], read[uid]) for uid in known if uid not in done)
+        utterances = [u for u in utterances if u.uid not in known]
         if utterances and not verified:
             verified = _verify(scorer, utterances)
         for batch in scorer.batches(utterances):
@@ -204,7 +214,9 @@ def _verified(
     name, method = next(iter(methods.items()))
     assert scorer.engine is not None
     place = [*BASE_COLUMNS, *scorer.columns].index(score_column(name))
-    scores = {e["uid"]: float(e["row"][place]) for e in journal.entries() if "row" in e}
+    # Scores that a clip had under another id are of samples that were drawn under that one.
+    own = (entry for entry in journal.entries() if "row" in entry and AS not in entry)
+    scores = {entry["uid"]: float(entry["row"][place]) for entry in own}
     verifier = Verifier(scorer.recognizer, scorer.source, method, scorer.engine, scorer.temperature)
     rows = []
     for uid in sample(scores, count, seed):
@@ -241,8 +253,10 @@ def _stop_after_failures(pending: Sequence[Any], last: Skipped) -> None:
 
 
 def _entry(
-    result: ScoredUtterance | Skipped, nbest: int, item: Utterance | Skipped
+    result: ScoredUtterance | Skipped | dict[str, Any], nbest: int, item: Utterance | Skipped
 ) -> dict[str, Any]:
+    if isinstance(result, dict):
+        return result
     entry: dict[str, Any] = {"uid": result.uid, "file": item.file}
     if isinstance(result, Skipped):
         return {**entry, "skipped": [result.reason, one_line(result.detail)]}
@@ -273,6 +287,7 @@ def _write_tables(journal: Journal, output_dir: Path, columns: Sequence[str]) ->
             summary.scored += 1
             summary.seconds += float(entry["row"][1])
             summary.overheard += entry.get("overheard", False)
+            summary.known += AS in entry
     write_words(output_dir / "words.ctm", rows("words"))
     write_rows(output_dir / "nbest.tsv", NBEST_COLUMNS, rows("nbest"))
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, rows("skipped"))

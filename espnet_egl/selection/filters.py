@@ -11,8 +11,10 @@ from espnet_egl.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
-# The reason of a clip that annotators have, or had.
+# The reason of a clip that annotators have, or had; what its detail says after the place where they
+# have it under another id.
 ASKED = "asked_already"
+SAME_AUDIO = ", the same audio as "
 FILTERED_COLUMNS = ("utterance", "reason", "detail")
 
 
@@ -27,6 +29,7 @@ class Filters:
         labelled: Utterances that are transcribed already.
         blocked: Utterances that nobody wants.
         asked: Utterance -> where annotators were asked for it before.
+        asked_audio: Hash of the audio -> likewise, under whatever id.
         drop_duplicates: Of several that are the same, keep the one ranked first: the same
             audio, or the same best hypothesis by the same speaker and about as long.
         tolerance: How much longer, in seconds.
@@ -40,6 +43,7 @@ class Filters:
     drop_duplicates: bool = True
     tolerance: float = 0.02
     asked: Mapping[str, str] = field(default_factory=dict)
+    asked_audio: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if min(self.min_seconds, self.max_seconds, self.min_speech) < 0 or self.tolerance <= 0:
@@ -76,9 +80,10 @@ class Filters:
             _listed(table[failed], reason, table.loc[failed, "seconds"].map("{:.3f} s".format))
             for reason, failed in tests.items()
         ]
-        if self.asked:
-            uids = table.loc[table["utterance"].isin(self.asked.keys()), "utterance"]
-            parts.insert(0, _listed(table.loc[uids.index], ASKED, uids.map(self.asked)))
+        for column, known in (("audio_hash", self.asked_audio), ("utterance", self.asked)):
+            if known and column in table:
+                cells = table.loc[table[column].isin(known.keys()), column]
+                parts.insert(0, _listed(table.loc[cells.index], ASKED, cells.map(known)))
         found = pd.concat(parts)
         return found[~found.index.duplicated()]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from espnet_egl.errors import BudgetError, ConfigError, DataError
 from espnet_egl.selection import diversity, holdout
 from espnet_egl.selection.budget import FREE, Budget, Prices, parse_budget
-from espnet_egl.selection.filters import ASKED, FILTERED_COLUMNS, Filters
+from espnet_egl.selection.filters import ASKED, FILTERED_COLUMNS, SAME_AUDIO, Filters
 from espnet_egl.selection.ranking import FUSIONS, RANK_BY, rank, split_methods, values_of
 from espnet_egl.selection.take import take
-from espnet_egl.store.tables import duration, methods_of, score_column, write_rows
+from espnet_egl.store.tables import duration, methods_of, read_rows, score_column, write_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,7 @@ SELECTION_COLUMNS = (
     "confidence",
     "reason",
     "best_hypothesis",
+    "audio_hash",
 )
 
 
@@ -229,6 +230,8 @@ def _described(chosen: pd.DataFrame, methods: list[str], rules: Rules, count: in
     ]
     scores = [chosen[score_column(m)].where(chosen["method"] == m, 0.0) for m in methods]
     chosen = chosen.assign(rank=range(1, len(chosen) + 1), score=sum(scores), reason=reasons)
+    if "audio_hash" not in chosen:
+        chosen = chosen.assign(audio_hash="")
     return chosen[list(SELECTION_COLUMNS)]
 
 
@@ -245,10 +248,23 @@ def write_selection(path: str | Path, selection: pd.DataFrame) -> None:
     )
 
 
-def write_filtered(path: str | Path, filtered: pd.DataFrame) -> None:
-    """Write ``filtered.tsv``, by reason and utterance."""
-    rows = filtered.sort_values(["reason", "utterance"])[list(FILTERED_COLUMNS)]
-    write_rows(path, FILTERED_COLUMNS, rows.itertuples(index=False))
+def read_gone(score_file: str | Path) -> list[list[str]]:
+    """FILTERED_COLUMNS of what was scored and is not in the pool any more.
+
+    Raises:
+        DataError: The table beside the scores is damaged.
+    """
+    path = Path(score_file).with_name("gone.tsv")
+    rows = read_rows(path, FILTERED_COLUMNS) if path.exists() else []
+    return [[row[column] for column in FILTERED_COLUMNS] for row in rows]
+
+
+def write_filtered(
+    path: str | Path, filtered: pd.DataFrame, gone: Sequence[Sequence[str]] = ()
+) -> None:
+    """Write ``filtered.tsv``, by reason and utterance; with what is not in the pool any more."""
+    rows = filtered[list(FILTERED_COLUMNS)].itertuples(index=False)
+    write_rows(path, FILTERED_COLUMNS, sorted([*rows, *gone], key=lambda row: (row[1], row[0])))
 
 
 def describe(table: pd.DataFrame, selection: Selection, rules: Rules) -> str:
@@ -268,6 +284,7 @@ def describe(table: pd.DataFrame, selection: Selection, rules: Rules) -> str:
         listed = ", ".join(f"{n} {reason}" for reason, n in counts.items())
         lines.append(f"Left out, see filtered.tsv: {listed}.")
     asked = selection.filtered.loc[selection.filtered["reason"] == ASKED, "detail"]
+    asked = asked.map(lambda detail: detail.partition(SAME_AUDIO)[0])
     for place, count in asked.value_counts(sort=False).items():
         lines.append(f"{count} of these were handed over by {place}, and are not asked again.")
     best = chosen[chosen["reason"] != "random"].head(10)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from espnet_egl.data.arrivals import plan_shards
 from espnet_egl.data.kaldi import (
     Rows,
     Segment,
@@ -21,7 +22,6 @@ from espnet_egl.data.kaldi import (
     read_segments,
     read_table,
 )
-from espnet_egl.data.shards import split_keys
 from espnet_egl.errors import BudgetError, ConfigError, DataError, EGLError
 from espnet_egl.exchange.kaldi_text import KaldiText
 from espnet_egl.exchange.tasks import read_tasks
@@ -106,7 +106,9 @@ CASES = [
     Case("control_in_id", b"a\x1bb x.wav\n", read_table, DataError, "control character"),
     Case("binary", bytes(range(128, 256)) * 9, read_table, DataError, "not UTF-8"),
     Case("ids_with_a_mark", "\ufeffa 1\r\n\r\nb\r\n", read_ids, ["a", "b"]),
-    Case("no_pool", "", lambda p: split_keys(p, 2, p.parent / "o"), DataError, "the pool is empty"),
+    Case(
+        "no_pool", "", lambda p: plan_shards(p, 2, p.parent / "o"), DataError, "the pool is empty"
+    ),
     # ---- segments ----
     Case("segment", "a r 0 1.5\n", read_segments, Rows({"a": Segment("r", 0.0, 1.5)}, {})),
     Case("segment_negative", "a r -1 1\n", read_segments, DataError, "runs from -1.0 to 1.0 s"),

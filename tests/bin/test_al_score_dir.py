@@ -70,7 +70,7 @@ from espnet_egl import options
 from espnet_egl.bin.al_score_dir import run_shards
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 cmd, logdir = [sys.executable, "-c", sys.argv[1], "60"], pathlib.Path(sys.argv[2])
-options.run(options.make_parser("x", ""), lambda _: run_shards(cmd, logdir, 2), [])
+options.run(options.make_parser("x", ""), lambda _: run_shards(cmd, logdir, range(1, 3)), [])
 """
 
 
@@ -97,7 +97,7 @@ def test_processes_share_the_cores(
         monkeypatch.setenv("OMP_NUM_THREADS", given)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     for nj, threads in ((1, None), (2, "4"), (3, "2"), (9, "1")):
-        run_shards([sys.executable, "-c", CHILD, "0"], tmp_path, nj)
+        run_shards([sys.executable, "-c", CHILD, "0"], tmp_path, range(1, nj + 1))
         for job in range(1, nj + 1):
             found = (tmp_path / f"output.{job}").read_text().split()[1]
             assert found == str(given or threads)

@@ -67,7 +67,7 @@ def test_what_was_selected_in_earlier_rounds_is_left_out_under_every_tag(
     logdir = tmp_path / "logdir"
     words = ["--data_dir", str(data), "--al_dir", str(al_dir), "--round", "2", "--nj", "1"]
     al_prepare.main([*words, "--output_dir", str(logdir)])
-    assert capsys.readouterr().out == "1\n"
+    assert capsys.readouterr().out == "1 1\n"
     keys = (logdir / "keys.1.scp").read_text().splitlines()
     assert [line.split()[0] for line in keys] == ["c", "d"]
     assert (logdir / "data.args").read_text().splitlines() == score_words(data)

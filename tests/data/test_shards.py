@@ -7,17 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espnet_egl.data.shards import (
-    balanced_cuts,
-    check_split,
-    lengths_of,
-    put_aside,
-    set_aside,
-    split_keys,
-)
-from espnet_egl.errors import DataError, ManifestError
-from espnet_egl.store.files import hold, lock
-from espnet_egl.store.tables import read_rows
+from espnet_egl.data.arrivals import plan_shards
+from espnet_egl.data.shards import balanced_cuts, lengths_of, set_aside
 
 
 def write(path: Path, rows: dict[str, str]) -> Path:
@@ -70,65 +61,6 @@ def test_segments_share_audio_where_their_times_overlap(tmp_path: Path) -> None:
     assert set_aside(segments, [tmp_path / "pool"], [tmp_path / "train"])[0] == ["other"]
 
 
-@pytest.mark.parametrize(("nj", "expected"), [(1, 1), (3, 3), (100, 7)])
-def test_every_utterance_is_in_one_shard(tmp_path: Path, nj: int, expected: int) -> None:
-    pool = write(tmp_path / "wav.scp", {f"u{i}": f"{i}.wav" for i in range(7)})
-    assert split_keys(pool, nj, tmp_path / "log") == expected
-    lines = [
-        line
-        for job in range(1, expected + 1)
-        for line in (tmp_path / f"log/keys.{job}.scp").read_text().splitlines()
-    ]
-    assert lines == pool.read_text().splitlines()
-    assert not (tmp_path / f"log/keys.{expected + 1}.scp").exists()
-
-
-def test_a_directory_keeps_its_split_and_its_pool(tmp_path: Path) -> None:
-    pool = write(tmp_path / "wav.scp", {f"u{i}": f"{i}.wav" for i in range(7)})
-    assert split_keys(pool, 3, tmp_path / "log") == 3
-    assert split_keys(pool, 5, tmp_path / "log") == 3
-    write(pool, {"other": "1.wav"})
-    with pytest.raises(ManifestError, match="another pool"):
-        split_keys(pool, 3, tmp_path / "log")
-
-
-def test_no_utterance_is_lost_from_a_split_unseen(tmp_path: Path) -> None:
-    pool = write(tmp_path / "wav.scp", {f"u{i}": f"{i}.wav" for i in range(7)})
-    logdir = tmp_path / "log"
-    assert split_keys(pool, 3, logdir) == 3
-    check_split(logdir, 3)
-    with pytest.raises(DataError, match="more shards than --nj 2"):
-        check_split(logdir, 2)
-    second = logdir / "keys.2.scp"
-    whole = second.read_text()
-    for damage in (lambda: second.write_text(whole.split("\n")[0] + "\n"), second.unlink):
-        damage()
-        with pytest.raises(DataError, match=r"keys\.2\.scp is not what was written"):
-            check_split(logdir, 3)
-        # Stage 20, run again, makes it anew, for as many shards as before.
-        assert split_keys(pool, 2, logdir) == 3
-        assert second.read_text() == whole
-
-
-def test_two_splits_at_a_time_are_told_apart(tmp_path: Path) -> None:
-    pool = write(tmp_path / "wav.scp", {f"u{i}": f"{i}.wav" for i in range(7)})
-    (tmp_path / "log").mkdir()
-    with (
-        lock(tmp_path / "log" / "lock"),
-        pytest.raises(DataError, match="is being written by another process"),
-    ):
-        split_keys(pool, 3, tmp_path / "log")
-
-
-def test_nothing_to_score_is_an_error(tmp_path: Path) -> None:
-    pool = write(tmp_path / "wav.scp", {})
-    with pytest.raises(DataError, match="the pool is empty"):
-        split_keys(pool, 1, tmp_path / "log")
-    write(pool, {"a": "1.wav"})
-    with pytest.raises(DataError, match="transcribed already"):
-        split_keys(pool, 1, tmp_path / "log", exclude_dirs=[tmp_path])
-
-
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=60), st.data())
 def test_shards_are_about_as_long_and_none_is_empty(
     lengths: list[float], data: st.DataObject
@@ -169,41 +101,10 @@ def test_bad_lines_of_a_pool_cost_nothing_but_their_clips(tmp_path: Path) -> Non
     # To the end is over what is transcribed; a segment of nothing is over nothing; ids stay ids.
     assert (keys, [uid for uid, *_ in aside]) == (["a", "b"], ["c", "d"])
     assert lengths_of(segments, list(rows), {}) == [5, 5, 5, 5]
-    assert split_keys(segments, 2, tmp_path / "log") == 2
+    assert plan_shards(segments, 2, tmp_path / "log").jobs == range(1, 3)
     write(tmp_path / "pool" / "utt2dur", {"x": "2", "y": "0", "z": "nan"})
     assert lengths_of(tmp_path / "pool" / "wav.scp", ["x", "y", "z"], {}) == [2, 2, 2]
     for entry in ("", " "):
         write(tmp_path / "train" / "wav.scp", {"rec": entry})
         write(tmp_path / "pool" / "wav.scp", {"rec": entry})
         assert set_aside(["a"], [segments.parent], [train.parent])[0] == ["a"]
-
-
-def test_a_split_of_another_list_is_put_aside_unless_somebody_works_there(tmp_path: Path) -> None:
-    logdir = tmp_path / "logdir"
-    pool = write(tmp_path / "wav.scp", {"a": "1.wav"})
-    assert put_aside(logdir, pool) == []
-    split_keys(pool, 1, logdir)
-    assert put_aside(logdir, pool) == []
-    write(pool, {"a": "1.wav", "b": "2.wav"})
-    (logdir / "output.1").mkdir()
-    with (logdir / "output.1" / "journal.jsonl").open("w") as f:
-        hold(f, "journal")
-        with pytest.raises(DataError, match="is being written by another process"):
-            put_aside(logdir, pool)
-    assert put_aside(logdir, pool) == [tmp_path / "logdir.1"]
-    # Killed before it was taken over, and the list changed once more.
-    split_keys(pool, 1, logdir)
-    write(pool, {"b": "2.wav"})
-    assert put_aside(logdir, pool) == [tmp_path / "logdir.1", tmp_path / "logdir.2"]
-    assert not logdir.exists()
-
-
-def test_an_id_that_stands_twice_is_listed_and_the_others_are_scored(tmp_path: Path) -> None:
-    scp = tmp_path / "pool" / "wav.scp"
-    scp.parent.mkdir()
-    scp.write_text("a a.wav\nb b.wav\nb c.wav\n\nd d.wav\n")
-    assert split_keys(scp, 1, tmp_path / "log", [scp.parent]) == 1
-    assert (tmp_path / "log" / "keys.1.scp").read_text() == "a a.wav\nd d.wav\n"
-    (row,) = read_rows(tmp_path / "log" / "skipped.tsv")
-    assert (row["utterance"], row["reason"]) == ("b", "bad_line")
-    assert row["detail"].endswith("wav.scp:3: 'b' stands twice; keep one of its lines")

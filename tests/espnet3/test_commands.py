@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from espnet_egl.bin import al_prepare, al_score, al_select
+from espnet_egl.bin import al_export, al_import, al_prepare, al_score, al_select
 from espnet_egl.errors import ConfigError, UnsupportedModelError
 from espnet_egl.espnet3.commands import DATASET, Round, parse
 
@@ -40,6 +40,14 @@ def test_sections_are_options_of_the_commands(config: dict[str, Any]) -> None:
     assert args.inference_config is None
     args = parse(al_select, round_.select())
     assert (args.budget, args.output_dir) == ("3utt", f"{config['al_dir']}/r1/select")
+    assert args.ledger is None
+    shared = Round({**config, "al_score": MODEL, "ledger": "/teams/ledger.tsv"})
+    for command, words in (
+        (al_select, shared.select()),
+        (al_export, shared.export()),
+        (al_import, shared.import_()),
+    ):
+        assert parse(command, words).ledger == "/teams/ledger.tsv"
 
 
 @pytest.mark.parametrize(

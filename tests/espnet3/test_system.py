@@ -13,7 +13,9 @@ from conftest import make_speech
 
 import espnet_egl.espnet3
 from espnet_egl.errors import ConfigError
+from espnet_egl.loop.shared_ledger import SharedLedger
 from espnet_egl.recipe import packaged
+from espnet_egl.store.tables import read_rows
 
 
 def test_without_espnet3_a_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,3 +127,39 @@ def test_labelled_clips_are_a_dataset(launching: Any, tmp_path: Path) -> None:
     assert (dataset[0]["text"], len(dataset[0]["speech"])) == ("one two", 4800)
     with pytest.raises(ConfigError, match="have 'prompt', which labelled clips have not"):
         keys_like({"text": "x", "prompt": "y"})
+
+
+@pytest.mark.slow
+def test_a_pool_that_grew_is_scored_and_shared_as_in_every_recipe(
+    launching: Any, model_files: Any, pool_dir: Path, tmp_path: Path
+) -> None:
+    from omegaconf import OmegaConf
+
+    files = model_files("ctc_conformer")
+    model = {"asr_train_config": str(files.config), "asr_model_file": str(files.checkpoint)}
+    config = {
+        **{"al_dir": str(tmp_path / "al"), "round": 1, "data_dir": str(pool_dir)},
+        "ledger": str(tmp_path / "ledger.tsv"),
+        "parallel": {"env": "local", "n_workers": 1},
+        "al_score": {**model, "hyp_source": "ctc_sample", "nbest": 8, "num_workers": 0},
+        "al_select": {"budget": "2utt"},
+    }
+    system = launching.ASRSystem(al_config=OmegaConf.create(config))
+    system.al_score()
+    score_dir = tmp_path / "al" / "r1" / "score"
+    before = {row["utterance"]: row for row in read_rows(score_dir / "scores.tsv")}
+    soundfile.write(tmp_path / "new.wav", make_speech(0.4, seed=30), 8000)
+    with (pool_dir / "wav.scp").open("a") as f:
+        f.write(f"z-new {tmp_path / 'new.wav'}\n")
+    system.al_score()
+    now = {row["utterance"]: row for row in read_rows(score_dir / "scores.tsv")}
+    assert list(now) == [*before, "z-new"]
+    assert {uid: now[uid] for uid in before} == before
+    assert [path.name for path in (score_dir / "logdir").glob("al_score.*.log")].count(
+        "al_score.2.log"
+    )
+    system.al_select()
+    system.al_export()
+    asked = {line.uid for line in SharedLedger(tmp_path / "ledger.tsv").asked()}
+    selected = read_rows(tmp_path / "al" / "r1" / "select" / "selection.tsv")
+    assert asked == {row["utterance"] for row in selected}

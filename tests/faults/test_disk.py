@@ -82,10 +82,10 @@ def test_a_limit_on_file_sizes(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 20 kB, in memory."""
+    """A file system of 32 kB, in memory."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=20k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)]
     if run(mount).returncode != 0:
         pytest.skip("mounting is not permitted")
     yield disk
@@ -96,7 +96,7 @@ def test_a_full_disk_then_a_read_only_one(
     model_files: Any, pool_dir: Path, small_disk: Path, undisturbed: dict[str, bytes]
 ) -> None:
     words = command(model_files("ctc_conformer"), pool_dir, small_disk)
-    # The split's three files and the manifest take 4 kB each, the journal what is left.
+    # The plan's six files and the manifest take 4 kB each, the journal what is left.
     refused(run(words), str(small_disk), "No space left on device", "make room")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     refused(run(words), str(small_disk), "Read-only file system", "mount it for writing")

@@ -10,11 +10,12 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,17 @@ from test_loop import (  # noqa: F401 - fixtures
     trained,
 )
 
+from espnet_egl.data.kaldi import read_table
+from espnet_egl.loop.shared_ledger import SharedLedger
+
 pytestmark = pytest.mark.faults
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 KILLS = int(os.environ.get("FAULTS_KILLS", "24"))
 # Clips of the pool, and about how many of them make a batch.
 CLIPS, BATCH = 120, 4
+# When an arrival was planned.
+TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
 # How long a command may take to come to the moment, in seconds.
 PATIENCE = 400
 
@@ -103,7 +109,9 @@ def group_lives(group: int) -> bool:
 def contents(home: Path) -> dict[str, bytes]:
     """Every file's bytes, but for logs, times, and what a kill left of a file half written."""
     return {
-        str(path.relative_to(home)): path.read_bytes().replace(home.name.encode(), b"HOME")
+        str(path.relative_to(home)): TIME.sub(
+            b"TIME", path.read_bytes().replace(home.name.encode(), b"HOME")
+        )
         for path in sorted(home.rglob("*"))
         if path.is_file()
         and path.suffix not in (".log", ".tmp", ".args")
@@ -223,6 +231,62 @@ def test_scoring_selecting_exporting_and_importing(scoring_recipe: Path) -> None
     expected = contents(whole)
     assert {"r1/score/logdir/output.1/journal.jsonl", "r1/labelled/text"} <= expected.keys()
     assert contents(killed) == expected
+
+
+def arrive(home: Path, uids: Iterable[str], tmp_path: Path) -> None:
+    """Put clips into the pool, whose transcripts are known."""
+    pool = home / "data" / "pool"
+    for i, uid in enumerate(uids):
+        path = tmp_path / f"{uid}.wav"
+        soundfile.write(path, make_speech(0.5 + 0.02 * (i % 9), seed=1000 + i), 8000)
+        cells = {"wav.scp": str(path), "utt2spk": "new", "utt2dur": f"{0.5 + 0.02 * (i % 9):.3f}"}
+        for name, cell in cells.items():
+            rows = read_table(pool / name) | {uid: cell}
+            (pool / name).write_text("".join(f"{u} {rows[u]}\n" for u in sorted(rows)))
+        with (home / "truth").open("a") as f:
+            f.write(f"{uid} a b\n")
+
+
+def test_a_pool_that_grows(scoring_recipe: Path, tmp_path: Path) -> None:
+    """Twice, with three budgets and a ledger; killed while it is planned, scored, joined, selected,
+    handed over and taken back: the same bytes, and nothing asked twice."""
+    draw = random.Random(SEED + 3)
+    runs = Runs(scoring_recipe, draw)
+    whole, killed = (scoring_recipe / "exp" / f"al_{tag}" for tag in ("whole0", "killed"))
+    logdir = killed / "r1" / "score" / "logdir"
+
+    def command_of(home: Path, tag: str) -> list[str]:
+        name = home.name.removeprefix("al_")
+        ledger = ("--al_ledger", f"ledger_{name}.tsv", "--al_select_tag", tag)
+        return [*scoring_command(name, 20, 23), *ledger]
+
+    count = 0
+    for arrival, tag in enumerate(("a", "b", "c")):
+        if arrival:
+            arrive(scoring_recipe, (f"n{arrival}{i:02}" for i in range(30)), tmp_path)
+        runs.finish(command_of(whole, tag))
+        shard = logdir / f"output.{arrival + 2 if arrival else 1}"
+        annotate, labelled = killed / f"r1/annotate_{tag}", killed / f"r1/labelled_{tag}"
+        moments: tuple[tuple[Callable[[], bool], float, str], ...] = (
+            (lambda: (logdir / "lock").exists(), 0.3, "planning"),
+            (lambda p=shard: (p / "journal.jsonl").exists(), 1.0, "scoring"),  # type: ignore[misc]
+            (lambda p=shard: (p / "SHA256SUMS").exists(), 2.0, "joining"),  # type: ignore[misc]
+            (lambda p=annotate: p.exists(), 0.5, "handing over"),  # type: ignore[misc]
+            (lambda p=labelled: p.exists(), 0.3, "taking back"),  # type: ignore[misc]
+        )
+        # Of the first list the kills are those of the test above.
+        for moment, delay, name in moments if arrival else moments[1:2]:
+            count += runs.kill(command_of(killed, tag), moment, delay, f"{name} {tag}")
+        runs.finish(command_of(killed, tag))
+    print(f"seed {SEED}: {count} kills: " + ", ".join(runs.log))
+    assert contents(killed) == contents(whole)
+    found = {}
+    for home in (whole, killed):
+        lines = SharedLedger(scoring_recipe / f"ledger_{home.name.removeprefix('al_')}.tsv").asked()
+        found[home] = {(line.place, line.uid, line.audio_hash, line.state) for line in lines}
+        assert len({line.audio_hash for line in lines}) == len(lines) == 60
+        assert {line.state for line in lines} == {"labelled"}
+    assert found[whole] == found[killed]
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ import pytest
 
 from espnet_egl.bin import al_check, al_select
 from espnet_egl.errors import BudgetError, DataError
-from espnet_egl.loop.ledger import check_not_asked, left_of, read_asked, summarize
+from espnet_egl.loop.ledger import check_not_asked, left_of, read_asked, summarize, totals
 from espnet_egl.selection.budget import Prices
 from espnet_egl.store.tables import BASE_COLUMNS, read_rows
 
@@ -157,7 +157,8 @@ def test_the_ledger_adds_up(pool: Path) -> None:
     select(pool, "_b", "--budget", "1utt")
     hand_over(pool, "_b")
     one = {"asked": "1 clip, 0.5 h", "back": "0 clips, 0 h", "out": "1 clip, 0.5 h"}
-    assert summarize(read_asked(pool.parent / "al")) == {
+    al_dir = pool.parent / "al"
+    assert summarize(totals(al_dir, read_asked(al_dir))) == {
         **{"asked": "3 clips, 1.5 h", "back": "1 clip, 0.5 h", "out": "2 clips, 1 h"},
         "by selection": {
             "r1/select": {"asked": "2 clips, 1 h", "back": "1 clip, 0.5 h", "out": "1 clip, 0.5 h"},

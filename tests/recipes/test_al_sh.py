@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from conftest import make_speech
+from tolerances import ROUNDING
 
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.store.tables import read_rows
@@ -129,12 +131,19 @@ def test_a_dry_run_says_what_would_be_used(recipe: Path) -> None:
         (("--al_config", "typo.yaml"), "typo.yaml: unknown option 'nbst' in section al_report"),
         (("--al_simulate", "true", "--al_budgets", "5% 9"), "budget '9': write it as"),
         (("--al_simulate", "true", "--al_methods", "egl+elg"), "unknown acquisition method 'elg'"),
+        (("--al_simulate", "true", "--al_budget_total", "9h"), "counts over all rounds: give a pi"),
+        (("--al_simulate", "true", "--al_config", "total.yaml"), "(budget_total of al_select) cou"),
+        (("--al_pilot", "true", "--al_config", "total.yaml"), "(budget_total of al_select) counts"),
+        (("--al_simulate", "true", "--al_ledger", "ledger.tsv"), "a simulation asks nobody, leave"),
+        (("--al_simulate", "true", "--al_config", "ledger.yaml"), "a simulation asks nobody, leav"),
     ],
 )
 def test_what_later_stages_would_refuse_is_refused_at_once(
     recipe: Path, options: tuple[str, ...], message: str
 ) -> None:
     (recipe / "typo.yaml").write_text("al_report: {nbst: 3}\n")
+    (recipe / "total.yaml").write_text("al_select: {budget_total: 9h}\n")
+    (recipe / "ledger.yaml").write_text("al_import: {ledger: ledger.tsv}\n")
     done = run(recipe, "./run.sh", "--stage", "20", *options, "--al_dry_run", "true")
     assert done.returncode != 0
     assert message in done.stderr
@@ -218,9 +227,8 @@ def test_every_channel_of_a_call_is_scored_and_handed_over(
     # Another choice is another pool.
     done = run(pool_recipe, "./run.sh", *words, "--al_channel", "first")
     assert done.returncode == 1
-    assert "was made for another pool, or the data changed since. Choose another --al_tag" in (
-        done.stdout + done.stderr
-    )
+    pools = "exp/al_asr_model_pool/pool/segments, channel each there, data/pool/wav.scp now"
+    assert f"was made for another pool: {pools}. Choose another --al_tag" in done.stderr
     done = run(pool_recipe, "./run.sh", *words, "--al_channel", "left")
     assert "neither first, mean, each, nor the number of a channel" in done.stdout + done.stderr
 
@@ -249,6 +257,90 @@ def test_stages_20_to_22(pool_recipe: Path) -> None:
     )  # fmt: skip
     assert done.returncode != 0
     assert "method: 'egl' there, 'confidence' now" in done.stderr
+
+
+def add_clip(recipe: Path, uid: str, path: Path) -> None:
+    pool = recipe / "data" / "pool"
+    for name, value in (("wav.scp", str(path)), ("utt2spk", uid), ("utt2dur", "0.400")):
+        rows = read_table(pool / name) | {uid: value}
+        (pool / name).write_text("".join(f"{u} {rows[u]}\n" for u in sorted(rows)))
+
+
+def take_clip(recipe: Path, uid: str) -> str:
+    pool = recipe / "data" / "pool"
+    found = read_table(pool / "wav.scp")[uid]
+    for name in ("wav.scp", "utt2spk", "utt2dur"):
+        lines = (pool / name).read_text().splitlines(keepends=True)
+        (pool / name).write_text("".join(x for x in lines if not x.startswith(f"{uid} ")))
+    return found
+
+
+@pytest.mark.slow
+def test_a_pool_grows_and_only_what_is_new_is_scored(pool_recipe: Path, tmp_path: Path) -> None:
+    def score(*options: str) -> str:
+        words = ("--stage", "20", "--stop_stage", "20", "--al_hyp_source", "ctc_sample")
+        done = run(pool_recipe, "./run.sh", *OPTIONS, *words, *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def rows() -> dict[str, dict[str, str]]:
+        return {row["utterance"]: row for row in read_rows(score_dir / "scores.tsv")}
+
+    score_dir = pool_recipe / "exp" / "al_asr_model_pool" / "r1" / "score"
+    assert "The pool: 0 known, 6 new, 0 changed, 0 gone" in score()
+    before = rows()
+    # One is new, one another one, one is gone, one has another id and lies elsewhere.
+    for name, seed in (("new", 20), ("other", 21)):
+        soundfile.write(tmp_path / f"{name}.wav", make_speech(0.4, seed=seed), 8000)
+    add_clip(pool_recipe, "a-new", tmp_path / "new.wav")
+    add_clip(pool_recipe, "spk0-utt2", tmp_path / "other.wav")
+    take_clip(pool_recipe, "spk1-utt1")
+    moved = Path(take_clip(pool_recipe, "spk1-utt3")).rename(tmp_path / "moved.wav")
+    add_clip(pool_recipe, "z-moved", moved)
+    said = score()
+    assert "The pool: 3 known, 2 new, 1 changed, 2 gone" in said
+    assert "1 of them not anew: their ids or places changed, not their audio" in said
+    now = rows()
+    same = ["spk0-utt0", "spk0-utt4", "spk1-utt5"]
+    assert list(now) == ["a-new", "spk0-utt0", "spk0-utt2", "spk0-utt4", "spk1-utt5", "z-moved"]
+    assert {uid: now[uid] for uid in same} == {uid: before[uid] for uid in same}
+    assert now["z-moved"] == before["spk1-utt3"] | {"utterance": "z-moved"}
+    assert now["spk0-utt2"]["audio_hash"] != before["spk0-utt2"]["audio_hash"]
+    assert [row["utterance"] for row in read_rows(score_dir / "gone.tsv")] == [
+        *("spk1-utt1", "spk1-utt3")
+    ]
+    words = {line.split()[0] for line in (score_dir / "words.ctm").read_text().splitlines()}
+    assert words <= now.keys()
+    arrivals = json.loads((score_dir / "manifest.json").read_text())["arrivals"]
+    counts = [(a["known"], a["new"], a["changed"], a["gone"]) for a in arrivals]
+    assert counts == [(0, 6, 0, 0), (3, 2, 1, 2)]
+    assert arrivals[0]["list_sha256"] != arrivals[1]["list_sha256"]
+    # At once it is the same but for rounding: batches are others.
+    score("--al_tag", "at_once")
+    fresh = read_rows(pool_recipe / "exp" / "al_at_once" / "r1" / "score" / "scores.tsv")
+    assert [row["utterance"] for row in fresh] == list(now)
+    for row in fresh:
+        assert row["audio_hash"] == now[row["utterance"]]["audio_hash"]
+        if row["utterance"] != "z-moved":  # its samples were drawn under another id
+            np.testing.assert_allclose(
+                float(row["score_egl"]), float(now[row["utterance"]]["score_egl"]), rtol=ROUNDING
+            )
+    # What is gone is not selected, and listed; other options are refused, as ever.
+    words = ("--stage", "21", "--stop_stage", "21", "--al_budget", "100%")
+    done = run(pool_recipe, "./run.sh", *OPTIONS, *words)
+    assert "Selected 6 of 6" in done.stdout, done.stdout + done.stderr
+    filtered = read_rows(score_dir.parent / "select" / "filtered.tsv")
+    assert [(row["utterance"], row["reason"]) for row in filtered] == [
+        *(("spk1-utt1", "gone"), ("spk1-utt3", "gone"))
+    ]
+    for grows in (False, True):
+        if grows:
+            add_clip(pool_recipe, "b-new", tmp_path / "other.wav")
+        words = ("--stage", "20", "--stop_stage", "20", "--al_hyp_source", "ctc_sample")
+        done = run(pool_recipe, "./run.sh", *OPTIONS, *words, "--al_seed", "7")
+        assert done.returncode == 1
+        assert "seed: 0 there, 7 now" in done.stdout
+    assert "The pool: 6 known, 1 new, 0 changed, 2 gone" in score()
 
 
 def test_the_config_counts_and_the_command_line_wins(pool_recipe: Path) -> None:

@@ -17,7 +17,13 @@ SOURCES = [*(PACKAGE / "report").glob("*.py"), PACKAGE / "loop" / "tables.py"]
 SOURCES.append(PACKAGE / "loop" / "pilot.py")
 # Said by worth.Estimate and by makeup.KNOWN, by their values.
 OTHERS = {"one seed", "too few points", "{mean:z.2f} ({why})"}
-OTHERS |= {"{mean:z.2f} ({low:z.2f} to {high:z.2f})", "speaker", "noise (SNR, dB)", "language"}
+OTHERS |= {
+    "{mean:z.2f} ({low:z.2f} to {high:z.2f})",
+    "speaker",
+    "noise (SNR, dB)",
+    "language",
+    "recording",
+}
 
 
 def phrases() -> set[str]:

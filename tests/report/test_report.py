@@ -36,7 +36,7 @@ from espnet_egl.report.build import Builder
 from espnet_egl.report.inputs import Inputs
 from espnet_egl.report.language import Language, read_language
 from espnet_egl.selection.budget import FREE
-from espnet_egl.store.tables import BASE_COLUMNS, SKIPPED_COLUMNS, write_rows
+from espnet_egl.store.tables import BASE_COLUMNS, SKIPPED_COLUMNS, read_rows, write_rows
 
 CURVE = Path(__file__).parents[2] / "docs" / "results" / "fsdd" / "curve.tsv"
 
@@ -70,6 +70,53 @@ def test_markdown_has_the_same_tables(made: Round) -> None:
         assert (made.home / "report" / name).stat().st_size > 1000
         assert (made.home / "report" / name).with_suffix(".png").exists()
     assert "asr_model_file_sha256 | abc" in text
+
+
+def test_clips_are_grouped_by_recording(made: Round, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(made.data, data)
+    segments = (data / "segments").read_text().splitlines()
+    lines = [line.replace(" rec ", f" rec{i % 3} ") for i, line in enumerate(segments)]
+    (data / "segments").write_text("\n".join(lines) + "\n")
+    inputs = Inputs(score_dir=made.score, select_dir=made.select, data_dir=data)
+    sections = {s.name: s.blocks for s in Builder(inputs, lambda *_: {}).build().sections}
+    (records,) = sections["selected"]
+    assert isinstance(records, Records)
+    names = [column.label for column in records.columns]
+    place, clip = names.index("recording"), names.index("clip")
+    recordings = {line.split()[0]: line.split()[1] for line in lines}
+    assert all(row[place] == recordings[row[clip][0]] for row in records.rows)
+    titles = [block.title for block in sections["makeup"] if hasattr(block, "title")]
+    assert "Pool and selection by recording" in titles
+    # Of one recording there is nothing to group.
+    assert "recording" not in makeup.read_maps(made.data)
+
+
+def test_the_ledger_is_told_and_what_is_gone_stays_readable(made: Round, tmp_path: Path) -> None:
+    al_dir = tmp_path / "al"
+    shutil.copytree(made.select, al_dir / "r1" / "select_b")
+    (al_dir / "r1" / "annotate_b").mkdir()
+    (al_dir / "r1" / "annotate_b" / "transcribe.tsv").write_text("")
+    score = tmp_path / "score"
+    shutil.copytree(made.score, score)
+    lines = (score / "scores.tsv").read_text().splitlines(keepends=True)
+    first = read_rows(made.select / "selection.tsv")[0]["utterance"]
+    kept = [line for line in lines if not line.startswith(f"{first}\t")]
+    (score / "scores.tsv").write_text("".join(kept))
+    select = al_dir / "r1" / "select_b"
+    inputs = Inputs(score_dir=score, select_dir=select, al_dir=al_dir)
+    with pytest.raises(DataError, match=f"'{first}' is not among the scores"):
+        Builder(inputs, lambda *_: {}).build()
+    write_rows(score / "gone.tsv", SKIPPED_COLUMNS, [[first, "gone", "not in data since then"]])
+    report = Builder(inputs, lambda *_: {}).build()
+    sections = {section.name: section.blocks for section in report.sections}
+    (grid,) = sections["asked"]
+    assert isinstance(grid, Grid)
+    asked = "30 clips, 0.0108 h"
+    assert grid.table.rows == [
+        ["all", asked, "0 clips, 0 h", asked, "0.65"],
+        ["r1/select_b", asked, "0 clips, 0 h", asked, "0.65"],
+    ]
 
 
 def test_markdown_takes_no_text_for_markup() -> None:

@@ -17,7 +17,8 @@ from espnet_egl.data.pool import Pool
 from espnet_egl.errors import DataError, ManifestError
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses.ctc_sampling import CTCSampleSource
-from espnet_egl.scoring.again import Again, find_again, take_over
+from espnet_egl.scoring.again import Again, find_again
+from espnet_egl.scoring.earlier import Earlier
 from espnet_egl.scoring.journal import JOURNAL, Journal, read_entries
 from espnet_egl.scoring.records import Summary, nothing_again
 from espnet_egl.scoring.scorer import Scorer
@@ -103,21 +104,25 @@ def test_what_earlier_runs_of_a_folder_scored_is_taken_over(files: Path) -> None
         for uid in uids:
             journal.append({**entry_of(pool, uid if uid != "gone" else "missing"), "uid": uid})
         journal.close()
-    new = {"model": "m", "data_sha256": "new"}
     out = files / "out"
-    out.mkdir()
+    earlier = Earlier(unfinished=shards)
     for _ in range(2):
-        take_over([files / "before"], out, new, pool.keys, "advice")
+        earlier.take_over(out, pool.keys)
         # Not what is no more, nor a command's, of which no state tells that it is the same.
         assert [e["uid"] for e in read_entries(out / JOURNAL)] == ["whole", "cut"]
-    # What refused other settings leaves the directory to those of before.
-    refused = files / "refused" / "output.1"
-    refused.mkdir(parents=True)
-    Journal(refused / JOURNAL).close()
-    take_over([files / "refused"], files / "nothing", new, pool.keys, "advice")
+    # Where there is nothing to take, nothing is left.
+    empty = files / "empty"
+    empty.mkdir()
+    Journal(empty / JOURNAL).close()
+    Earlier(unfinished=[empty]).take_over(files / "nothing", pool.keys)
     assert not (files / "nothing").exists()
-    with pytest.raises(ManifestError, match=r"(?s)output\.1 .*model: 'm' there, 'n' now\nadvice"):
-        take_over([files / "before"], out, {**new, "model": "n"}, pool.keys, "advice")
+    # Of the lists alone the settings may differ.
+    new = {"model": "m", "data_sha256": "new", "key_file_sha256": "new"}
+    earlier.check(new, "advice")
+    assert (earlier.setting("model"), Earlier().setting("model")) == ("m", None)
+    for named in (earlier, Earlier(like=shards)):
+        with pytest.raises(ManifestError, match=r"(?s)output.1 .*model: 'm' there, 'n' now.advice"):
+            named.check({**new, "model": "n"}, "advice")
 
 
 def test_what_is_taken_back_counts_no_more(tmp_path: Path) -> None:

@@ -299,11 +299,11 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.model.loading import load_recognizer
     from espnet_egl.scoring.again import find_again, take_over
-    from espnet_egl.scoring.journal import JOURNAL, read_entries
     from espnet_egl.scoring.records import nothing_again
     from espnet_egl.scoring.scorer import Scorer
     from espnet_egl.scoring.shard import score_pool
     from espnet_egl.store.files import check_directory, claim_directory, is_finished
+    from espnet_egl.store.journal import JOURNAL, read_entries
 
     if args.nbest < 1:
         raise ConfigError(f"--nbest must be at least 1, not {args.nbest}")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from espnet_egl.data.pool import Pool
-from espnet_egl.scoring.journal import JOURNAL, Journal, read_entries
 from espnet_egl.store.files import check_directory, read_manifest
+from espnet_egl.store.journal import JOURNAL, Journal, read_entries
 from espnet_egl.types import Skipped
 
 # A file may be whole, or its disk there, the next time; what else is wrong with it stays.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from espnet_egl.data.audio import listen, read_channels
 from espnet_egl.data.kaldi import Rows, Segment, read_pool_table, read_segments
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.recordings import Recordings
+from espnet_egl.data.sources import file_states
 from espnet_egl.errors import ConfigError, DataError, StorageError, UtteranceError
 from espnet_egl.types import Skipped, Utterance
 
@@ -25,8 +25,6 @@ Preprocess = Callable[[str, dict[str, Any]], dict[str, Any]]
 # Types of files and commands: ESPnet's own dataset reads them at whatever rate they are, cut off
 # or not.
 _SOUNDS = ("sound", "multi_columns_sound")
-
-_ARK_OFFSET = re.compile(r"(?<=\.ark):[0-9]+$")
 
 
 class Pool(torch.utils.data.Dataset):
@@ -154,15 +152,10 @@ class Pool(torch.utils.data.Dataset):
         """
         cut = self._cuts.good.get(uid)
         entry = self._recordings.get(uid if cut is None else cut.recording, "")
-        if not entry or entry.endswith("|"):
-            return ""
-        paths = entry.split() if self.type == "multi_columns_sound" else [entry]
-        try:
-            found = [Path(_ARK_OFFSET.sub("", path)).stat() for path in paths]
-        except (OSError, ValueError):
+        states = file_states(entry, several=self.type == "multi_columns_sound")
+        if not states:
             return ""
         piece = [] if cut is None else [f"{cut.start}-{cut.end} s, channel {cut.channel}"]
-        states = (f"{file.st_size} bytes, {file.st_mtime_ns} ns" for file in found)
         return ", ".join([*states, *piece])
 
     def __len__(self) -> int:

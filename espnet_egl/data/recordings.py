@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,8 @@ from espnet_egl.errors import UtteranceError
 
 # Floats are in [-1, 1], or a little above it; what is far above it are integers of so many bits.
 _LOUDEST, _BITS = 16.0, (16, 24, 32)
-# What is measured is read by so many samples at a time.
-_BLOCK = 1 << 18
+# What is measured, or walked through, is read by so many samples at a time.
+_BLOCK, _STEP = 1 << 18, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,19 @@ class Measured:
     channels: int
     seconds: float
     is_plain: bool
+
+
+class BrokenOffError(UtteranceError):
+    """A recording ends before it should, or cannot be decoded from here on.
+
+    Args:
+        error: Why.
+        missing: Seconds that are not there; infinite: nobody can tell.
+    """
+
+    def __init__(self, error: UtteranceError, missing: float):
+        super().__init__(error.reason, error.detail)
+        self.missing = missing
 
 
 class Recordings:
@@ -87,12 +100,9 @@ class Recordings:
             try:
                 wave = _cut(sound, rxfilename, start, end, max_seconds)
             except soundfile.LibsndfileError:
-                # At a frame of FLAC that is damaged libsndfile ends, and FFmpeg goes on behind it.
                 if not sound.has_second_reader:
                     raise
-                assert self._source is not None
-                sound.close()
-                sound = self._sound = StreamedSound(self._source)
+                sound = self._second_reader(sound)
                 wave = _cut(sound, rxfilename, start, end, max_seconds)
         if len(wave) == 0:
             raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
@@ -123,6 +133,62 @@ class Recordings:
                 raise _damaged(rxfilename)
             plain = sound.is_as_claimed and scale == 1
             return Measured(sound.rate, channels, length / sound.rate, plain)
+
+    def walk(
+        self, rxfilename: str, start: float = 0.0, end: float | None = None
+    ) -> Iterator[tuple[np.ndarray, int]]:
+        """A segment of whatever length, in blocks, one after the other.
+
+        Args:
+            rxfilename: As for :meth:`read`.
+            start: See there.
+            end: See there.
+
+        Yields:
+            Samples (samples, channels), float32, and their rate in Hz. What is not finite is 0.
+
+        Raises:
+            BrokenOffError: Behind the last block that can be decoded.
+            UtteranceError: As :meth:`read`.
+        """
+        with self._opened(rxfilename) as sound:
+            scale = self._scale_of(sound, start, end) if sound.scale_matters else 1.0
+            place = first = round(start * sound.rate)
+            last = None if end is None else round(end * sound.rate)
+            while last is None or place < last:
+                stop = place + _STEP if last is None else min(place + _STEP, last)
+                try:
+                    block = sound.read(place, stop)
+                    damage = _damaged(rxfilename) if sound.is_damaged() else None
+                except UNREADABLE as e:
+                    if isinstance(e, soundfile.LibsndfileError) and sound.has_second_reader:
+                        sound = self._second_reader(sound)
+                        continue
+                    damage = UtteranceError("unreadable_audio", f"{rxfilename}: {_in_words(e)}")
+                if damage is not None:
+                    raise BrokenOffError(damage, _missing(sound, place, last)) from None
+                if len(block) == 0:
+                    break
+                yield np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0) / scale, sound.rate
+                place += len(block)
+            _check_walked(sound, rxfilename, first, place, end)
+
+    def _scale_of(self, sound: Sound, start: float, end: float | None) -> float:
+        """What floats are to be divided by, of what can be decoded of a segment."""
+        place, scale = round(start * sound.rate), 1.0
+        last = math.inf if end is None else round(end * sound.rate)
+        with suppress(*UNREADABLE):
+            while place < last and len(block := sound.read(place, place + _STEP)):
+                place += len(block)
+                scale = max(scale, scale_of(block))
+        return scale
+
+    def _second_reader(self, sound: Sound) -> Sound:
+        """At a frame of FLAC that is damaged libsndfile ends, and FFmpeg goes on behind it."""
+        assert self._source is not None
+        sound.close()
+        self._sound = StreamedSound(self._source)
+        return self._sound
 
     def count_channels(self, rxfilename: str) -> int:
         """How many channels a recording has.
@@ -204,6 +270,29 @@ def _cut(
     if sound.is_damaged():
         raise _damaged(name)
     return wave
+
+
+def _missing(sound: Sound, place: int, last: int | None) -> float:
+    """Seconds from a sample to where a segment or its recording should end."""
+    if last is None and sound.length is not None:
+        last = sound.length
+    if last is not None:
+        return max(0, last - place) / sound.rate
+    return math.inf
+
+
+def _check_walked(sound: Sound, name: str, first: int, place: int, end: float | None) -> None:
+    """See that a segment was all there, once it was walked through."""
+    rate = sound.rate
+    if place == first:
+        if sound.length is not None:
+            _check(sound, sound.length, name, first / rate, end, math.inf)
+        raise UtteranceError("empty_audio", f"{name}: no samples")
+    lacking = sound.lacking() if end is None else end - place / rate
+    try:
+        _check(sound, place, name, first / rate, end, math.inf)
+    except UtteranceError as e:
+        raise BrokenOffError(e, lacking) from None
 
 
 def _check(

@@ -15,6 +15,7 @@ from espnet_egl.data.pipes import run_command
 from espnet_egl.errors import UtteranceError
 
 _ARK_ENTRY = re.compile(r"(.+\.ark):([0-9]+)", re.S)
+_ARK_OFFSET = re.compile(r"(?<=\.ark):[0-9]+$")
 _ARK_SOUND = b"AUDIO"
 _RIFF = b"RIFF"
 
@@ -93,6 +94,26 @@ def find_source(rxfilename: str, allow_pipes: bool, pipe_timeout: float) -> Sour
         written = run_command(rxfilename[:-1], allow_pipes, pipe_timeout)
         return Source(rxfilename, file=written)
     return find_sound(rxfilename)
+
+
+def file_states(rxfilename: str, several: bool = False) -> list[str]:
+    """Size and time of the file, or files, of an entry: what tells that it is another one.
+
+    Args:
+        rxfilename: As for :func:`find_source`.
+        several: Whether paths are separated by spaces.
+
+    Returns:
+        Empty where nothing tells: of commands, of files that are not there.
+    """
+    if not rxfilename or rxfilename.endswith("|"):
+        return []
+    paths = rxfilename.split() if several else [rxfilename]
+    try:
+        found = [Path(_ARK_OFFSET.sub("", path)).stat() for path in paths]
+    except (OSError, ValueError):
+        return []
+    return [f"{file.st_size} bytes, {file.st_mtime_ns} ns" for file in found]
 
 
 def is_ark_entry(rxfilename: str) -> bool:

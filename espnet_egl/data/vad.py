@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from espnet_egl.errors import ConfigError
@@ -9,6 +11,24 @@ from espnet_egl.types import Utterance
 
 # What the detector was trained for, in Hz.
 RATE = 16000
+
+
+def load_detector() -> tuple[Any, Any]:
+    """The package silero_vad and its model.
+
+    Raises:
+        ConfigError: The package is missing.
+    """
+    threads = torch.get_num_threads()
+    try:
+        import silero_vad
+    except ImportError as e:
+        raise ConfigError(
+            "to tell speech from silence needs silero-vad: pip install silero-vad"
+        ) from e
+    # The import sets them to one, for the whole process.
+    torch.set_num_threads(threads)
+    return silero_vad, silero_vad.load_silero_vad()
 
 
 class SpeechDetector:
@@ -22,15 +42,8 @@ class SpeechDetector:
     """
 
     def __init__(self, rate: int):
-        threads = torch.get_num_threads()
-        try:
-            import silero_vad
-        except ImportError as e:
-            raise ConfigError("--vad true needs silero-vad: pip install silero-vad") from e
-        # The import sets them to one, for the whole process.
-        torch.set_num_threads(threads)
+        silero_vad, self._model = load_detector()
         self._find = silero_vad.get_speech_timestamps
-        self._model = silero_vad.load_silero_vad()
         self.rate = rate
 
     def __call__(self, utterance: Utterance) -> float:

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """What `espnet-egl segment` keeps and what it cuts, on recordings whose words are known.
 
-Words of FSDD (`--fsdd DIR`, with recordings/) and sentences of AN4 (`--an4 DIR`, with etc/ and wav/) are joined to
-recordings, with pauses between them and with noise; then it is counted how much of the speech is in clips, and how
-many words a clip begins or ends in the middle of.
+Words of FSDD (`--fsdd DIR`, with recordings/) and sentences of AN4 (`--an4 DIR`, with etc/, wav/)
+are joined to recordings, with pauses between them and with noise; then it is counted how much of
+the speech is in clips, and how many words a clip begins or ends in the middle of.
 
-A word is where it is within 35 dB of its loudest 10 ms, which leaves out the silence that a file begins or ends with;
-of AN4, whose sentences have no known words, the same of a whole sentence, and cuts are not counted.
+A word is where it is within 35 dB of its loudest 10 ms, which leaves out the silence that a file
+begins or ends with; of AN4 it is a whole sentence, with the pauses in it, where cutting is no harm.
 
     python3 bench/segmentation.py --fsdd DIR --an4 DIR
 """
@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from espnet_egl.data.segmenting import Rules, Span, cut, find_speech
+from espnet_egl.data.segmenting import Rules, cut, find_speech
 from espnet_egl.data.speech import Listener
 
 # Words are where they are no further below their loudest frame, in dB; frames in seconds.
@@ -74,9 +74,10 @@ def join(
     return Recording(whole, words)
 
 
-# How long pauses are, in seconds.
+# How long pauses are, in seconds: within a turn, between two, and while somebody else speaks.
+CALL = ((0.05, 0.3), (0.3, 1.5), (2.0, 12.0))
 PAUSES: dict[str, Callable[[np.random.Generator], float]] = {
-    "a call": lambda draw: float(draw.choice([draw.uniform(0.05, 0.3), draw.uniform(0.3, 1.5), draw.uniform(2, 12)], p=[0.5, 0.4, 0.1])),
+    "a call": lambda draw: float(draw.uniform(*CALL[draw.choice(3, p=[0.5, 0.4, 0.1])])),
     "dictation": lambda draw: float(draw.uniform(0.3, 1.0)),
     "without a pause": lambda draw: float(draw.uniform(0.0, 0.1)),
 }
@@ -96,7 +97,10 @@ def an4(directory: Path, draw: np.random.Generator, count: int) -> Iterator[list
     """Sentences of the test set."""
     names = (directory / "etc" / "an4_test.fileids").read_text().split()
     for part in np.array_split(draw.permutation(len(names)), 2):
-        yield [soundfile.read(directory / "wav" / f"{names[i]}.wav", dtype="float32")[0] for i in part[:count]]
+        yield [
+            soundfile.read(directory / "wav" / f"{names[i]}.wav", dtype="float32")[0]
+            for i in part[:count]
+        ]
 
 
 class Found(NamedTuple):
@@ -112,7 +116,9 @@ class Found(NamedTuple):
         return Found(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-def measure(recording: Recording, rate: int, rules: Rules, listener: Listener) -> tuple[Found, float]:
+def measure(
+    recording: Recording, rate: int, rules: Rules, listener: Listener
+) -> tuple[Found, float]:
     """What is kept of a recording's words, and how many are cut; and the seconds of all words."""
     listener.hear(recording.wave, rate)
     heard = listener.finish()
@@ -125,7 +131,9 @@ def measure(recording: Recording, rate: int, rules: Rules, listener: Listener) -
         spoken += last - first
         cuts += bool(((edges > first) & (edges < last)).any())
     lengths = [c.length / 1000 for c in clips]
-    return Found(len(recording.wave) / rate, kept / rate, len(recording.words), cuts, lengths), spoken / rate
+    return Found(
+        len(recording.wave) / rate, kept / rate, len(recording.words), cuts, lengths
+    ), spoken / rate
 
 
 def main() -> None:
@@ -136,9 +144,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     listener, rules = Listener(), Rules()
-    sets = [(name, read, rate) for name, read, rate in (("fsdd", fsdd, 8000), ("an4", an4, 16000)) if getattr(args, name)]
-    print("| speech | pauses | noise | minutes | clips, median s | speech kept | words cut | cut an hour |")
-    print("|---|---|---|---|---|---|---|---|")
+    sets = [s for s in (("fsdd", fsdd, 8000), ("an4", an4, 16000)) if getattr(args, s[0])]
+    columns = ("speech", "pauses", "noise", "minutes", "clips, median s", "speech kept")
+    columns = (*columns, "words cut", "cut an hour")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     started, total = time.process_time(), 0.0
     for name, read, rate in sets:
         for pauses, pause in PAUSES.items():
@@ -152,11 +161,11 @@ def main() -> None:
                 total += found.seconds
                 cuts = f"{found.cut} of {found.words} | {3600 * found.cut / found.seconds:.1f}"
                 noise = "none" if snr is None else f"{snr:g} dB below"
-                print(
-                    f"| {name} | {pauses} | {noise} | {found.seconds / 60:.1f} | {len(found.clips)}, "
-                    f"{np.median(found.clips):.1f} | {100 * found.kept / spoken:.2f} % | {cuts} |",
-                    flush=True,
-                )
+                clips = f"{len(found.clips)}, {np.median(found.clips):.1f}"
+                kept = f"{100 * found.kept / spoken:.2f} %"
+                minutes = f"{found.seconds / 60:.1f}"
+                row = (name, pauses, noise, minutes, clips, kept, cuts)
+                print(f"| {' | '.join(row)} |", flush=True)
     used = time.process_time() - started
     print(f"\n{used / total:.3f} s of one core for a second of audio")
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import shutil
 import sys
@@ -38,6 +37,7 @@ def score_dir(args: argparse.Namespace) -> None:
     """Run the command; says where the table is."""
     from espnet_egl.bin import al_merge
     from espnet_egl.data.channel_dir import choose_channel
+    from espnet_egl.data.jobs import run_shards
     from espnet_egl.data.shards import put_aside, split_keys
     from espnet_egl.data.wav_dir import SKIPPED, write_data_dir
     from espnet_egl.model import packed
@@ -72,50 +72,6 @@ def score_dir(args: argparse.Namespace) -> None:
     with atomic_open(args.out, "wb") as f:
         f.write((work / "scores.tsv").read_bytes())
     print(f"Scores: {args.out}, not scored: {work / 'skipped.tsv'}")
-
-
-def run_shards(cmd: Sequence[str], logdir: Path, nj: int) -> None:
-    """Score all shards side by side; when this process is ended, so are they.
-
-    Args:
-        cmd: The command of a shard but for its keys and output.
-        logdir: Where ``keys.JOB.scp`` are, and where logs and outputs go.
-        nj: How many shards there are; they share the cores unless OMP_NUM_THREADS is set.
-
-    Raises:
-        DataError: One failed; the message is the end of its log.
-    """
-    import subprocess
-
-    from espnet_egl.errors import DataError
-
-    threads = {} if nj == 1 else {"OMP_NUM_THREADS": str(max(1, _cores() // nj))}
-    environment = {**threads, **os.environ}
-    jobs: dict[Path, subprocess.Popen[bytes]] = {}
-    try:
-        for job in range(1, nj + 1):
-            keys, output = logdir / f"keys.{job}.scp", logdir / f"output.{job}"
-            shard = [*cmd, "--key_file", str(keys), "--output_dir", str(output)]
-            path = logdir / f"al_score.{job}.log"
-            with path.open("w") as log:
-                jobs[path] = subprocess.Popen(shard, stdout=log, stderr=log, env=environment)  # noqa: S603
-        failed = [path for path, process in jobs.items() if process.wait() != 0]
-    finally:
-        # Those that have ended take no notice.
-        for process in jobs.values():
-            process.terminate()
-        for process in jobs.values():
-            process.wait()
-    if failed:
-        lines = failed[0].read_text(encoding="utf-8", errors="replace").splitlines()
-        raise DataError(f"scoring failed, log: {failed[0]}\n" + "\n".join(lines[-8:]))
-
-
-def _cores() -> int:
-    """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

@@ -155,6 +155,7 @@ class Recordings:
             scale = self._scale_of(sound, start, end) if sound.scale_matters else 1.0
             place = first = round(start * sound.rate)
             last = None if end is None else round(end * sound.rate)
+            claimed = sound.length
             while last is None or place < last:
                 stop = place + _STEP if last is None else min(place + _STEP, last)
                 try:
@@ -166,7 +167,9 @@ class Recordings:
                         continue
                     damage = UtteranceError("unreadable_audio", f"{rxfilename}: {_in_words(e)}")
                 if damage is not None:
-                    raise BrokenOffError(damage, _missing(sound, place, last)) from None
+                    there = last or claimed or _claimed(sound)
+                    missing = (there - place) / sound.rate if there > place else math.inf
+                    raise BrokenOffError(damage, missing) from None
                 if len(block) == 0:
                     break
                 yield np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0) / scale, sound.rate
@@ -189,6 +192,25 @@ class Recordings:
         sound.close()
         self._sound = StreamedSound(self._source)
         return self._sound
+
+    def seconds_of(self, rxfilename: str, most: float) -> float:
+        """How long a recording is, by its header; one whose header does not tell is decoded.
+
+        Args:
+            rxfilename: As for :meth:`read`.
+            most: Seconds: no more than that is decoded.
+
+        Returns:
+            Seconds; infinite where it is longer than ``most`` and only decoding on could tell.
+
+        Raises:
+            UtteranceError: As :meth:`read`.
+        """
+        with self._opened(rxfilename) as sound:
+            place = 0
+            while sound.length is None and place <= most * sound.rate:
+                place += len(sound.read(place, place + _STEP))
+            return math.inf if sound.length is None else sound.length / sound.rate
 
     def count_channels(self, rxfilename: str) -> int:
         """How many channels a recording has.
@@ -272,13 +294,13 @@ def _cut(
     return wave
 
 
-def _missing(sound: Sound, place: int, last: int | None) -> float:
-    """Seconds from a sample to where a segment or its recording should end."""
-    if last is None and sound.length is not None:
-        last = sound.length
-    if last is not None:
-        return max(0, last - place) / sound.rate
-    return math.inf
+def _claimed(sound: Sound) -> float:
+    """How many samples there should be; 0: nobody can tell."""
+    if sound.length is not None:
+        return sound.length
+    # Of a stream of which only decoding tells, all that is claimed is still lacking.
+    lacking = sound.lacking()
+    return lacking * sound.rate if lacking < math.inf else 0.0
 
 
 def _check_walked(sound: Sound, name: str, first: int, place: int, end: float | None) -> None:
@@ -301,7 +323,8 @@ def _check(
     """See that a segment lies in its recording, and the recording is all there where it matters."""
     first = round(start * sound.rate)
     last = length if end is None else round(end * sound.rate)
-    if end is None or last > length:
+    # A millisecond is the rounding of tables.
+    if end is None or last > length + sound.rate // 1000:
         _check_end(sound, length, name)
     # Kaldi forgives segments that overshoot by rounding, no more.
     if length and (first >= length or last > length + sound.rate // 2):

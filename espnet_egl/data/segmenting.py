@@ -174,17 +174,15 @@ def _quietest(power: np.ndarray, low: int, high: int) -> int:
     begin = max(0, first - 1)
     sums = np.convolve(power[begin : last + 1].astype(np.float64), _BESIDE, "same")
     wanted = sums[first - begin : last - begin]
-    return (first + int(wanted.argmin())) * WINDOW + WINDOW // 2
+    return (first + int(np.argmin(wanted))) * WINDOW + WINDOW // 2
 
 
-def _group(
-    pieces: Sequence[Span], least: int, most: int, target: int, padding: int
-) -> list[Span]:
+def _group(pieces: Sequence[Span], least: int, most: int, target: int, padding: int) -> list[Span]:
     """Which neighbours are one clip: the cheapest of all ways to part them.
 
     A clip costs the square of how far its length is from ``target``, as a share of it, and the
-    pauses in it, as a share of ``target``; where pieces are not joined that one pause does not part,
-    :data:`_CUT_SPEECH`.
+    pauses in it, as a share of ``target``; where no pause parts it from the one before,
+    :data:`_CUT_SPEECH`, too.
     """
     costs, begins = [0.0], [0]
     for last, piece in enumerate(pieces):

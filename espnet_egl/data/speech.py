@@ -14,11 +14,11 @@ import torch
 from espnet_egl.data.segmenting import WINDOW
 from espnet_egl.data.vad import RATE, load_detector
 
-# Samples of a window. At 8 kHz, its other rate, the detector hears less in the same telephone speech.
+# Samples of a window. At 8 kHz, its other rate, the detector hears less of the same words.
 _SIZE = RATE * WINDOW // 1000
-# The detector remembers what it heard, and after a long noise hears no speech any more. So it begins
-# anew with every chunk, two blocks of four seconds, of which it is given the second before, too.
-# Chunks begin a block apart: each block is heard twice. docs/segments.md has figures.
+# The detector remembers what it heard, and after a long noise it hears no speech any more. So it
+# begins anew with every chunk, two blocks of four seconds, of which it is given the second before,
+# too. Chunks begin a block apart: each block is heard twice. docs/segments.md has figures.
 _BLOCK, _BEFORE = 125, 31
 # So many chunks at a time, for speed.
 _BATCH = 16

@@ -22,7 +22,7 @@ from conftest import make_speech
 from tolerances import ROUNDING
 
 from espnet_egl.bin import main
-from espnet_egl.bin.al_score_dir import run_shards
+from espnet_egl.data.jobs import run_shards
 from espnet_egl.errors import ConfigError
 from espnet_egl.model import packed as packed_models
 from espnet_egl.model.packed import unpack
@@ -67,7 +67,7 @@ time.sleep(float(sys.argv[1]))
 PARENT = """
 import pathlib, signal, sys
 from espnet_egl import options
-from espnet_egl.bin.al_score_dir import run_shards
+from espnet_egl.data.jobs import run_shards
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 cmd, logdir = [sys.executable, "-c", sys.argv[1], "60"], pathlib.Path(sys.argv[2])
 options.run(options.make_parser("x", ""), lambda _: run_shards(cmd, logdir, 2), [])

@@ -26,7 +26,7 @@ COMMANDS = (
     *("al_prepare", "al_score", "al_merge", "al_calibrate", "al_fit"),
     *("al_select", "al_export", "al_import", "al_train_data", "al_curve"),
     *("al_pilot", "al_simulate", "al_worth", "al_report", "al_state"),
-    *("al_init", "al_score_dir", "al_channel", "al_segment", "al_segment_shard"),
+    *("al_init", "al_score_dir", "al_channel", "al_segment"),
 )
 # By which recordings are cut.
 SEGMENT_RULES = ("min_seconds", "max_seconds", "target_seconds", "padding")

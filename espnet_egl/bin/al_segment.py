@@ -21,8 +21,16 @@ def get_parser() -> argparse.ArgumentParser:
     options.add_segment_arguments(parser)
     parser.add_argument(
         "--longer_than",
-        type=options.positive,
-        help="Cut only what is longer, in seconds; what is not stays as it is (default: cut all)",
+        type=longer_than,
+        help="Cut only what is longer, in seconds, and leave the rest whole; scored: than "
+        "al_score's --max_seconds, as --config and --score have it (default: cut all)",
+    )
+    parser.add_argument(
+        "--score",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="A word of al_score's command line, e.g. --score=--max_seconds",
     )
     options.add_channel_argument(parser)
     options.add_pipe_arguments(parser)
@@ -32,17 +40,27 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--python", default=sys.executable, help="The Python of these jobs")
     options.add_advice_argument(parser)
+    parser.set_defaults(advice="Give another --output_dir, or remove the directory.")
     return parser
+
+
+def longer_than(text: str) -> float | str:
+    """``scored``, or a number above zero."""
+    return text if text == "scored" else options.positive(text)
 
 
 def segment(args: argparse.Namespace) -> Path:
     """The data directory to go on with."""
+    from espnet_egl.bin.al_check import parsed
     from espnet_egl.data.channel_dir import choose_channel
     from espnet_egl.data.jobs import run_shards
     from espnet_egl.data.recordings import Recordings
     from espnet_egl.data.segment_dir import segment_pool
     from espnet_egl.data.segmenting import Rules
 
+    longest = args.longer_than
+    if longest == "scored":
+        longest = parsed("al_score", args.score, args.config).max_seconds
     pipes = (args.allow_pipes, args.pipe_timeout)
     output_dir = Path(args.output_dir)
     channels = output_dir / f"channel_{args.channel}"
@@ -65,7 +83,7 @@ def segment(args: argparse.Namespace) -> Path:
         args.nj,
         run,
         Recordings(*pipes),
-        args.longer_than,
+        longest,
         args.advice,
     )
     if said:

@@ -28,7 +28,7 @@ from espnet_egl.data.recordings import Recordings
 from espnet_egl.data.segment_shard import PASSING, Cut, Piece, read_pieces
 from espnet_egl.data.segmenting import Rules
 from espnet_egl.data.shards import put_aside, split_keys
-from espnet_egl.errors import ConfigError, DataError, UtteranceError
+from espnet_egl.errors import ConfigError, DataError, ManifestError, UtteranceError
 from espnet_egl.progress import progress
 from espnet_egl.store.files import check_directory, file_hash, parse_json, text_hash, write_lines
 from espnet_egl.store.journal import JOURNAL, read_entries
@@ -146,6 +146,10 @@ def segment_pool(
     made_of = {"settings": settings, "tables": _hashes(data_dir), "audio": _audio_hash(pieces)}
     manifest = output_dir / "manifest.json"
     known = parse_json(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
+    if known and known["made_of"]["settings"] != settings:
+        raise ManifestError(
+            _other_settings(output_dir, known["made_of"]["settings"], settings, advice)
+        )
     if known.get("made_of") == made_of and not known["passing"]:
         return (output_dir if known["cut"] else data_dir), known["said"]
     chosen = pieces
@@ -169,6 +173,18 @@ def segment_pool(
     note["said"] = tables.total.describe()
     write_lines(manifest, [json.dumps(note, indent=2, ensure_ascii=False)])
     return output_dir, str(note["said"])
+
+
+def _other_settings(
+    output_dir: Path, there: Mapping[str, Any], now: Mapping[str, Any], advice: str
+) -> str:
+    differences = [
+        f"  {key}: {there.get(key)!r} there, {now.get(key)!r} now"
+        for key in sorted({*there, *now})
+        if there.get(key) != now.get(key)
+    ]
+    found = "\n".join(differences)
+    return f"{output_dir} holds clips that were cut with other settings:\n{found}\n{advice}"
 
 
 def _no_way(data_dir: Path) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,6 +31,27 @@ def load_detector() -> tuple[Any, Any]:
     # The import sets them to one, for the whole process.
     torch.set_num_threads(threads)
     return silero_vad, silero_vad.load_silero_vad()
+
+
+class KnownSpeech:
+    """Seconds of speech as a table has them, and by the detector where it has none.
+
+    Args:
+        table: Utterance id -> seconds.
+        rate: Sampling rate of the utterances, in Hz.
+    """
+
+    def __init__(self, table: Mapping[str, float], rate: int):
+        self.table, self.rate = table, rate
+
+    @cached_property
+    def _detector(self) -> SpeechDetector:
+        return SpeechDetector(self.rate)
+
+    def __call__(self, utterance: Utterance) -> float:
+        """Seconds of speech, at most the utterance's own."""
+        known = self.table.get(utterance.uid)
+        return self._detector(utterance) if known is None else min(known, utterance.seconds)
 
 
 class SpeechDetector:

@@ -17,7 +17,9 @@ from espnet_egl.types import Skipped
 PASSING = frozenset({"unreadable_audio", "truncated_audio", "failed_pipe", "pipe_timeout"})
 
 # Of a shard's manifest, what says which utterances there were.
-OF_LISTS = frozenset({"data_sha256", "key_file_sha256", "segments_sha256", "segments"})
+OF_LISTS = frozenset(
+    {"data_sha256", "key_file_sha256", "segments_sha256", "segments", "utt2speech_sha256"}
+)
 
 
 @dataclass

@@ -51,7 +51,8 @@ def merge_shards(
     groups = _check_utterances(directories, keys)
     for directory in directories:
         _check_numbers(headers["scores.tsv"], _body(directory / "scores.tsv"), directory.parent)
-    aside = [line for path in skipped for line in _body(Path(path))]
+    # Of tables that say more of what was set aside, what all of them say.
+    aside = ["\t".join(line.split("\t")[:3]) for path in skipped for line in _body(Path(path))]
     summary = _summarize(directories, aside)
     _join_embeddings(groups, output_dir, summary.scored)
     bodies = {

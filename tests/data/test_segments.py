@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from speaking import RATE, spoken
 
 from espnet_egl.bin import al_segment, al_segment_shard, main
 from espnet_egl.data import jobs
@@ -24,61 +24,13 @@ from espnet_egl.errors import StorageError
 from espnet_egl.store.tables import read_rows
 from espnet_egl.types import Utterance
 
-DEMO = Path(__file__).parents[2] / "recipes" / "demo" / "asr1" / "local"
-RATE = 8000
-
 
 @pytest.fixture(scope="module")
-def words() -> list[np.ndarray]:
-    """Twenty words, each by itself, at 8 kHz."""
-    pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
-    sys.path.insert(0, str(DEMO))
-    try:
-        from espeak import Espeak
-    finally:
-        sys.path.remove(str(DEMO))
-    espeak = Espeak()
-    texts = [
-        "seven",
-        "monday",
-        "orange",
-        "window",
-        "paper",
-        "yellow",
-        "garden",
-        "number",
-        "river",
-        "butter",
-    ]
-    said = (espeak.say(t, voice, 150, 50) for voice in ("en-us", "en-gb-scotland") for t in texts)
-    return [resample(wave, espeak.rate).astype(np.float32) for wave in said]
-
-
-def resample(wave: np.ndarray, rate: int) -> np.ndarray:
-    import soxr
-
-    return soxr.resample(0.3 * wave / np.abs(wave).max(), rate, RATE)
-
-
-def joined(
-    words: list[np.ndarray], seed: int, count: int, pause: tuple[float, float] = (0.1, 1.6)
-) -> np.ndarray:
-    """Words in any order, with pauses and a little noise."""
-    draw = np.random.default_rng(seed)
-    parts = []
-    for _ in range(count):
-        silence = np.zeros(int(RATE * draw.uniform(*pause)), np.float32)
-        parts += [silence, words[draw.integers(len(words))]]
-    wave = np.concatenate([*parts, np.zeros(RATE, np.float32)])
-    return (wave + 0.001 * draw.standard_normal(len(wave))).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def waves(words: list[np.ndarray]) -> dict[str, np.ndarray]:
+def waves() -> dict[str, np.ndarray]:
     return {
-        "call1": joined(words, 1, 25),
-        "call2": joined(words, 2, 12, (0.1, 9.0)),
-        "short": joined(words, 3, 2),
+        "call1": spoken(1, 25),
+        "call2": spoken(2, 12, (0.1, 9.0)),
+        "short": spoken(3, 2),
     }
 
 

@@ -62,8 +62,8 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--utt2dur", help="Durations for types that do not tell, in seconds")
     group.add_argument(
         "--utt2speech",
-        help="Of al_segment, the seconds of speech of every clip: --vad true takes them, and hears only "
-        "what is not in it",
+        help="Of al_segment, the seconds of speech of every clip: --vad true takes them, and "
+        "hears only what is not in it",
     )
     options.add_pipe_arguments(group)
     group.add_argument(

@@ -110,6 +110,40 @@ class Recordings:
             raise UtteranceError("not_finite_audio", f"{rxfilename}: holds NaN or infinite samples")
         return (wave / scale_of(wave) if sound.scale_matters else wave), sound.rate
 
+    def read_around(
+        self, rxfilename: str, start: float, end: float, context: float
+    ) -> tuple[np.ndarray, int, float]:
+        """A segment, and what is around it as far as there is anything that can be read.
+
+        Args:
+            rxfilename: As for :meth:`read`.
+            start: See there.
+            end: See there.
+            context: So many seconds before and behind.
+
+        Returns:
+            Samples (samples, channels), float32, their rate in Hz, and how many of the seconds are
+            before the segment.
+
+        Raises:
+            UtteranceError: As :meth:`read`, of the segment.
+        """
+        with self._opened(rxfilename) as sound:
+            first, last = (round(time * sound.rate) for time in (start, end))
+            begin, stop = (
+                round(c * sound.rate) for c in (max(0.0, start - context), end + context)
+            )
+            around = np.zeros((0, 1), np.float32)
+            # First the more: of a stream, what was before the segment would be gone.
+            with suppress(*UNREADABLE):
+                around = np.nan_to_num(sound.read(begin, stop), posinf=0.0, neginf=0.0)
+                around /= scale_of(around) if sound.scale_matters else 1
+        wave, rate = self.read(rxfilename, start, end)
+        if around.shape[1] != wave.shape[1] or len(around) < first - begin + len(wave):
+            return wave, rate, 0.0  # it breaks off in what is around it
+        before, behind = around[: first - begin], around[last - begin :]
+        return np.concatenate([before, wave, behind]), rate, len(before) / rate
+
     def measure(self, rxfilename: str) -> Measured:
         """A whole recording, decoded where its header alone does not tell.
 

@@ -5,9 +5,9 @@ Words of FSDD (`--fsdd DIR`, with recordings/) and sentences of AN4 (`--an4 DIR`
 are joined to recordings, with pauses between them and with noise; then it is counted how much of
 the speech is in clips, and how many words a clip begins or ends in the middle of.
 
-A word of FSDD is where it is within 35 dB of its loudest 10 ms, which leaves out the silence that a
-file begins or ends with. Of AN4, whose words have no known places, it is a stretch of sound: what is
-so loud, without a gap of 0.1 s.
+A word of FSDD is where it is within 35 dB of its loudest 10 ms, which leaves out the silence that
+a file begins or ends with. Of AN4, whose words have no known places, it is a stretch of sound: what
+is so loud, without a gap of 0.1 s.
 
     python3 bench/segmentation.py --fsdd DIR --an4 DIR
 """

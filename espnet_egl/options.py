@@ -210,19 +210,11 @@ def add_channel_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
     """How long clips are."""
-    group = parser.add_argument_group("Clips related, in seconds")
-    group.add_argument(
-        "--min_seconds",
-        type=positive,
-        default=2.0,
-        help="Of a clip, at least: what is shorter takes of the silence around it. A longer pause "
-        "is never in a clip",
-    )
-    group.add_argument("--max_seconds", type=positive, default=20.0, help="Of a clip, at most")
-    group.add_argument("--target_seconds", type=positive, default=10.0, help="Of most clips")
-    group.add_argument(
-        "--padding", type=float, default=0.3, help="Of silence kept before and behind speech"
-    )
+    add = parser.add_argument_group("Clips related, in seconds").add_argument
+    add("--min_seconds", type=positive, default=2.0, help="Of a clip; no pause in it is longer")
+    add("--max_seconds", type=positive, default=20.0, help="Of a clip, at most")
+    add("--target_seconds", type=positive, default=10.0, help="Of most clips")
+    add("--padding", type=float, default=0.3, help="Silence kept before and behind speech")
 
 
 def channel(text: str) -> Any:

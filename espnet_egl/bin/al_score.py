@@ -60,11 +60,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--key_file", required=True, help="The utterances to score")
     group.add_argument("--segments", help="Kaldi's segments, if the pool has them")
     group.add_argument("--utt2dur", help="Durations for types that do not tell, in seconds")
-    group.add_argument(
-        "--utt2speech",
-        help="Of al_segment, the seconds of speech of every clip: --vad true takes them, and "
-        "hears only what is not in it",
-    )
+    group.add_argument("--utt2speech", help="Of al_segment: --vad hears only what is not in it")
     options.add_pipe_arguments(group)
     group.add_argument(
         "--max_seconds",

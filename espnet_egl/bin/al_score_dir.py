@@ -46,7 +46,7 @@ def score_dir(args: argparse.Namespace) -> None:
     from espnet_egl.bin import al_merge
     from espnet_egl.data.channel_dir import choose_channel
     from espnet_egl.data.jobs import run_shards
-    from espnet_egl.data.segment_dir import SILENCE
+    from espnet_egl.data.segment_tables import SILENCE
     from espnet_egl.data.shards import put_aside, split_keys
     from espnet_egl.data.wav_dir import SKIPPED, write_data_dir
     from espnet_egl.model import packed

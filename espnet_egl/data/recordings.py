@@ -11,8 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import soundfile
 
+from espnet_egl.data.completeness import (
+    BrokenOffError,
+    check_end,
+    check_walked,
+    damaged,
+    in_words,
+    read_segment,
+    samples_claimed,
+)
 from espnet_egl.data.decoding import UNREADABLE, Sound, StreamedSound, open_sound
-from espnet_egl.data.headers import is_noticeable
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.sources import Source, find_source
 from espnet_egl.errors import UtteranceError
@@ -38,19 +46,6 @@ class Measured:
     channels: int
     seconds: float
     is_plain: bool
-
-
-class BrokenOffError(UtteranceError):
-    """A recording ends before it should, or cannot be decoded from here on.
-
-    Args:
-        error: Why.
-        missing: Seconds that are not there; infinite: nobody can tell.
-    """
-
-    def __init__(self, error: UtteranceError, missing: float):
-        super().__init__(error.reason, error.detail)
-        self.missing = missing
 
 
 class Recordings:
@@ -98,12 +93,12 @@ class Recordings:
         """
         with self._opened(rxfilename) as sound:
             try:
-                wave = _cut(sound, rxfilename, start, end, max_seconds)
+                wave = read_segment(sound, rxfilename, start, end, max_seconds)
             except soundfile.LibsndfileError:
                 if not sound.has_second_reader:
                     raise
                 sound = self._second_reader(sound)
-                wave = _cut(sound, rxfilename, start, end, max_seconds)
+                wave = read_segment(sound, rxfilename, start, end, max_seconds)
         if len(wave) == 0:
             raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
         if not np.isfinite(wave).all():
@@ -162,9 +157,9 @@ class Recordings:
             length = place if sound.length is None else sound.length
             if length == 0:
                 raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
-            _check_end(sound, length, rxfilename)
+            check_end(sound, length, rxfilename)
             if sound.is_damaged():
-                raise _damaged(rxfilename)
+                raise damaged(rxfilename)
             plain = sound.is_as_claimed and scale == 1
             return Measured(sound.rate, channels, length / sound.rate, plain)
 
@@ -194,21 +189,21 @@ class Recordings:
                 stop = place + _STEP if last is None else min(place + _STEP, last)
                 try:
                     block = sound.read(place, stop)
-                    damage = _damaged(rxfilename) if sound.is_damaged() else None
+                    damage = damaged(rxfilename) if sound.is_damaged() else None
                 except UNREADABLE as e:
                     if isinstance(e, soundfile.LibsndfileError) and sound.has_second_reader:
                         sound = self._second_reader(sound)
                         continue
-                    damage = UtteranceError("unreadable_audio", f"{rxfilename}: {_in_words(e)}")
+                    damage = UtteranceError("unreadable_audio", f"{rxfilename}: {in_words(e)}")
                 if damage is not None:
-                    there = last or claimed or _claimed(sound)
+                    there = last or claimed or samples_claimed(sound)
                     missing = (there - place) / sound.rate if there > place else math.inf
                     raise BrokenOffError(damage, missing) from None
                 if len(block) == 0:
                     break
                 yield np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0) / scale, sound.rate
                 place += len(block)
-            _check_walked(sound, rxfilename, first, place, end)
+            check_walked(sound, rxfilename, first, place, end)
 
     def _scale_of(self, sound: Sound, start: float, end: float | None) -> float:
         """What floats are to be divided by, of what can be decoded of a segment."""
@@ -272,7 +267,7 @@ class Recordings:
             yield self._sound
         except UNREADABLE as e:
             self.close()
-            raise UtteranceError("unreadable_audio", f"{rxfilename}: {_in_words(e)}") from e
+            raise UtteranceError("unreadable_audio", f"{rxfilename}: {in_words(e)}") from e
         except BaseException:
             self._let_go()
             raise
@@ -302,118 +297,3 @@ def scale_of(wave: np.ndarray) -> float:
     # An overshoot by a little is still of that scale.
     fitting = (2.0 ** (bits - 1) for bits in _BITS if peak <= 1.25 * 2.0 ** (bits - 1))
     return next(fitting, 1.0)
-
-
-def _cut(
-    sound: Sound, name: str, start: float, end: float | None, max_seconds: float
-) -> np.ndarray:
-    """The samples of a segment, (samples, channels); what is wrong with it is raised."""
-    first = round(start * sound.rate)
-    last = None if end is None else round(end * sound.rate)
-    most = max_seconds * sound.rate
-    if sound.length is not None:
-        _check(sound, sound.length, name, start, end, most)
-        return _read_whole(sound, name, first, last)
-    # Only decoding tells how much there is: no more than may be read is looked at.
-    stop = last
-    if most < math.inf and (last is None or last - first > most):
-        stop = first + math.floor(most) + 1
-    wave = sound.read(first, stop)
-    if len(wave) > most:
-        raise _too_long(name, "", max_seconds)
-    if sound.length is not None:
-        _check(sound, sound.length, name, start, end, most)
-    if sound.is_damaged():
-        raise _damaged(name)
-    return wave
-
-
-def _claimed(sound: Sound) -> float:
-    """How many samples there should be; 0: nobody can tell."""
-    if sound.length is not None:
-        return sound.length
-    # Of a stream of which only decoding tells, all that is claimed is still lacking.
-    lacking = sound.lacking()
-    return lacking * sound.rate if lacking < math.inf else 0.0
-
-
-def _check_walked(sound: Sound, name: str, first: int, place: int, end: float | None) -> None:
-    """See that a segment was all there, once it was walked through."""
-    rate = sound.rate
-    if place == first:
-        if sound.length is not None:
-            _check(sound, sound.length, name, first / rate, end, math.inf)
-        raise UtteranceError("empty_audio", f"{name}: no samples")
-    lacking = sound.lacking() if end is None else end - place / rate
-    try:
-        _check(sound, place, name, first / rate, end, math.inf)
-    except UtteranceError as e:
-        raise BrokenOffError(e, lacking) from None
-
-
-def _check(
-    sound: Sound, length: int, name: str, start: float, end: float | None, most: float
-) -> None:
-    """See that a segment lies in its recording, and the recording is all there where it matters."""
-    first = round(start * sound.rate)
-    last = length if end is None else round(end * sound.rate)
-    # A millisecond is the rounding of tables.
-    if end is None or last > length + sound.rate // 1000:
-        _check_end(sound, length, name)
-    # Kaldi forgives segments that overshoot by rounding, no more.
-    if length and (first >= length or last > length + sound.rate // 2):
-        raise UtteranceError(
-            "bad_segment",
-            f"{name}: segment {start}-{end} s lies beyond the "
-            f"{length / sound.rate:.2f} s of the recording",
-        )
-    count = min(last, length) - first
-    if count > most:
-        raise _too_long(name, f"{count / sound.rate:.1f} s, ", most / sound.rate)
-
-
-def _check_end(sound: Sound, length: int, name: str) -> None:
-    lacking, there = sound.lacking(), length / sound.rate
-    if lacking == math.inf:
-        raise UtteranceError("truncated_audio", f"{name}: it lacks its end; copy it again")
-    if is_noticeable(lacking, there + lacking):
-        raise UtteranceError(
-            "truncated_audio",
-            f"{name}: its header claims more than it holds: {lacking:.2f} s of "
-            f"{there + lacking:.2f} s are missing; copy it again",
-        )
-
-
-def _read_whole(sound: Sound, name: str, first: int, last: int | None) -> np.ndarray:
-    """What a recording of known length must have, of which less may be decoded."""
-    assert sound.length is not None
-    count = (sound.length if last is None else min(last, sound.length)) - first
-    wave = sound.read(first, last)
-    if is_noticeable((count - len(wave)) / sound.rate, count / sound.rate):
-        raise UtteranceError(
-            "truncated_audio",
-            f"{name}: {len(wave)} of {count} samples are there; copy it again",
-        )
-    if sound.is_damaged():
-        raise _damaged(name)
-    return wave
-
-
-def _too_long(name: str, seconds: str, most: float) -> UtteranceError:
-    return UtteranceError(
-        "too_long",
-        f"{name}: {seconds}more than --max_seconds {most:g}; cut it by a file segments",
-    )
-
-
-def _damaged(name: str) -> UtteranceError:
-    return UtteranceError(
-        "truncated_audio", f"{name}: damaged, a part of it is missing; copy it again"
-    )
-
-
-def _in_words(error: Exception) -> str:
-    """What a library says, without the object that it was given."""
-    if isinstance(error, soundfile.LibsndfileError):
-        return str(error.error_string)
-    return str(error) or type(error).__name__

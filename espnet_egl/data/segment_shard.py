@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from espnet_egl.data.channels import pick
+from espnet_egl.data.completeness import BrokenOffError
 from espnet_egl.data.kaldi import Segment, read_pool_table, read_segments
-from espnet_egl.data.recordings import BrokenOffError, Recordings
+from espnet_egl.data.recordings import Recordings
 from espnet_egl.data.segmenting import Rules, Span, cut, find_speech, gaps, overlap
 from espnet_egl.data.sources import file_states
 from espnet_egl.errors import StorageError, UtteranceError

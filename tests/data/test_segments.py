@@ -15,9 +15,10 @@ from speaking import RATE, spoken
 from espnet_egl.bin import al_segment, al_segment_shard, main
 from espnet_egl.data import jobs
 from espnet_egl.data import segment_shard as shards
+from espnet_egl.data.completeness import BrokenOffError
 from espnet_egl.data.kaldi import read_durations, read_segments, read_table
 from espnet_egl.data.pool import Pool
-from espnet_egl.data.recordings import BrokenOffError, Recordings
+from espnet_egl.data.recordings import Recordings
 from espnet_egl.data.segment_shard import Piece
 from espnet_egl.data.segmenting import Rules
 from espnet_egl.errors import StorageError

@@ -51,6 +51,7 @@ setup(
         "scikit-learn>=1.4",
         "scipy",
         "silero-vad>=6.0",
+        "soxr>=0.3.2",
         "soundfile>=0.12",
         "tqdm",
     ],

@@ -176,7 +176,9 @@ def test_whoever_reads_audio_may_be_kept_from_running_commands_and_from_waiting(
     from espnet_egl.data.pipes import PIPE_TIMEOUT
 
     found = {n: p for n, p in parsers().items() if "allow_pipes" in {a.dest for a in p._actions}}
-    assert set(found) == {"al_score", "al_channel", "al_export", "al_train_data", "al_report"}
+    assert set(found) == {
+        *("al_score", "al_channel", "al_segment", "al_export", "al_train_data", "al_report")
+    }
     config = yaml.safe_load((Path(__file__).parent.parent / "conf" / "al.yaml").read_text())
     for name, parser in found.items():
         assert parser.get_default("allow_pipes") is True

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from humanfriendly.text import pluralize
 
 from espnet_egl import options
-from espnet_egl.errors import DataError
+from espnet_egl.errors import ConfigError, DataError
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -34,6 +34,13 @@ def get_parser() -> argparse.ArgumentParser:
         choices=("flac", "wav"),
         help="Of what is written anew (default: the format's)",
     )
+    group.add_argument(
+        "--context_seconds",
+        type=float,
+        default=0.0,
+        help="Of the recording, heard before and behind a clip, which is marked: "
+        "label_studio, elan, textgrid",
+    )
     options.add_pipe_arguments(group)
     options.add_ledger_argument(parser)
     options.add_label_studio_arguments(parser)
@@ -53,6 +60,13 @@ def export(args: argparse.Namespace) -> None:
     from espnet_egl.store.tables import SKIPPED_COLUMNS, duration, write_rows
 
     exporter = exporters.build(args.format, args.format_conf | options.label_studio_conf(args))
+    if args.context_seconds < 0:
+        raise ConfigError(f"--context_seconds must be at least 0, not {args.context_seconds:g}")
+    if args.context_seconds and not exporter.shows_context:
+        raise ConfigError(
+            f"--context_seconds: the format {args.format} cannot mark the clip in it; "
+            "label_studio, elan and textgrid can"
+        )
     output_dir = Path(args.output_dir)
     check_not_asked(args.select_dir)
     tasks = read_tasks(args.select_dir, args.nbest_file)
@@ -65,7 +79,13 @@ def export(args: argparse.Namespace) -> None:
         audio_format = args.audio_format or exporter.audio_format
         directory = output_dir / AUDIO_DIR
         tasks, skipped = place_audio(
-            tasks, directory, audio, audio_format, args.allow_pipes, args.pipe_timeout
+            tasks,
+            directory,
+            audio,
+            audio_format,
+            args.allow_pipes,
+            args.pipe_timeout,
+            args.context_seconds,
         )
         write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, skipped)
         if skipped:

@@ -59,6 +59,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--key_file", required=True, help="The utterances to score")
     group.add_argument("--segments", help="Kaldi's segments, if the pool has them")
     group.add_argument("--utt2dur", help="Durations for types that do not tell, in seconds")
+    group.add_argument("--utt2speech", help="Of al_segment: --vad hears only what is not in it")
     options.add_pipe_arguments(group)
     group.add_argument(
         "--max_seconds",
@@ -234,12 +235,13 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
     free |= {"verify", "advice", "earlier", "effort"}
-    files = {"key_file", "segments", "utt2dur"}
+    files = {"key_file", "segments", "utt2dur", "utt2speech"}
     files |= {"asr_train_config", "asr_model_file", "inference_config", "fitted", "text"}
     found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
     for name in files:
         path = getattr(args, name)
-        found[f"{name}_sha256"] = None if path is None else file_hash(path)
+        unused = path is None or (name == "utt2speech" and not args.vad)
+        found[f"{name}_sha256"] = None if unused else file_hash(path)
     train = read_train_config(args.asr_train_config)
     decoding = inference_options(train, args.inference_config, args.inference_args)
     for name in ("lm_train_config", "lm_file", "ngram_file"):
@@ -268,11 +270,22 @@ def make_pool(args: argparse.Namespace, keys: Sequence[str], recognizer: Any = N
     )
 
 
+def speech_detector(args: argparse.Namespace, rate: int) -> Any:
+    """What tells how much of an utterance is speech; None: nothing."""
+    from espnet_egl.data.kaldi import read_table
+    from espnet_egl.data.vad import KnownSpeech, SpeechDetector
+
+    if not args.vad:
+        return None
+    if args.utt2speech is None:
+        return SpeechDetector(rate)
+    return KnownSpeech({uid: float(s) for uid, s in read_table(args.utt2speech).items()}, rate)
+
+
 def score(args: argparse.Namespace) -> None:
     """Run the command."""
     from espnet_egl.acquisition import acquisition_methods
     from espnet_egl.data.kaldi import read_pool_table, read_table
-    from espnet_egl.data.vad import SpeechDetector
     from espnet_egl.errors import ConfigError
     from espnet_egl.fitted.prediction import read_temperature
     from espnet_egl.gradients.engine import GradientEngine
@@ -280,11 +293,11 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.model.loading import has_ctc, load_recognizer, read_train_config
     from espnet_egl.scoring.again import find_again
     from espnet_egl.scoring.earlier import Earlier, check_like, of_other_list
-    from espnet_egl.scoring.journal import JOURNAL, read_entries
     from espnet_egl.scoring.records import nothing_again
     from espnet_egl.scoring.scorer import Scorer
     from espnet_egl.scoring.shard import score_pool
     from espnet_egl.store.files import claim_directory, is_finished
+    from espnet_egl.store.journal import JOURNAL, read_entries
 
     if args.verify < 0:
         raise ConfigError(f"--verify must be at least 0, not {args.verify}")
@@ -352,7 +365,7 @@ def score(args: argparse.Namespace) -> None:
         temperature=args.egl_temperature,
         texts=read_table(args.text) if args.text else None,
         skip_untranscribed=args.skip_untranscribed,
-        detector=SpeechDetector(recognizer.rate) if args.vad else None,
+        detector=speech_detector(args, recognizer.rate),
     )
     scorer.prepare()
     # Before the directory is claimed: what is refused leaves it to other settings.

@@ -8,6 +8,7 @@ from importlib import import_module
 
 COMMANDS = {
     "init": ("al_init", "put the stages into a recipe"),
+    "segment": ("al_segment", "cut long recordings at pauses into clips"),
     "score": ("al_score_dir", "score a folder of audio with a packed model, without a recipe"),
     "worth": ("al_worth", "what labelling was worth, from a learning curve"),
     "report": (

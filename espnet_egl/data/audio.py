@@ -169,8 +169,9 @@ def write_clip(
     pipe_timeout: float = PIPE_TIMEOUT,
     recordings: Recordings | None = None,
     channel: Channel | None = None,
-) -> float:
-    """Write one clip alone, one channel at its own rate; one that is there must be the same.
+    context: float = 0.0,
+) -> tuple[float, float, float]:
+    """Write one clip, one channel at its own rate; one that is there must be the same.
 
     Args:
         path: The file.
@@ -181,21 +182,30 @@ def write_clip(
         pipe_timeout: See there.
         recordings: See there.
         channel: See there.
+        context: Seconds of the recording around the clip that come along, where it has an end.
 
     Returns:
-        Seconds.
+        Seconds of the file before the clip, of the clip, and behind it.
 
     Raises:
         UtteranceError: As :func:`read_audio`.
         DataError: The clip is there, of another recording.
     """
     with _reading(recordings, allow_pipes, pipe_timeout) as opened:
-        channels, rate = opened.read(rxfilename, start, end)
+        if context and end is not None:
+            channels, rate, before = opened.read_around(rxfilename, start, end, context)
+        else:
+            channels, rate = opened.read(rxfilename, start, end)
+            before = 0.0
     wave = pick(channels, channel, rxfilename)
     if path.exists() and not _is_same(wave, rate, path):
         raise source_changed(path, rxfilename)
     write_wave(path, wave, rate)
-    return len(wave) / rate
+    whole = len(wave) / rate
+    seconds = whole - before
+    if context and end is not None:
+        seconds = min(seconds, end - start)
+    return before, seconds, whole - before - seconds
 
 
 def source_changed(path: Path, rxfilename: str) -> DataError:

@@ -18,7 +18,7 @@ from espnet_egl.data.kaldi import (
 )
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.recordings import Recordings
-from espnet_egl.data.sources import file_state
+from espnet_egl.data.sources import file_states
 from espnet_egl.errors import ConfigError, UtteranceError
 from espnet_egl.progress import progress
 from espnet_egl.store.files import file_hash, parse_json, write_lines
@@ -37,7 +37,7 @@ class Counted(NamedTuple):
 
     Attributes:
         channels: How many; 1 where it cannot be read.
-        state: Of its file, see :func:`~espnet_egl.data.sources.file_state`.
+        state: Of its file, see :func:`~espnet_egl.data.sources.file_states`.
     """
 
     channels: int
@@ -158,7 +158,7 @@ def _count_channels(
     pipe_timeout: float,
 ) -> dict[str, Counted]:
     """Recording -> its channels; counted again where the file is another one by now."""
-    states = {name: file_state(entry) for name, entry in entries.items()}
+    states = {name: "".join(file_states(entry)) for name, entry in entries.items()}
     counts = {
         name: known[name]
         for name, state in states.items()

@@ -23,7 +23,7 @@ def score_words(directory: str | Path, audio_format: str = "") -> list[str]:
     """Words of ``al_score`` that name the audio of a directory.
 
     Args:
-        directory: With wav.scp or feats.scp; segments and utt2dur where it has them.
+        directory: With wav.scp or feats.scp; segments, utt2dur and utt2speech where it has them.
         audio_format: As ESPnet dumped it, if the directory does not say itself: ``flac``,
             ``flac.ark``, ``multi_flac``, ...
     """
@@ -38,7 +38,7 @@ def score_words(directory: str | Path, audio_format: str = "") -> list[str]:
     elif "multi" in audio_format:
         kind = "multi_columns_sound"
     words = ["--data_path_and_name_and_type", f"{directory / scp},speech,{kind}"]
-    for name in ("segments", "utt2dur"):
+    for name in ("segments", "utt2dur", "utt2speech"):
         if (directory / name).exists():
             words += [f"--{name}", str(directory / name)]
     return words

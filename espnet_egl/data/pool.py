@@ -16,7 +16,7 @@ from espnet_egl.data.audio import listen, read_channels
 from espnet_egl.data.kaldi import Rows, Segment, read_pool_table, read_segments
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.recordings import Recordings
-from espnet_egl.data.sources import file_state
+from espnet_egl.data.sources import file_states
 from espnet_egl.errors import ConfigError, DataError, StorageError, UtteranceError
 from espnet_egl.types import Skipped, Utterance
 
@@ -152,9 +152,8 @@ class Pool(torch.utils.data.Dataset):
         """
         cut = self._cuts.good.get(uid)
         entry = self._recordings.get(uid if cut is None else cut.recording, "")
-        is_columns = self.type == "multi_columns_sound" and not entry.endswith("|")
-        states = [file_state(path) for path in (entry.split() if is_columns else [entry])]
-        if not all(states):
+        states = file_states(entry, several=self.type == "multi_columns_sound")
+        if not states:
             return ""
         piece = [] if cut is None else [f"{cut.start}-{cut.end} s, channel {cut.channel}"]
         return ", ".join([*states, *piece])

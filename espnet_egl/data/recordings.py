@@ -5,22 +5,30 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
 import soundfile
 
+from espnet_egl.data.completeness import (
+    BrokenOffError,
+    check_end,
+    check_walked,
+    damaged,
+    in_words,
+    read_segment,
+    samples_claimed,
+)
 from espnet_egl.data.decoding import UNREADABLE, Sound, StreamedSound, open_sound
-from espnet_egl.data.headers import is_noticeable
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.sources import Source, find_source
 from espnet_egl.errors import UtteranceError
 
 # Floats are in [-1, 1], or a little above it; what is far above it are integers of so many bits.
 _LOUDEST, _BITS = 16.0, (16, 24, 32)
-# What is measured is read by so many samples at a time.
-_BLOCK = 1 << 18
+# What is measured, or walked through, is read by so many samples at a time.
+_STEP = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -87,20 +95,51 @@ class Recordings:
         with self._opened(rxfilename) as sound:
             scale = self._scale_of(sound)
             try:
-                wave = _cut(sound, rxfilename, start, end, max_seconds)
+                wave = read_segment(sound, rxfilename, start, end, max_seconds)
             except soundfile.LibsndfileError:
-                # At a frame of FLAC that is damaged libsndfile ends, and FFmpeg goes on behind it.
                 if not sound.has_second_reader:
                     raise
-                assert self._source is not None
-                sound.close()
-                sound = self._sound = StreamedSound(self._source)
-                wave = _cut(sound, rxfilename, start, end, max_seconds)
+                sound = self._second_reader(sound)
+                wave = read_segment(sound, rxfilename, start, end, max_seconds)
         if len(wave) == 0:
             raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
         if not np.isfinite(wave).all():
             raise UtteranceError("not_finite_audio", f"{rxfilename}: holds NaN or infinite samples")
         return (wave / scale if scale != 1 else wave), sound.rate
+
+    def read_around(
+        self, rxfilename: str, start: float, end: float, context: float
+    ) -> tuple[np.ndarray, int, float]:
+        """A segment, and what is around it as far as there is anything that can be read.
+
+        Args:
+            rxfilename: As for :meth:`read`.
+            start: See there.
+            end: See there.
+            context: So many seconds before and behind.
+
+        Returns:
+            Samples (samples, channels), float32, their rate in Hz, and how many of the seconds are
+            before the segment.
+
+        Raises:
+            UtteranceError: As :meth:`read`, of the segment.
+        """
+        with self._opened(rxfilename) as sound:
+            first, last = (round(time * sound.rate) for time in (start, end))
+            begin, stop = (
+                round(c * sound.rate) for c in (max(0.0, start - context), end + context)
+            )
+            around = np.zeros((0, 1), np.float32)
+            # First the more: of a stream, what was before the segment would be gone.
+            with suppress(*UNREADABLE):
+                around = np.nan_to_num(sound.read(begin, stop), posinf=0.0, neginf=0.0)
+                around /= self._scale_of(sound)
+        wave, rate = self.read(rxfilename, start, end)
+        if around.shape[1] != wave.shape[1] or len(around) < first - begin + len(wave):
+            return wave, rate, 0.0  # it breaks off in what is around it
+        before, behind = around[: first - begin], around[last - begin :]
+        return np.concatenate([before, wave, behind]), rate, len(before) / rate
 
     def measure(self, rxfilename: str) -> Measured:
         """A whole recording, decoded where its header alone does not tell.
@@ -118,11 +157,79 @@ class Recordings:
                 length = sum(len(block) for block in _blocks_of(sound))
             if length == 0:
                 raise UtteranceError("empty_audio", f"{rxfilename}: no samples")
-            _check_end(sound, length, rxfilename)
+            check_end(sound, length, rxfilename)
             if sound.is_damaged():
-                raise _damaged(rxfilename)
+                raise damaged(rxfilename)
             plain = sound.is_as_claimed and scale == 1
             return Measured(sound.rate, channels, length / sound.rate, plain)
+
+    def walk(
+        self, rxfilename: str, start: float = 0.0, end: float | None = None
+    ) -> Iterator[tuple[np.ndarray, int]]:
+        """A segment of whatever length, in blocks, one after the other.
+
+        Args:
+            rxfilename: As for :meth:`read`.
+            start: See there.
+            end: See there.
+
+        Yields:
+            Samples (samples, channels), float32, and their rate in Hz. What is not finite is 0.
+
+        Raises:
+            BrokenOffError: Behind the last block that can be decoded.
+            UtteranceError: As :meth:`read`.
+        """
+        with self._opened(rxfilename) as sound:
+            scale = self._scale_of(sound)
+            place = first = round(start * sound.rate)
+            last = None if end is None else round(end * sound.rate)
+            claimed = sound.length
+            while last is None or place < last:
+                stop = place + _STEP if last is None else min(place + _STEP, last)
+                try:
+                    block = sound.read(place, stop)
+                    damage = damaged(rxfilename) if sound.is_damaged() else None
+                except UNREADABLE as e:
+                    if isinstance(e, soundfile.LibsndfileError) and sound.has_second_reader:
+                        sound = self._second_reader(sound)
+                        continue
+                    damage = UtteranceError("unreadable_audio", f"{rxfilename}: {in_words(e)}")
+                if damage is not None:
+                    there = last or claimed or samples_claimed(sound)
+                    missing = (there - place) / sound.rate if there > place else math.inf
+                    raise BrokenOffError(damage, missing) from None
+                if len(block) == 0:
+                    break
+                yield np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0) / scale, sound.rate
+                place += len(block)
+            check_walked(sound, rxfilename, first, place, end)
+
+    def _second_reader(self, sound: Sound) -> Sound:
+        """At a frame of FLAC that is damaged libsndfile ends, and FFmpeg goes on behind it."""
+        assert self._source is not None
+        sound.close()
+        self._sound = StreamedSound(self._source)
+        return self._sound
+
+    def seconds_of(self, rxfilename: str, most: float) -> float:
+        """How long a recording is, by its header; one whose header does not tell is decoded.
+
+        Args:
+            rxfilename: As for :meth:`read`.
+            most: Seconds: no more than that is decoded.
+
+        Returns:
+            Seconds; infinite where it is longer than ``most`` and only decoding on could tell.
+
+        Raises:
+            UtteranceError: As :meth:`read`.
+        """
+        with self._opened(rxfilename) as sound:
+            place = 0
+            while sound.length is None and place <= most * sound.rate:
+                place += len(sound.read(place, place + _STEP))
+            return math.inf if sound.length is None else sound.length / sound.rate
 
     def count_channels(self, rxfilename: str) -> int:
         """How many channels a recording has.
@@ -141,7 +248,7 @@ class Recordings:
         if not sound.scale_matters:
             return 1.0
         if self._scale is None:
-            self._scale = scale_of(_blocks_of(sound))
+            self._scale = scale_of(_readable(_blocks_of(sound)))
         return self._scale
 
     @contextmanager
@@ -159,7 +266,7 @@ class Recordings:
             yield self._sound
         except UNREADABLE as e:
             self.close()
-            raise UtteranceError("unreadable_audio", f"{rxfilename}: {_in_words(e)}") from e
+            raise UtteranceError("unreadable_audio", f"{rxfilename}: {in_words(e)}") from e
         except BaseException:
             self._let_go()
             raise
@@ -196,97 +303,12 @@ def scale_of(blocks: Iterable[np.ndarray]) -> float:
 
 def _blocks_of(sound: Sound) -> Iterator[np.ndarray]:
     place = 0
-    while len(block := sound.read(place, place + _BLOCK)):
+    while len(block := sound.read(place, place + _STEP)):
         place += len(block)
         yield block
 
 
-def _cut(
-    sound: Sound, name: str, start: float, end: float | None, max_seconds: float
-) -> np.ndarray:
-    """The samples of a segment, (samples, channels); what is wrong with it is raised."""
-    first = round(start * sound.rate)
-    last = None if end is None else round(end * sound.rate)
-    most = max_seconds * sound.rate
-    if sound.length is not None:
-        _check(sound, sound.length, name, start, end, most)
-        return _read_whole(sound, name, first, last)
-    # Only decoding tells how much there is: no more than may be read is looked at.
-    stop = last
-    if most < math.inf and (last is None or last - first > most):
-        stop = first + math.floor(most) + 1
-    wave = sound.read(first, stop)
-    if len(wave) > most:
-        raise _too_long(name, "", max_seconds)
-    if sound.length is not None:
-        _check(sound, sound.length, name, start, end, most)
-    if sound.is_damaged():
-        raise _damaged(name)
-    return wave
-
-
-def _check(
-    sound: Sound, length: int, name: str, start: float, end: float | None, most: float
-) -> None:
-    """See that a segment lies in its recording, and the recording is all there where it matters."""
-    first = round(start * sound.rate)
-    last = length if end is None else round(end * sound.rate)
-    if end is None or last > length:
-        _check_end(sound, length, name)
-    # Kaldi forgives segments that overshoot by rounding, no more.
-    if length and (first >= length or last > length + sound.rate // 2):
-        raise UtteranceError(
-            "bad_segment",
-            f"{name}: segment {start}-{end} s lies beyond the "
-            f"{length / sound.rate:.2f} s of the recording",
-        )
-    count = min(last, length) - first
-    if count > most:
-        raise _too_long(name, f"{count / sound.rate:.1f} s, ", most / sound.rate)
-
-
-def _check_end(sound: Sound, length: int, name: str) -> None:
-    lacking, there = sound.lacking(), length / sound.rate
-    if lacking == math.inf:
-        raise UtteranceError("truncated_audio", f"{name}: it lacks its end; copy it again")
-    if is_noticeable(lacking, there + lacking):
-        raise UtteranceError(
-            "truncated_audio",
-            f"{name}: its header claims more than it holds: {lacking:.2f} s of "
-            f"{there + lacking:.2f} s are missing; copy it again",
-        )
-
-
-def _read_whole(sound: Sound, name: str, first: int, last: int | None) -> np.ndarray:
-    """What a recording of known length must have, of which less may be decoded."""
-    assert sound.length is not None
-    count = (sound.length if last is None else min(last, sound.length)) - first
-    wave = sound.read(first, last)
-    if is_noticeable((count - len(wave)) / sound.rate, count / sound.rate):
-        raise UtteranceError(
-            "truncated_audio",
-            f"{name}: {len(wave)} of {count} samples are there; copy it again",
-        )
-    if sound.is_damaged():
-        raise _damaged(name)
-    return wave
-
-
-def _too_long(name: str, seconds: str, most: float) -> UtteranceError:
-    return UtteranceError(
-        "too_long",
-        f"{name}: {seconds}more than --max_seconds {most:g}; cut it by a file segments",
-    )
-
-
-def _damaged(name: str) -> UtteranceError:
-    return UtteranceError(
-        "truncated_audio", f"{name}: damaged, a part of it is missing; copy it again"
-    )
-
-
-def _in_words(error: Exception) -> str:
-    """What a library says, without the object that it was given."""
-    if isinstance(error, soundfile.LibsndfileError):
-        return str(error.error_string)
-    return str(error) or type(error).__name__
+def _readable(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """As far as they can be decoded; who reads on behind that is told."""
+    with suppress(*UNREADABLE):
+        yield from blocks

@@ -96,6 +96,26 @@ def find_source(rxfilename: str, allow_pipes: bool, pipe_timeout: float) -> Sour
     return find_sound(rxfilename)
 
 
+def file_states(rxfilename: str, several: bool = False) -> list[str]:
+    """Size and time of the file, or files, of an entry: what tells that it is another one.
+
+    Args:
+        rxfilename: As for :func:`find_source`.
+        several: Whether paths are separated by spaces.
+
+    Returns:
+        Empty where nothing tells: of commands, of files that are not there.
+    """
+    if not rxfilename or rxfilename.endswith("|"):
+        return []
+    paths = rxfilename.split() if several else [rxfilename]
+    try:
+        found = [Path(_ARK_OFFSET.sub("", path)).stat() for path in paths]
+    except (OSError, ValueError):
+        return []
+    return [f"{file.st_size} bytes, {file.st_mtime_ns} ns" for file in found]
+
+
 def is_ark_entry(rxfilename: str) -> bool:
     """Whether it is ``<path>.ark:<offset>``, as asr.sh writes it with --audio_format flac.ark."""
     return _ARK_ENTRY.fullmatch(rxfilename) is not None
@@ -159,18 +179,3 @@ def check_is_file(path: str) -> None:
     if not is_file:
         what = "not a file" if Path(path).exists() else "no such file"
         raise UtteranceError("unreadable_audio", f"{path or 'no path is given'}: {what}")
-
-
-def file_state(entry: str) -> str:
-    """Size and time of the file of an entry of wav.scp: what tells that it is another one.
-
-    Returns:
-        Empty where nothing tells: of commands, of files that are not there.
-    """
-    if not entry or entry.endswith("|"):
-        return ""
-    try:
-        found = Path(_ARK_OFFSET.sub("", entry)).stat()
-    except (OSError, ValueError):
-        return ""
-    return f"{found.st_size} bytes, {found.st_mtime_ns} ns"

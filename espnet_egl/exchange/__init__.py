@@ -34,6 +34,8 @@ class Task:
         probabilities: P(draft | audio) of each of them; empty where it is not known.
         confidence: Of the recogniser in the best one, 0-1; None where it is not known.
         channel: Of the recording, from 0 on, or ``mean``; None: the first.
+        before: Seconds of its file before the clip, to be heard and not transcribed.
+        behind: Likewise behind it.
     """
 
     uid: str
@@ -45,6 +47,8 @@ class Task:
     probabilities: tuple[float, ...] = ()
     confidence: float | None = None
     channel: Channel | None = None
+    before: float = 0.0
+    behind: float = 0.0
 
     @property
     def draft(self) -> str:
@@ -217,12 +221,14 @@ class AbsExporter(ABC):
         audio: What happens to audio unless the user says otherwise, one of
             :data:`.clips.AUDIO`.
         audio_format: Of audio that is written, ``flac`` or ``wav``.
+        shows_context: Whether it can mark the clip in a file that has more than it.
         importer: Reads what it writes; None: a clip that can be handed over only later is not
             noticed where a file is there already.
     """
 
     audio: ClassVar[str] = "none"
     audio_format: ClassVar[str] = "flac"
+    shows_context: ClassVar[bool] = False
     importer: ClassVar[type[AbsImporter] | None] = None
 
     @abstractmethod

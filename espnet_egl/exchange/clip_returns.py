@@ -15,6 +15,8 @@ from espnet_egl.store.tables import one_line, read_rows
 TABLE = "clips.tsv"
 TIER = "transcript"
 DRAFT = "draft"
+# Where the clip is, in a file that has more than it; and what was written beside it there.
+CLIP, AROUND = "clip", "transcript around the clip"
 # What this plugin writes beside the files of clips, in this format or in another.
 WRITTEN = {
     *("clips.tsv", "skipped.tsv", "tasks.json", "config.xml", "project.yaml", "pulled.json"),
@@ -39,6 +41,24 @@ class Listed(NamedTuple):
     uid: str
     where: str
     draft: str | None
+
+
+def part_by_clip(
+    tiers: Mapping[str, Sequence[tuple[float, float, str]]],
+) -> dict[str, list[str]]:
+    """The texts of tiers, those of TIER parted by whether their middle is in the clip.
+
+    Args:
+        tiers: Begin, end and text of a tier's entries, in order; CLIP has one where the file has
+            more than the clip.
+    """
+    texts = {name: [text for _, _, text in entries] for name, entries in tiers.items()}
+    for start, end, _ in list(tiers.get(CLIP, ()))[:1]:
+        inside = [start <= (a + b) / 2 <= end for a, b, _ in tiers.get(TIER, ())]
+        said = texts.get(TIER, [])
+        texts[TIER] = [text for text, is_in in zip(said, inside, strict=True) if is_in]
+        texts[AROUND] = [text for text, is_in in zip(said, inside, strict=True) if not is_in]
+    return texts
 
 
 class ClipImporter(AbsImporter):
@@ -133,7 +153,7 @@ class ClipImporter(AbsImporter):
         """The transcript, and the draft as it is now."""
         tiers = self.read_tiers(path)
         for name, texts in tiers.items():
-            if name not in (TIER, DRAFT) and any(text.strip() for text in texts):
+            if name not in (TIER, DRAFT, CLIP) and any(text.strip() for text in texts):
                 self.leave(path, f"the tier '{name}' is not read, only '{TIER}'", uid)
         text = visible(" ".join(tiers[TIER]))
         return text, one_line(" ".join(tiers[DRAFT])) if DRAFT in tiers else None

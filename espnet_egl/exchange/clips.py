@@ -40,6 +40,7 @@ def place_audio(
     audio_format: str,
     allow_pipes: bool = True,
     pipe_timeout: float = PIPE_TIMEOUT,
+    context: float = 0.0,
 ) -> tuple[list[Task], list[tuple[str, str, str]]]:
     """Every clip as a file of its own, with a name for every file system.
 
@@ -50,6 +51,7 @@ def place_audio(
         audio_format: Of what is written anew, ``flac`` or ``wav``.
         allow_pipes: Whether commands in wav.scp are run.
         pipe_timeout: How long such a command may take, in seconds.
+        context: Seconds of the recording that are heard before and behind a clip.
 
     Returns:
         The tasks with their files and durations in seconds, and rows (utterance, reason, detail)
@@ -67,21 +69,30 @@ def place_audio(
         source = Source(task.audio, task.start, task.end, task.channel)
         name = source.name_of(task.uid)
         try:
-            path, seconds = _place(task, directory / name, how, audio_format, opened)
+            path, *seconds = _place(task, directory / name, how, audio_format, opened, context)
         except UtteranceError as e:
             skipped.append((task.uid, e.reason, e.detail))
             continue
         path = path.absolute()
+        before, clip, behind = seconds
         placed[task.uid] = replace(
-            task, audio=str(path), start=0.0, end=None, channel=None, seconds=seconds
+            task,
+            audio=str(path),
+            start=0.0,
+            end=None,
+            channel=None,
+            seconds=clip,
+            before=before,
+            behind=behind,
         )
     opened.close()
     return [placed[task.uid] for task in tasks if task.uid in placed], skipped
 
 
 def _place(
-    task: Task, stem: Path, how: str, audio_format: str, opened: Recordings
-) -> tuple[Path, float]:
+    task: Task, stem: Path, how: str, audio_format: str, opened: Recordings, context: float
+) -> tuple[Path, float, float, float]:
+    """The file, and seconds of it before the clip, in it and behind."""
     source = Path(task.audio)
     whole = (task.start, task.end, task.channel) == (0, None, None)
     whole = whole and not task.audio.endswith("|") and not is_ark_entry(task.audio)
@@ -90,9 +101,15 @@ def _place(
     if measured is None or not measured.is_plain or measured.channels > 1:
         path = stem.with_suffix(f".{audio_format}")
         seconds = write_clip(
-            path, task.audio, task.start, task.end, recordings=opened, channel=task.channel
+            path,
+            task.audio,
+            task.start,
+            task.end,
+            recordings=opened,
+            channel=task.channel,
+            context=context,
         )
-        return path, seconds
+        return path, *seconds
     path = stem.with_suffix(source.suffix.lower() if source.suffix[1:].isalnum() else ".wav")
     try:
         if not path.exists():
@@ -102,7 +119,7 @@ def _place(
             raise source_changed(path, task.audio)
     except OSError as e:
         raise UtteranceError("unreadable_audio", f"{source}: {e}") from e
-    return path, measured.seconds
+    return path, 0.0, measured.seconds, 0.0
 
 
 def _link_or_copy(source: Path, path: Path, how: str) -> None:

@@ -10,7 +10,7 @@ from defusedxml import DefusedXmlException, ElementTree
 
 from espnet_egl.errors import DataError
 from espnet_egl.exchange import Task, needs
-from espnet_egl.exchange.clip_returns import DRAFT, TIER, ClipImporter
+from espnet_egl.exchange.clip_returns import CLIP, DRAFT, TIER, ClipImporter, part_by_clip
 from espnet_egl.exchange.clips import ClipExporter
 from espnet_egl.store.files import atomic_path
 
@@ -30,10 +30,9 @@ class ReturnedELAN(ClipImporter):
         try:
             root = ElementTree.parse(path).getroot()
             slots = _times(root)
-            tiers = {
-                tier.attrib["TIER_ID"]: [text for _, text in sorted(_entries(tier, slots))]
-                for tier in root.iter("TIER")
-            }
+            tiers = part_by_clip(
+                {tier.attrib["TIER_ID"]: _in_order(tier, slots) for tier in root.iter("TIER")}
+            )
         except (ElementTree.ParseError, DefusedXmlException, LookupError, ValueError, OSError) as e:
             raise DataError(f"{path}: {NO_FILE} {TIER} ({type(e).__name__}: {e})") from e
         if TIER not in tiers:
@@ -50,16 +49,24 @@ def _times(root: Element) -> dict[str, tuple[float, int]]:
     return times
 
 
+def _in_order(
+    tier: Element, slots: Mapping[str, tuple[float, int]]
+) -> list[tuple[float, float, str]]:
+    """Begin, end and text of annotations."""
+    return [(begin, end, text) for (begin, _), end, text in sorted(_entries(tier, slots))]
+
+
 def _entries(
     tier: Element, slots: Mapping[str, tuple[float, int]]
-) -> Iterator[tuple[tuple[float, int], str]]:
-    """Begin and text of annotations, told apart by their place: several may have one id."""
+) -> Iterator[tuple[tuple[float, int], float, str]]:
+    """Begin, end and text of annotations, told apart by their place: several may have one id."""
     for place, found in enumerate(tier.iter("ALIGNABLE_ANNOTATION")):
         begin, _ = slots[found.attrib["TIME_SLOT_REF1"]]
-        yield (begin, place), found.findtext("ANNOTATION_VALUE") or ""
+        end, _ = slots[found.attrib["TIME_SLOT_REF2"]]
+        yield (begin, place), end, found.findtext("ANNOTATION_VALUE") or ""
     # Without times of their own, they stand in the order of what they are about.
     for place, found in enumerate(tier.iter("REF_ANNOTATION")):
-        yield (0.0, place), found.findtext("ANNOTATION_VALUE") or ""
+        yield (0.0, place), 0.0, found.findtext("ANNOTATION_VALUE") or ""
 
 
 class ELAN(ClipExporter):
@@ -68,6 +75,7 @@ class ELAN(ClipExporter):
     # ELAN's players are those of the system, and play WAV everywhere.
     audio_format = "wav"
     importer = ReturnedELAN
+    shows_context = True
 
     def write(self, task: Task, path: Path) -> None:
         with needs("elan"):
@@ -79,9 +87,13 @@ class ELAN(ClipExporter):
         found.add_linked_file(
             f"file:./{name}", f"./{name}", "audio/x-wav" if kind == "wav" else f"audio/{kind}"
         )
-        for tier, text in ((TIER, ""), (DRAFT, task.draft)):
+        tiers = {TIER: "", DRAFT: task.draft}
+        if task.before or task.behind:
+            tiers[CLIP] = CLIP
+        begin = round(1000 * task.before)
+        for tier, text in tiers.items():
             found.add_tier(tier)
-            found.add_annotation(tier, 0, max(1, round(1000 * task.seconds)), text)
+            found.add_annotation(tier, begin, begin + max(1, round(1000 * task.seconds)), text)
         # Else ELAN numbers new annotations from 1, and two have one id. pympi numbers to maxaid.
         found.properties = [("lastUsedAnnotationId", found.maxaid)]
         found.remove_tier("default")

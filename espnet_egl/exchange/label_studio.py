@@ -63,6 +63,18 @@ LABELLING_CONFIG = """\
 </View>"""
 
 
+# Where files have more than the clip.
+CLIP_HEADER = '  <Header value="$clip" size="5"/>\n'
+
+
+def labelling_config(tasks: Sequence[Task]) -> str:
+    """The labelling interface for tasks, with a line for where the clip is, if there is more."""
+    if not any(task.before or task.behind for task in tasks):
+        return LABELLING_CONFIG
+    place = LABELLING_CONFIG.index("  <TextArea")
+    return LABELLING_CONFIG[:place] + CLIP_HEADER + LABELLING_CONFIG[place:]
+
+
 class LabelStudio(AbsExporter):
     """Annotators correct the best hypothesis, or choose *not speech* or *cannot understand*.
 
@@ -74,6 +86,7 @@ class LabelStudio(AbsExporter):
     """
 
     audio = "cut"
+    shows_context = True
 
     def __init__(
         self,
@@ -91,7 +104,7 @@ class LabelStudio(AbsExporter):
         there = is_handed_over(path, ReturnedLabelStudio(), tasks)
         # What is on a server is not imported from the file too: it may grow as the project does.
         if not there or self.url is not None:
-            write_lines(output_dir / CONFIG, [LABELLING_CONFIG])
+            write_lines(output_dir / CONFIG, [labelling_config(tasks)])
             entries = [
                 _entry(task, self.audio_url + path_inside(task.audio, output_dir)) for task in tasks
             ]
@@ -113,7 +126,7 @@ class LabelStudio(AbsExporter):
                     f"{note}: this selection was put into '{known['title']}' on {known['url']}, "
                     "where people may be at work; give the same, or move the note away"
                 )
-        project = Project(str(self.url), str(self.project), make_with=LABELLING_CONFIG)
+        project = Project(str(self.url), str(self.project), make_with=labelling_config(tasks))
         there = project.utterances()
         if other := there - {task.uid for task in tasks}:
             raise DataError(
@@ -132,6 +145,11 @@ def _entry(task: Task, audio: str) -> dict[str, Any]:
     """A task; every draft is a prediction, of which the best comes first."""
     data: dict[str, Any] = {"audio": audio, "utterance": task.uid, "draft": task.draft}
     data["seconds"] = round(task.seconds, 3)
+    if task.before or task.behind:
+        end = task.before + task.seconds
+        data["clip"] = (
+            f"Only from {task.before:.1f} s to {end:.1f} s; the rest is there to be heard."
+        )
     # Other predictions than the best are not shown to who goes from task to task.
     others = [one_line(text) for text in task.drafts[1:]]
     data["alternatives"] = "\n".join([ALTERNATIVES, *others]) if others else ""

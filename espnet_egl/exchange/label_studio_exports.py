@@ -25,7 +25,7 @@ from espnet_egl.store.tables import one_line
 # How fields of transcripts begin in the templates of Label Studio: transcription.
 BEGIN = "transcri"
 # Of a flat entry: what we write into tasks, and what Label Studio adds.
-OURS = {"audio", "utterance", "draft", "seconds", "alternatives", "confidence"}
+OURS = {"audio", "utterance", "draft", "seconds", "alternatives", "confidence", "clip"}
 ADDED = {
     *("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"),
     *("audio_filepath", "duration", "file_upload", "inner_id", "project", "was_cancelled"),

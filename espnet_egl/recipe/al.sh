@@ -28,6 +28,8 @@ al_diversity=
 al_random_share=
 al_pool=pool
 al_channel=
+al_segment=auto
+al_segment_args=
 al_config=
 al_effort=
 al_nbest=
@@ -113,6 +115,11 @@ Options:
     --al_channel       # Of recordings with several channels: first; mean, of all; the number of one, from 1
                        # on; each: an utterance of every channel, call1-ch1 and call1-ch2 of call1
                        # (default: al_channel's, first).
+    --al_segment       # Cut recordings at pauses into clips: true, all of them; auto, those that are longer than
+                       # al_score's --max_seconds, unless transcripts of the pool are given (--al_truth,
+                       # --al_oracle_text), which are of whole recordings; false, none (default="${al_segment}").
+    --al_segment_args  # Other arguments for al_segment, e.g., "--max_seconds 15 --padding 0.5"
+                       # (default="${al_segment_args}").
     --al_config        # Config for all al_* commands; the options here win (default="${al_config}").
     --al_effort        # What scores may cost: quick (samples of CTC, an estimate), normal (ESPnet's search;
                        # exact for small pools) or exact; the options below override it
@@ -259,6 +266,8 @@ if "${al_pilot}"; then
 fi
 [[ "${al_train_from}" =~ ^(scratch|last)$ ]] || {
     echo "$0: expected \"scratch\" or \"last\": --al_train_from ${al_train_from}" 1>&2; exit 2; }
+[[ "${al_segment}" =~ ^(auto|true|false)$ ]] || {
+    echo "$0: expected \"auto\", \"true\" or \"false\": --al_segment ${al_segment}" 1>&2; exit 2; }
 for _name in al_allow_pipes al_ask_again; do
     [[ "${!_name:-true}" =~ ^(true|false)$ ]] || {
         echo "$0: expected \"true\" or \"false\": --${_name} ${!_name}" 1>&2; exit 2; }
@@ -454,6 +463,31 @@ if [ -e "${al_data}/wav.scp" ]; then
         ${al_config_opts[@]+"${al_config_opts[@]}"})
 fi
 
+# Of long recordings, a directory of their clips does. What was scored stays what it was.
+al_cut="${al_dir}/pool_cut"
+if [ -e "${al_score_dir}/logdir/data.args" ]; then
+    if ! grep -q -F "${al_cut}/" "${al_score_dir}/logdir/data.args"; then
+        [ "${al_segment}" = true ] && [ "${al_stage}" -le 20 ] || al_segment=false
+    elif [ "${al_stage}" -gt 20 ]; then
+        al_data="${al_cut}"
+        al_segment=false
+    fi
+elif [ "${al_stage}" -gt 20 ]; then
+    al_segment=false
+elif [ "${al_segment}" = auto ] && [ -n "${al_truth}${al_oracle_text}" ]; then
+    log "Recordings are not cut: their transcripts, which are given, are of the whole (--al_segment auto)"
+    al_segment=false
+fi
+if [ "${al_segment}" != false ]; then
+    _opts=(--longer_than scored ${_score_words[@]+"${_score_words[@]/#/--score=}"})
+    [ "${al_segment}" = true ] && _opts=()
+    # shellcheck disable=SC2086
+    al_data=$(${python} -m espnet_egl.bin.al_segment --data_dir "${al_data}" --output_dir "${al_cut}" \
+        ${_opts[@]+"${_opts[@]}"} --nj "${al_nj:-${inference_nj}}" --cmd "${decode_cmd}" --python "${python}" \
+        --advice "Choose another --al_tag, or remove the directory." \
+        ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_segment_args})
+fi
+
 
 # Score a data directory: al_score_data <data_dir> <score_dir> <option of al_prepare>... -- <option of al_score>...
 al_score_data() {
@@ -499,7 +533,9 @@ al_score_data() {
         || { show_error "${_logdir}" "${_first}" "${_last}"; exit 1; }
 
     # 3. Join the shards and check them
-    ${python} -m espnet_egl.bin.al_merge --logdir "${_logdir}" \
+    local _left_out=()
+    [ -e "${_data}/silence.tsv" ] && _left_out=(--left_out "${_data}/skipped.tsv")
+    ${python} -m espnet_egl.bin.al_merge --logdir "${_logdir}" ${_left_out[@]+"${_left_out[@]}"} \
         --output_dir "${_score_dir}" ${al_merge_opts[@]+"${al_merge_opts[@]}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
     log "Scores: ${_score_dir}/scores.tsv, not scored: ${_score_dir}/skipped.tsv"

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from espnet_egl.errors import DataError
-from espnet_egl.scoring.journal import JOURNAL, Journal, read_entries
 from espnet_egl.scoring.records import OF_LISTS, OF_SHARD
 from espnet_egl.store.files import check_directory, parse_json, read_manifest
+from espnet_egl.store.journal import JOURNAL, Journal, read_entries
 from espnet_egl.types import Utterance
 
 # Of an entry whose scores are those of another, or of before: whose.

@@ -51,7 +51,8 @@ def merge_shards(
     groups = check_utterances(directories, keys)
     for directory in directories:
         check_numbers(headers["scores.tsv"], body_of(directory / "scores.tsv"), directory.parent)
-    aside = [line for path in skipped for line in body_of(Path(path))]
+    # Of tables that say more of what was set aside, what all of them say.
+    aside = ["\t".join(line.split("\t")[:3]) for path in skipped for line in body_of(Path(path))]
     count = sum(1 for d in directories for _ in body_of(d / "scores.tsv"))
     _join_embeddings(groups, output_dir, count)
     bodies = {

@@ -20,12 +20,12 @@ from espnet_egl.errors import DataError, StorageError, UtteranceError
 from espnet_egl.progress import progress
 from espnet_egl.scoring.again import find_again
 from espnet_egl.scoring.earlier import AS, Earlier
-from espnet_egl.scoring.journal import JOURNAL, Journal
 from espnet_egl.scoring.records import Summary, peak_memory
 from espnet_egl.scoring.scorer import FAILED, Scorer
 from espnet_egl.scoring.verification import COLUMNS, Verifier, describe, sample, write_verified
 from espnet_egl.store import embeddings
 from espnet_egl.store.files import CHECKSUMS, write_checksums
+from espnet_egl.store.journal import JOURNAL, Journal
 from espnet_egl.store.tables import (
     BASE_COLUMNS,
     NBEST_COLUMNS,

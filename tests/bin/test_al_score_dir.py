@@ -19,10 +19,12 @@ import pytest
 import soundfile
 import yaml
 from conftest import make_speech
+from speaking import spoken
 from tolerances import ROUNDING
 
 from espnet_egl.bin import main
-from espnet_egl.bin.al_score_dir import run_shards
+from espnet_egl.data.jobs import run_shards
+from espnet_egl.data.kaldi import read_table
 from espnet_egl.errors import ConfigError
 from espnet_egl.model import packed as packed_models
 from espnet_egl.model.packed import unpack
@@ -57,6 +59,38 @@ def packed(
     return path
 
 
+def test_a_folder_of_interviews_is_scored_clip_by_clip(packed: Path, tmp_path: Path) -> None:
+    """Files longer than the model's clips, one of which breaks off: no row was left of them."""
+    folder = tmp_path / "interviews"
+    folder.mkdir()
+    for seed, name in enumerate(("anna", "bert")):
+        soundfile.write(folder / f"{name}.wav", spoken(seed, 20), 8000)
+    path = folder / "bert.wav"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    soundfile.write(folder / "word.wav", make_speech(0.7), 8000)
+    words = ["score", "--model", str(packed), "--wav_dir", str(folder)]
+    options = "--max_seconds 12 --vad true --methods confidence --inference_args=--beam_size=5"
+    scoring = ["--score_args", options]
+    main.main([*words, "--out", str(tmp_path / "scores.tsv"), *scoring])
+    table = read_scores(tmp_path / "scores.tsv").set_index("utterance")
+    work = tmp_path / "scores.tsv.work"
+    assert set(table.index) == set(read_table(work / "data_cut" / "segments"))
+    assert {uid.split("-")[0] for uid in table.index} == {"anna", "bert", "word"}
+    assert len(table) > 5
+    assert (table["speech_seconds"] > 0).sum() >= len(table) - 1
+    skipped = {row["utterance"]: row["reason"] for row in read_rows(work / "skipped.tsv")}
+    assert skipped == {"bert": "truncated_audio"}
+    # Again with one more: what is scored stays scored.
+    soundfile.write(folder / "carl.wav", spoken(7, 15), 8000)
+    main.main([*words, "--out", str(tmp_path / "scores.tsv"), *scoring])
+    more = read_scores(tmp_path / "scores.tsv").set_index("utterance")
+    assert more.loc[table.index].equals(table)
+    assert any(uid.startswith("carl-0") for uid in more.index)
+    main.main([*words, "--out", str(tmp_path / "o.tsv"), "--segment", "false", *scoring])
+    reasons = {r["utterance"]: r["reason"] for r in read_rows(tmp_path / "o.tsv.work/skipped.tsv")}
+    assert reasons["anna"] == "too_long"
+
+
 # Stands for al_score: notes its process and threads, and goes on for long.
 CHILD = """
 import os, sys, time
@@ -67,7 +101,7 @@ time.sleep(float(sys.argv[1]))
 PARENT = """
 import pathlib, signal, sys
 from espnet_egl import options
-from espnet_egl.bin.al_score_dir import run_shards
+from espnet_egl.data.jobs import run_shards
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 cmd, logdir = [sys.executable, "-c", sys.argv[1], "60"], pathlib.Path(sys.argv[2])
 options.run(options.make_parser("x", ""), lambda _: run_shards(cmd, logdir, range(1, 3)), [])

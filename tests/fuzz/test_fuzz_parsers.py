@@ -41,11 +41,11 @@ from espnet_egl.loop.training import parse_factors, parse_rate, total_samples
 from espnet_egl.loop.worth import read_points
 from espnet_egl.model import packed
 from espnet_egl.report.provenance import run_record
-from espnet_egl.scoring.journal import Journal, to_line
 from espnet_egl.scoring.records import Summary
 from espnet_egl.selection.budget import parse_amount, parse_budget
 from espnet_egl.store import embeddings
 from espnet_egl.store.files import read_manifest, read_yaml
+from espnet_egl.store.journal import Journal, to_line
 from espnet_egl.store.tables import (
     BASE_COLUMNS,
     NBEST_COLUMNS,

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import yaml
 from conftest import make_speech
+from speaking import spoken
 from tolerances import ROUNDING
 
 from espnet_egl.data.kaldi import read_table
@@ -72,6 +73,7 @@ def test_help_tells_both_kinds_of_options(recipe: Path) -> None:
         (("--stage", "30"), "there is no stage 30: the last is 26"),
         (("--stage", "22", "--stop_stage", "21"), "--stop_stage 21 is before --stage 22"),
         (("--stage", "20", "--stop_stage", "13"), "--stop_stage 13 is before --stage 20"),
+        (("--al_segment", "yes", "--stage", "20"), 'expected "auto", "true" or "false": --al_seg'),
         (("--al_gpu", "maybe", "--stage", "20"), 'expected "true" or "false": --al_gpu'),
         (("--al_allow_pipes", "no", "--stage", "20"), 'expected "true" or "false": --al_allow'),
         (("--al_budget",), "--al_budget needs a value"),
@@ -231,6 +233,70 @@ def test_every_channel_of_a_call_is_scored_and_handed_over(
     assert f"was made for another pool: {pools}. Choose another --al_tag" in done.stderr
     done = run(pool_recipe, "./run.sh", *words, "--al_channel", "left")
     assert "neither first, mean, each, nor the number of a channel" in done.stdout + done.stderr
+
+
+def test_long_recordings_are_cut(pool_recipe: Path, pool_dir: Path) -> None:
+    """One is longer than the model's clips: its clips are scored, selected and handed over."""
+    path = Path(read_table(pool_dir / "wav.scp")["spk0-utt0"])
+    soundfile.write(path, spoken(1, 30), 8000)
+    (pool_dir / "utt2dur").unlink()
+    words = (
+        *OPTIONS,
+        "--al_budget",
+        "100%",
+        "--al_nj",
+        "2",
+        "--al_score_args",
+        "--max_seconds 25 --vad true",
+    )
+    done = run(pool_recipe, "./run.sh", *words, "--stage", "20")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 that are short enough are left whole" in done.stderr
+    al_dir = pool_recipe / "exp" / "al_asr_model_pool"
+    cuts = read_table(al_dir / "pool_cut" / "segments")
+    clips = {uid for uid in cuts if uid.startswith("spk0-utt0-0")}
+    assert len(clips) > 2
+    assert len(cuts) == len(clips) + 5
+    rows = {r["utterance"]: r for r in read_rows(al_dir / "r1" / "score" / "scores.tsv")}
+    assert rows.keys() == cuts.keys()
+    speech = read_table(al_dir / "pool_cut" / "utt2speech")
+    found = {uid: float(rows[uid]["speech_seconds"]) for uid in clips}
+    assert found == {uid: float(seconds) for uid, seconds in speech.items()}
+    selected = read_table(al_dir / "r1" / "select" / "segments")
+    assert clips & selected.keys()
+    handed_over = read_rows(al_dir / "r1" / "annotate" / "transcribe.tsv")
+    assert {row["utterance"] for row in handed_over} == set(selected)
+    # Later stages find the same clips, whatever is asked for.
+    later = ("--stage", "21", "--al_select_tag", "more", "--al_segment", "false")
+    done = run(pool_recipe, "./run.sh", *words, *later, "--al_ask_again", "true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert read_table(al_dir / "r1" / "select_more" / "segments") == selected
+    # Again: nothing is done twice, and nothing changes.
+    before = {p: p.read_bytes() for p in al_dir.rglob("*.tsv")}
+    done = run(pool_recipe, "./run.sh", *words, "--stage", "20", "--stop_stage", "20")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {p: p.read_bytes() for p in al_dir.rglob("*.tsv")} == before
+
+
+def test_recordings_whose_transcripts_are_given_are_not_cut(
+    pool_recipe: Path, pool_dir: Path
+) -> None:
+    """They are of the whole; and what was scored whole stays so."""
+    path = Path(read_table(pool_dir / "wav.scp")["spk0-utt0"])
+    soundfile.write(path, make_speech(6.0), 8000)
+    truth = pool_recipe / "truth"
+    truth.write_text("".join(f"{uid} a b\n" for uid in read_table(pool_dir / "wav.scp")))
+    words = (*OPTIONS, "--stage", "20", "--stop_stage", "20", "--al_nj", "1")
+    words = (*words, "--al_score_args", "--max_seconds 5")
+    done = run(pool_recipe, "./run.sh", *words, "--al_truth", "truth")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Recordings are not cut: their transcripts" in done.stdout
+    al_dir = pool_recipe / "exp" / "al_asr_model_pool"
+    (row,) = read_rows(al_dir / "r1" / "score" / "skipped.tsv")
+    assert (row["utterance"], row["reason"]) == ("spk0-utt0", "too_long")
+    done = run(pool_recipe, "./run.sh", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (al_dir / "pool_cut").exists()
 
 
 def test_stages_20_to_22(pool_recipe: Path) -> None:

@@ -19,11 +19,11 @@ from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses.ctc_sampling import CTCSampleSource
 from espnet_egl.scoring.again import Again, find_again
 from espnet_egl.scoring.earlier import Earlier
-from espnet_egl.scoring.journal import JOURNAL, Journal, read_entries
 from espnet_egl.scoring.records import Summary, nothing_again
 from espnet_egl.scoring.scorer import Scorer
 from espnet_egl.scoring.shard import score_pool
 from espnet_egl.store.files import is_finished, parse_json, write_lines
+from espnet_egl.store.journal import JOURNAL, Journal, read_entries
 from espnet_egl.store.tables import read_rows
 
 

@@ -18,9 +18,9 @@ from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.scoring import shard as shard_module
-from espnet_egl.scoring.journal import Journal
 from espnet_egl.scoring.scorer import Scorer
 from espnet_egl.scoring.shard import score_pool
+from espnet_egl.store.journal import Journal
 from espnet_egl.types import Utterance
 
 

@@ -19,12 +19,12 @@ from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.hypotheses.ctc_sampling import CTCSampleSource
 from espnet_egl.scoring import shard as shard_module
-from espnet_egl.scoring.journal import Journal
 from espnet_egl.scoring.records import join_manifests
 from espnet_egl.scoring.scorer import Scorer
 from espnet_egl.scoring.shard import score_pool
 from espnet_egl.scoring.verification import Verifier, sample, write_verified
 from espnet_egl.store.files import write_checksums
+from espnet_egl.store.journal import Journal
 from espnet_egl.types import Utterance
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espnet_egl.errors import DataError, StorageError
-from espnet_egl.scoring.journal import Journal, from_line, to_line
+from espnet_egl.store.journal import Journal, from_line, to_line
 
 ENTRY = {"uid": "a", "row": ["a", "0.5", "1.25"], "nbest": [["-1", 'ä , "crc": "0"']]}
 

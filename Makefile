@@ -17,6 +17,8 @@ PIP_ARGS ?=
 # Of setup.py.
 EXTRAS ?= demo,dev
 TEST_JOBS ?= 2
+# Directories of tests; none: all.
+TESTS ?=
 LABEL_STUDIO ?= 1.23.2
 BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh tests/*.sh tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
@@ -48,7 +50,7 @@ bench: $(VENV)/.installed
 
 test: CHOICE := -m 'not slow'
 test test-all: $(VENV)/.installed
-	OMP_NUM_THREADS=1 python3 -m pytest -n $(TEST_JOBS) --dist worksteal --durations 20 $(CHOICE)
+	OMP_NUM_THREADS=1 python3 -m pytest -n $(TEST_JOBS) --dist worksteal --durations 20 $(CHOICE) $(TESTS)
 
 faults: $(VENV)/.installed
 	python3 -m pytest -s -m faults tests/faults

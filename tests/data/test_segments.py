@@ -55,9 +55,9 @@ def in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     if "as_processes" in request.fixturenames:
         return
 
-    def run(cmd: list[str], logdir: Path, nj: int, *_: object) -> None:
+    def run(cmd: list[str], logdir: Path, numbers: range, *_: object) -> None:
         words = cmd[cmd.index("espnet_egl.bin.al_segment_shard") + 1 :]
-        for job in range(1, nj + 1):
+        for job in numbers:
             shard = [*words, "--key_file", f"{logdir}/keys.{job}.scp"]
             al_segment_shard.main([*shard, "--output_dir", f"{logdir}/output.{job}"])
 

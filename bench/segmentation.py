@@ -7,7 +7,7 @@ the speech is in clips, and how many words a clip begins or ends in the middle o
 
 A word of FSDD is where it is within 35 dB of its loudest 10 ms, which leaves out the silence that
 a file begins or ends with. Of AN4, whose words have no known places, it is a stretch of sound: what
-is so loud, without a gap of 0.1 s.
+is so loud for 0.15 s, without a gap of 0.1 s.
 
     python3 bench/segmentation.py --fsdd DIR --an4 DIR
 """
@@ -29,6 +29,8 @@ from espnet_egl.data.speech import Listener
 
 # Words are where they are no further below their loudest frame, in dB; frames in seconds.
 AUDIBLE, FRAME = 35.0, 0.01
+# Of several stretches of sound in a file, shorter ones are clicks of the mouth or the microphone.
+SHORTEST = 0.15
 
 
 class Recording(NamedTuple):
@@ -52,7 +54,8 @@ def extents(wave: np.ndarray, rate: int, gap: float) -> list[tuple[int, int]]:
     ends = np.flatnonzero(np.diff(loud) * FRAME > gap)
     starts = loud[[0, *(ends + 1)]]
     stops = loud[[*ends, -1]] + 1
-    return [(int(a) * size, int(b) * size) for a, b in zip(starts, stops, strict=True)]
+    spans = [(int(a) * size, int(b) * size) for a, b in zip(starts, stops, strict=True)]
+    return [(a, b) for a, b in spans if len(spans) == 1 or b - a >= SHORTEST * rate]
 
 
 def join(
@@ -145,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fsdd", type=Path, help="with recordings/")
     parser.add_argument("--an4", type=Path, help="with etc/ and wav/")
-    parser.add_argument("--words", type=int, default=200, help="Of a speaker, at most")
+    parser.add_argument("--words", type=int, default=100, help="Of a speaker, at most")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     listener, rules = Listener(), Rules()

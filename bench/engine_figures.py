@@ -142,10 +142,11 @@ def rounded(value: Any) -> Any:
 def report(figures: Mapping[str, Any]) -> str:
     """The table of one run."""
     size = figures["parameters"] / 1e6
+    source = f"{figures['of_the_source']:.0f} by {figures['hyp_source']}"
     lines = [
         f"{figures['model']}: {size:.3g} M parameters, {figures['utterances']} utterances of "
         f"{figures['audio'] / figures['utterances']:.2f} s, {figures['hypotheses']:.0f} hypotheses "
-        f"({figures['hyp_source']}), {figures['device']}, {figures['threads']} threads",
+        f"({source}), {figures['device']}, --threads {figures['threads']}",
         "",
         f"{'s an utterance':40}{'all':>10}{'quartiles of turns':>24}{'hours an hour':>15}",
     ]

@@ -42,6 +42,7 @@ from engine_training import Training  # noqa: E402
 
 PHASES = ("pass_beam", "reference", "exact", "estimate", "pass", "train")
 BATCHES = (1, 8, 32)
+Phase = Callable[[Sequence[str]], Any]
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -93,37 +94,45 @@ def take_turns(args: argparse.Namespace, bench: Bench, training: Training) -> di
     """
     found: dict[str, Any] = {"turns": [], "reference": {}, "exact": {}, "estimate": {}}
     referenced = _referenced(bench, args.reference)
-    work: dict[str, Callable[[Sequence[str]], Any]] = {
+    phases: dict[str, Phase] = {
         "reference": bench.reference,
         "exact": lambda uids: bench.engine("exact", uids),
         "estimate": lambda uids: bench.engine("estimate", uids),
         "pass": bench.scoring_pass("ctc_sample"),
         "train": training.train,
     }
-    work = {name: phase for name, phase in work.items() if name in args.phases}
-    for number in range(args.rounds * len(bench.slices)):
-        turn, place = divmod(number, len(bench.slices))
+    names = [name for name in phases if name in args.phases]
+    for number in range(count := args.rounds * len(bench.slices)):
+        print(f"turn {number + 1} of {count}", file=sys.stderr)
+        this_round, place = divmod(number, len(bench.slices))
         uids = bench.slices[place]
-
-        def run(name: str, phase: Callable[[Sequence[str]], Any], chosen: Sequence[str]) -> None:
-            result, seconds = bench.watch.timed(lambda: phase(chosen))
-            audio = bench.seconds(chosen)
-            found["turns"].append(Turn(number, name, seconds, len(chosen), audio))  # noqa: B023
-            if name in found:
-                found[name].update(result)
-
-        print(f"turn {number + 1} of {args.rounds * len(bench.slices)}", file=sys.stderr)
         # Once, for it is slow; what it finds is what the others get.
-        if turn == 0 and "pass_beam" in args.phases:
-            run("pass_beam", bench.scoring_pass("beam"), uids)
+        if this_round == 0 and "pass_beam" in args.phases:
+            take_turn(found, bench, number, "pass_beam", bench.scoring_pass("beam"), uids)
         bench.find_lists(uids)
-        names = list(work)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            # The definition is slow, too: a share of its utterances in every round.
-            chosen = [u for u in uids if referenced.get(u) == turn] if name == "reference" else uids
+        # Each is the first now and then.
+        for name in [*names[number % len(names) :], *names[: number % len(names)]]:
+            chosen = uids
+            if name == "reference":  # slow, too: a share of its utterances in every round
+                chosen = [uid for uid in uids if referenced.get(uid) == this_round]
             if chosen:
-                run(name, work[name], chosen)
+                take_turn(found, bench, number, name, phases[name], chosen)
     return found
+
+
+def take_turn(
+    found: dict[str, Any],
+    bench: Bench,
+    number: int,
+    name: str,
+    phase: Phase,
+    uids: Sequence[str],
+) -> None:
+    """One phase, timed; what it takes and finds goes to ``found``."""
+    result, seconds = bench.watch.timed(lambda: phase(uids))
+    found["turns"].append(Turn(number, name, seconds, len(uids), bench.seconds(uids)))
+    if name in found:
+        found[name].update(result)
 
 
 def _referenced(bench: Bench, count: int) -> dict[str, int]:
@@ -217,6 +226,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     found = take_turns(args, bench, training)
     turns, reference = found["turns"], found["reference"]
     sizes = [len(hypotheses) for hypotheses, _ in bench.lists.values()]
+    sources = [
+        len(nbest.hypotheses)
+        for (name, _), nbest in bench.sources_found.items()
+        if name == args.hyp_source
+    ]
     figures: dict[str, Any] = {
         "model": args.model,
         "parameters": sum(p.numel() for p in bench.recognizer.model.parameters()),
@@ -224,6 +238,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "audio": bench.seconds(list(bench.utterances)),
         "referenced": len(reference),
         "hypotheses": sum(sizes) / len(sizes),
+        "of_the_source": sum(sources) / len(sources),
         "hyp_source": args.hyp_source,
         "device": args.device,
         "threads": args.threads,
@@ -240,19 +255,23 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if "pass" in args.phases:
         figures["operators"] = {str(n): count_operators(bench, n) for n in BATCHES}
         figures["top_operators"] = _largest(profile_of(bench, bench.slices[0]))
-    figures["once"], figures["peak_gib"] = {}, {}
-    for phase, label in (("pass", "scoring"), ("train", "training")):
-        if phase in args.phases:
-            job = alone(args, phase)
-            figures["once"][f"{label}: imports, loading the model"] = job["ready"]
-            if phase == "pass":
-                figures["once"]["scoring: the check against plain autograd"] = job["check"]
-                figures["once"]["scoring: tables, in every turn above"] = job["tables"]
-            else:
-                figures["once"]["training: building"] = job["building"]
-            figures["peak_gib"][phase] = job["peak"] / 2**30
-    if len(figures["peak_gib"]) == 2:
-        figures["peak_mem_vs_train"] = figures["peak_gib"]["pass"] / figures["peak_gib"]["train"]
+    return figures | measure_jobs(args)
+
+
+def measure_jobs(args: argparse.Namespace) -> dict[str, Any]:
+    """What a job pays once, and its peak memory, each job in a process of its own."""
+    jobs = {name: alone(args, name) for name in ("pass", "train") if name in args.phases}
+    once, peaks = {}, {name: job["peak"] / 2**30 for name, job in jobs.items()}
+    if scoring := jobs.get("pass"):
+        once["scoring: imports, loading the model"] = scoring["ready"]
+        once["scoring: the check against plain autograd"] = scoring["check"]
+        once["scoring: tables, in every turn above"] = scoring["tables"]
+    if training := jobs.get("train"):
+        once["training: imports, loading the model"] = training["ready"]
+        once["training: building"] = training["building"]
+    figures: dict[str, Any] = {"once": once, "peak_gib": peaks}
+    if len(peaks) == 2:
+        figures["peak_mem_vs_train"] = peaks["pass"] / peaks["train"]
     return figures
 
 

@@ -77,24 +77,29 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     args.hyp_source, args.work_dir = "ctc_sample", args.work_dir / args.model
     prepare(args)
     recognizer = load(args, args.hypotheses)
-    rows: list[dict[str, Any]] = []
+    rows, fits = [], []
     for size in sorted(args.batch_bins):
-        args.batch_bins = size
-        bench = Bench(args, recognizer, keep_audio=True)
-        rows += measure_batches(args, bench)
-    found: dict[str, Any] = {
+        one = argparse.Namespace(**{**vars(args), "batch_bins": size})
+        bench = Bench(one, recognizer, keep_audio=True)
+        found = measure_batches(one, bench)
+        rows += found
+        if "failed" not in found[0]:
+            fits.append(bench)
+    if not fits:
+        raise SystemExit(f"{args.model}: no size of a batch fits: {rows}")
+    bench = fits[-1]
+    return {
         "model": args.model,
         "precision": precision,
         "parameters": sum(p.numel() for p in recognizer.model.parameters()),
         "hours": bench.seconds(list(bench.utterances)) / 3600,
         "rows": rows,
+        # Of the largest size that fits.
+        "scores": bench.scoring_pass("ctc_sample")(list(bench.utterances)),
+        "search": measure_search(bench),
+        "against_cpu": against_cpu(bench),
+        "profile": profile(bench),
     }
-    # What comes is of the largest size.
-    found["scores"] = bench.scoring_pass("ctc_sample")(list(bench.utterances))
-    found["search"] = measure_search(bench)
-    found["against_cpu"] = against_cpu(args, bench)
-    found["profile"] = profile(bench)
-    return found
 
 
 def some(bench: Bench, count: int) -> list[str]:
@@ -165,12 +170,12 @@ def measure_search(bench: Bench) -> dict[str, float]:
     }
 
 
-def against_cpu(args: argparse.Namespace, bench: Bench) -> float:
+def against_cpu(bench: Bench) -> float:
     """The largest relative difference from what the CPU finds with the same hypotheses."""
     chosen = some(bench, FEWEST)
     bench.find_lists(chosen)
     there = bench.engine("estimate", chosen)
-    on_cpu = argparse.Namespace(**{**vars(args), "device": "cpu"})
+    on_cpu = argparse.Namespace(**{**vars(bench.args), "device": "cpu"})
     other = Bench(on_cpu, load(on_cpu))
     other.lists = bench.lists
     here = other.engine("estimate", chosen)

@@ -103,7 +103,8 @@ def take_turns(args: argparse.Namespace, bench: Bench, training: Training) -> di
     }
     names = [name for name in phases if name in args.phases]
     for number in range(count := args.rounds * len(bench.slices)):
-        print(f"turn {number + 1} of {count}", file=sys.stderr)
+        took = time.perf_counter() - STARTED
+        print(f"turn {number + 1} of {count}, after {took:.0f} s", file=sys.stderr, flush=True)
         this_round, place = divmod(number, len(bench.slices))
         uids = bench.slices[place]
         # Once, for it is slow; what it finds is what the others get.

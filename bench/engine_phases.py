@@ -274,8 +274,8 @@ def count_operators(bench: Bench, size: int) -> float:
 
     longest = 2 * bench.recognizer.rate
     scorer = bench.scoring_pass("ctc_sample").scorer
-    # Two batches, or four of one; the same utterances again if there are fewer.
-    count = max(4, 2 * size)
+    # One batch, or two of one; the same utterances again if there are fewer.
+    count = max(2, size)
     spoken = [
         replace(u, uid=f"{u.uid}-{i}", speech=u.speech[:longest])
         for i, u in enumerate(itertools.islice(itertools.cycle(bench.all), count))

@@ -89,6 +89,8 @@ def parse(cmd: Sequence[str] | None = None) -> argparse.Namespace:
 def take_turns(args: argparse.Namespace, bench: Bench, training: Training) -> dict[str, Any]:
     """Every phase on a batch, then all of them on the next one: under one load.
 
+    Ctrl-C ends them, and what was measured is shown.
+
     Returns:
         ``turns``; ``reference``, ``exact`` and ``estimate``: utterance -> what they found.
     """
@@ -102,22 +104,25 @@ def take_turns(args: argparse.Namespace, bench: Bench, training: Training) -> di
         "train": training.train,
     }
     names = [name for name in phases if name in args.phases]
-    for number in range(count := args.rounds * len(bench.slices)):
-        took = time.perf_counter() - STARTED
-        print(f"turn {number + 1} of {count}, after {took:.0f} s", file=sys.stderr, flush=True)
-        this_round, place = divmod(number, len(bench.slices))
-        uids = bench.slices[place]
-        # Once, for it is slow; what it finds is what the others get.
-        if this_round == 0 and "pass_beam" in args.phases:
-            take_turn(found, bench, number, "pass_beam", bench.scoring_pass("beam"), uids)
-        bench.find_lists(uids)
-        # Each is the first now and then.
-        for name in [*names[number % len(names) :], *names[: number % len(names)]]:
-            chosen = uids
-            if name == "reference":  # slow, too: a share of its utterances in every round
-                chosen = [uid for uid in uids if referenced.get(uid) == this_round]
-            if chosen:
-                take_turn(found, bench, number, name, phases[name], chosen)
+    try:
+        for number in range(count := args.rounds * len(bench.slices)):
+            took = time.perf_counter() - STARTED
+            print(f"turn {number + 1} of {count}, after {took:.0f} s", file=sys.stderr, flush=True)
+            this_round, place = divmod(number, len(bench.slices))
+            uids = bench.slices[place]
+            # Once, for it is slow; what it finds is what the others get.
+            if this_round == 0 and "pass_beam" in args.phases:
+                take_turn(found, bench, number, "pass_beam", bench.scoring_pass("beam"), uids)
+            bench.find_lists(uids)
+            # Each is the first now and then.
+            for name in [*names[number % len(names) :], *names[: number % len(names)]]:
+                chosen = uids
+                if name == "reference":  # slow, too: a share of its utterances in every round
+                    chosen = [uid for uid in uids if referenced.get(uid) == this_round]
+                if chosen:
+                    take_turn(found, bench, number, name, phases[name], chosen)
+    except KeyboardInterrupt:
+        print("no more turns", file=sys.stderr)
     return found
 
 
@@ -131,6 +136,7 @@ def take_turn(
 ) -> None:
     """One phase, timed; what it takes and finds goes to ``found``."""
     result, seconds = bench.watch.timed(lambda: phase(uids))
+    print(f"  {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
     found["turns"].append(Turn(number, name, seconds, len(uids), bench.seconds(uids)))
     if name in found:
         found[name].update(result)
@@ -226,6 +232,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     warm_up(args, bench, training)
     found = take_turns(args, bench, training)
     turns, reference = found["turns"], found["reference"]
+    if not turns:
+        raise SystemExit("not one turn was finished, so nothing was measured")
     sizes = [len(hypotheses) for hypotheses, _ in bench.lists.values()]
     sources = [
         len(nbest.hypotheses)
@@ -254,6 +262,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         if reference and found[mode]:
             figures[mode] = accuracy(reference, found[mode], model.trained)
     if "pass" in args.phases:
+        print("operators", file=sys.stderr, flush=True)
         figures["operators"] = {str(n): count_operators(bench, n) for n in BATCHES}
         figures["top_operators"] = _largest(profile_of(bench, bench.slices[0]))
     return figures | measure_jobs(args)

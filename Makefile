@@ -2,7 +2,9 @@
 # make test   install into .venv and run the tests, TEST_JOBS (2) at a time; 20 minutes on two cores
 # make test-all  the same with those that take minutes each (slow): simulations, a pilot, recipes
 # make fsdd   the same as the demo on real speech: FSDD=DIR make fsdd
-# make bench  the gradient engine against the definition and against training: FSDD=DIR make bench
+# make bench  the gradient engine against the definition and against training, on trained models of FSDD and on
+#             models of real size, BENCH_MODELS: FSDD=DIR make bench
+# make bench-gpu  passes, the search and training on a GPU, by batch size and precision, into docs/results/gpu
 # make integration  stages 1-26 in a genuine recipe, Label Studio, Praat, Slurm and ESPnet3, none left out:
 #             ESPNET_ROOT=DIR make integration, with the newest Python there is, in an environment of its own
 # make label-studio  stages 22 and 23 with a real Label Studio, installed for it, and its page in a browser
@@ -24,7 +26,7 @@ BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh tests/*.sh tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test test-all faults fuzz integration all-integration label-studio fsdd bench check clean
+.PHONY: demo test test-all faults fuzz integration all-integration label-studio fsdd bench bench-gpu check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -33,8 +35,8 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd bench test test-all faults fuzz all-integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd bench test test-all faults fuzz all-integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench bench-gpu test test-all faults fuzz all-integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench bench-gpu test test-all faults fuzz all-integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -44,9 +46,13 @@ fsdd: $(VENV)/.installed
 	recipes/fsdd/asr1/run.sh
 	recipes/fsdd/asr1/run.sh --stage 20
 
+BENCH_MODELS ?= fsdd fsdd_hybrid fsdd_transducer large hybrid transducer
 bench: $(VENV)/.installed
-	python3 bench/gradient_engine.py --model large
-	python3 bench/gradient_engine.py
+	set -e; for model in $(BENCH_MODELS); do python3 bench/gradient_engine.py --model $$model; done
+
+# Where PyTorch finds no GPU it says so and stops.
+bench-gpu: $(VENV)/.installed
+	python3 bench/gpu.py
 
 test: CHOICE := -m 'not slow'
 test test-all: $(VENV)/.installed

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import yaml
 from conftest import make_speech
+from speaking import spoken
 from test_al_sh import OPTIONS, add_clip, run, take_clip
 from test_al_sh import pool_recipe as pool_recipe  # fixtures
 from test_al_sh import recipe as recipe
@@ -101,3 +102,83 @@ def test_no_second_is_lost_and_none_is_asked_twice(pool_recipe: Path, tmp_path: 
     hashes = {row["audio_hash"] for row in other}
     assert len(hashes) == 1
     assert not hashes & {line.audio_hash for line in asked}
+
+
+@pytest.mark.slow
+def test_recordings_become_a_pool_that_grows(pool_recipe: Path, tmp_path: Path) -> None:
+    """From recordings to selections: one more comes, then one is replaced; every second is in a
+    clip, in silence or skipped, and none is asked twice."""
+    pool, al_dir = pool_recipe / "data" / "pool", pool_recipe / "exp" / "al_asr_model_pool"
+    cut, heard = al_dir / "pool_cut", {}
+
+    def record(name: str, seed: int) -> None:
+        path = tmp_path / f"{name}.wav"
+        soundfile.write(path, spoken(seed, 30), 8000)
+        heard[name] = soundfile.info(path).duration
+
+    def arrive(name: str, seed: int) -> None:
+        record(name, seed)
+        (pool / "utt2dur").write_text("")
+        add_clip(pool_recipe, name, tmp_path / f"{name}.wav")
+        (pool / "utt2dur").unlink()
+
+    def stages(tag: str, *options: str) -> str:
+        words = (
+            "--stage",
+            "20",
+            "--stop_stage",
+            "22",
+            "--al_select_tag",
+            tag,
+            "--al_effort",
+            "quick",
+        )
+        words = (*words, "--al_score_args", "--max_seconds 22 --vad true", *options)
+        done = run(pool_recipe, "./run.sh", *OPTIONS, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def chosen(tag: str) -> dict[str, str]:
+        """What was selected, with its audio; and every second is somewhere, every clip scored."""
+        segments = {u: line.split() for u, line in read_table(cut / "segments").items()}
+        seconds = dict.fromkeys(heard, 0.0)
+        for recording, start, end, *_ in segments.values():
+            seconds[recording] += float(end) - float(start)
+        for name in ("silence.tsv", "skipped.tsv"):
+            for row in read_rows(cut / name):
+                seconds[row["utterance"]] += float(row["seconds"])
+        assert seconds == pytest.approx(heard, abs=0.01)
+        scored = read_rows(al_dir / "r1" / "score" / "scores.tsv")
+        listed = read_rows(al_dir / "r1" / "score" / "skipped.tsv")
+        counted = [*scored, *(row for row in listed if row["utterance"] in segments)]
+        assert sorted(row["utterance"] for row in counted) == sorted(segments)
+        rows = read_rows(al_dir / "r1" / f"select_{tag}" / "selection.tsv")
+        return {row["utterance"]: row["audio_hash"] for row in rows}
+
+    for name in ("wav.scp", "utt2spk", "utt2dur"):
+        (pool / name).write_text("")
+    arrive("monday", 1)
+    arrive("tuesday", 2)
+    said = stages("a", "--al_budget", "2utt")
+    assert "2 recordings, " in said
+    first = chosen("a")
+    known = len(read_table(cut / "segments"))
+    before = (al_dir / "r1" / "score" / "scores.tsv").read_text().splitlines()
+
+    arrive("wednesday", 3)
+    said = stages("b", "--al_budget", "2utt")
+    new = len(read_table(cut / "segments")) - known
+    assert f"The pool: {known} known, {new} new, 0 changed, 0 gone" in said
+    assert set(before) <= set((al_dir / "r1" / "score" / "scores.tsv").read_text().splitlines())
+    second = chosen("b")
+
+    record("monday", 4)
+    said = stages("c", "--al_budget_total", "6utt")
+    third = chosen("c")
+    found = [*first.values(), *second.values(), *third.values()]
+    assert (len(first), len(second), len(third), len(set(found))) == (2, 2, 2, 6)
+    # Of what was asked and is there no more, the audio is known all the same.
+    gone = {r["utterance"] for r in read_rows(al_dir / "r1" / "score" / "gone.tsv")}
+    assert gone
+    assert all(uid.startswith("monday-") for uid in gone)
+    assert not gone & third.keys()

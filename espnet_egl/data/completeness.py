@@ -123,7 +123,8 @@ def read_whole(sound: Sound, name: str, first: int, last: int | None) -> np.ndar
 def too_long(name: str, seconds: str, most: float) -> UtteranceError:
     return UtteranceError(
         "too_long",
-        f"{name}: {seconds}more than --max_seconds {most:g}; cut it into clips by espnet-egl segment (stage 20: --al_segment true)",
+        f"{name}: {seconds}more than --max_seconds {most:g}; cut it into clips by espnet-egl "
+        "segment (in stage 20: --al_segment true)",
     )
 
 

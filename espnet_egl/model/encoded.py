@@ -47,15 +47,7 @@ class Encoded:
 
     def utterance(self, index: int) -> Encoded:
         """One of them alone, without padding and without its graph."""
-        length = self.lengths[index : index + 1]
-
-        def cut(hidden: torch.Tensor) -> torch.Tensor:
-            return hidden[index : index + 1, : int(length)].detach()
-
-        output: Any = cut(self.hidden)
-        if isinstance(self.output, tuple):
-            output = (output, [(layer, cut(hidden)) for layer, hidden in self.intermediate])
-        return Encoded(output, length)
+        return self.of([index])
 
     def of(self, rows: Sequence[int]) -> Encoded:
         """Some of them, without their graph, and as long as the longest of them."""

@@ -123,7 +123,8 @@ def read_whole(sound: Sound, name: str, first: int, last: int | None) -> np.ndar
 def too_long(name: str, seconds: str, most: float) -> UtteranceError:
     return UtteranceError(
         "too_long",
-        f"{name}: {seconds}more than --max_seconds {most:g}; cut it by a file segments",
+        f"{name}: {seconds}more than --max_seconds {most:g}; cut it by "
+        "espnet-egl segment, or --al_segment true",
     )
 
 

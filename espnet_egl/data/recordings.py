@@ -231,6 +231,18 @@ class Recordings:
                 place += len(sound.read(place, place + _STEP))
             return math.inf if sound.length is None else sound.length / sound.rate
 
+    def rate_of(self, rxfilename: str) -> int:
+        """The sampling rate of a recording, in Hz.
+
+        Args:
+            rxfilename: As for :meth:`read`.
+
+        Raises:
+            UtteranceError: As :meth:`read`.
+        """
+        with self._opened(rxfilename) as sound:
+            return sound.rate
+
     def count_channels(self, rxfilename: str) -> int:
         """How many channels a recording has.
 

@@ -16,6 +16,7 @@ from typing import Any
 from espnet_egl import __version__
 from espnet_egl.data.directory import key_file
 from espnet_egl.data.kaldi import (
+    read_durations,
     read_pool_table,
     write_table,
 )
@@ -93,7 +94,8 @@ def segment_pool(
         return (output_dir if known["cut"] else data_dir), known["said"]
     chosen = pieces
     if longest is not None:
-        chosen = _longer(pieces, read_lengths(data_dir), longest, recordings)
+        lengths = _dumped_lengths(data_dir, pieces, recordings) | read_lengths(data_dir)
+        chosen = _longer(pieces, lengths, longest, recordings)
     note = {"made_of": made_of, "cut": len(chosen), "passing": 0, "said": ""}
     if not chosen:
         if (output_dir / "segments").exists():
@@ -150,6 +152,23 @@ def _audio_hash(pieces: Mapping[str, Piece]) -> str:
         if piece.entry not in states:
             states[piece.entry] = piece.state
     return text_hash(json.dumps(states))
+
+
+def _dumped_lengths(
+    data_dir: Path, pieces: Mapping[str, Piece], recordings: Recordings
+) -> dict[str, float]:
+    """What asr.sh's stage 3 tells of what it wrote, all at one rate: arks are read as a whole."""
+    path = data_dir / "utt2num_samples"
+    if not path.exists() or (data_dir / "segments").exists():
+        return {}
+    samples = read_durations(path).good
+    for uid in samples.keys() & pieces.keys():
+        try:
+            rate = recordings.rate_of(pieces[uid].entry)
+        except UtteranceError:
+            continue
+        return {uid: count / rate for uid, count in samples.items()}
+    return {}
 
 
 def _longer(

@@ -192,7 +192,11 @@ def test_what_is_short_enough_stays_whole(
     assert not (tmp_path / "none" / "segments").exists()
     monkeypatch.setattr(Recordings, "seconds_of", None)
     assert segment(calls, tmp_path / "none", "--longer_than", "500") == calls
-    # Tables tell, too.
+    # Tables tell, too: what asr.sh writes beside its dump, and utt2dur.
+    write(calls / "utt2num_samples", {name: str(len(w)) for name, w in waves.items()})
+    dumped = segment(calls, tmp_path / "dumped", "--longer_than", "15")
+    assert set(read_segments(dumped / "segments").all()) == set(cuts)
+    (calls / "utt2num_samples").unlink()
     write(calls / "utt2dur", {name: f"{len(w) / RATE:.3f}" for name, w in waves.items()})
     again = segment(calls, tmp_path / "again", "--longer_than", "15")
     assert set(read_segments(again / "segments").all()) == set(cuts)

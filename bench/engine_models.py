@@ -119,6 +119,7 @@ class Model:
         training: Options of recipes/fsdd/asr1/run.sh, of a trained model.
         exp: Its directory there.
         conf: Of a model with random weights, ESPnet's training options.
+        decoding: What of the search no command line takes.
     """
 
     search: str
@@ -129,6 +130,7 @@ class Model:
     training: tuple[str, ...] = ()
     exp: str = ""
     conf: dict[str, Any] = field(default_factory=dict)
+    decoding: dict[str, Any] = field(default_factory=dict)
 
     @property
     def trained(self) -> bool:
@@ -142,8 +144,10 @@ def _of_fsdd(name: str, search: str, *training: str) -> Model:
     return Model(search, 200, 200, 5, 300_000, training, exp)
 
 
-def _of_real_size(search: str, conf: dict[str, Any], utterances: int = 16) -> Model:
-    return Model(search, utterances, 1, 1, 500_000, conf=conf)
+def _of_real_size(
+    search: str, conf: dict[str, Any], utterances: int = 16, **decoding: Any
+) -> Model:
+    return Model(search, utterances, 1, 1, 500_000, conf=conf, decoding=decoding)
 
 
 _STATELESS = ("--asr_task", "asr_transducer")
@@ -162,8 +166,13 @@ MODELS = {
     ),
     "large": _of_real_size(f"--beam_size 10 --ctc_weight 1.0 {ENDS}", LARGE, 32),
     "hybrid": _of_real_size(f"--beam_size 10 --ctc_weight 0.3 {ENDS}", HYBRID),
-    "transducer": _of_real_size("--beam_size 5", TRANSDUCER),
-    "transducer_stateless": _of_real_size("--beam_size 5", STATELESS),
+    # Time-synchronous: with random weights the default search ends no frame.
+    "transducer": _of_real_size(
+        "--beam_size 5", TRANSDUCER, transducer_conf={"search_type": "tsd"}
+    ),
+    "transducer_stateless": _of_real_size(
+        "--beam_size 5", STATELESS, beam_search_config={"search_type": "tsd"}
+    ),
     "e_branchformer": _of_real_size(f"--beam_size 10 --ctc_weight 0.3 {ENDS}", E_BRANCHFORMER),
 }
 
@@ -325,14 +334,16 @@ def peak(layer: torch.nn.Linear, outputs: Callable[[], torch.Tensor]) -> None:
 
 def load(args: argparse.Namespace, nbest: int = 1) -> Any:
     """The recogniser, on ``args.device``."""
+    import yaml
+
     from espnet_egl.model.loading import load_recognizer
 
-    path = checkpoint(args)
-    search = MODELS[args.model].search
-    if args.tiny:
-        search = search.replace(ENDS, "--maxlenratio -4")
+    model, path = MODELS[args.model], checkpoint(args)
+    search = model.search.replace(ENDS, "--maxlenratio -4") if args.tiny else model.search
+    decoding = args.work_dir / "decode.yaml"
+    decoding.write_text(yaml.safe_dump(model.decoding), encoding="utf-8")
     return load_recognizer(
-        path.with_name("config.yaml"), path, None, search, nbest=nbest, device=args.device
+        path.with_name("config.yaml"), path, decoding, search, nbest=nbest, device=args.device
     )
 
 

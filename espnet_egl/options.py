@@ -28,9 +28,6 @@ COMMANDS = (
     *("al_pilot", "al_simulate", "al_worth", "al_report", "al_state"),
     *("al_init", "al_score_dir", "al_channel", "al_segment"),
 )
-# By which recordings are cut.
-SEGMENT_RULES = ("min_seconds", "max_seconds", "target_seconds", "padding")
-
 
 # What al.sh tells of a directory that holds results of other settings.
 AL_SH_ADVICE = "Choose another --al_tag or --al_round, or remove the directory."
@@ -215,15 +212,6 @@ def add_channel_argument(parser: argparse.ArgumentParser) -> None:
         help="Of recordings with several: first; mean, of all; the number of one, from 1 on; each: "
         "an utterance of every channel, call1-ch1 and call1-ch2 of call1",
     )
-
-
-def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
-    """How long clips are."""
-    add = parser.add_argument_group("Clips related, in seconds").add_argument
-    add("--min_seconds", type=positive, default=2.0, help="Of a clip; no pause in it is longer")
-    add("--max_seconds", type=positive, default=20.0, help="Of a clip, at most")
-    add("--target_seconds", type=positive, default=10.0, help="Of most clips")
-    add("--padding", type=float, default=0.3, help="Silence kept before and behind speech")
 
 
 def channel(text: str) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from humanfriendly.text import pluralize
 
 from espnet_egl import options
+from espnet_egl.data.segment_options import SEGMENT_RULES, add_segment_arguments
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -34,7 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="Cut files at pauses into clips: true, all; auto, those longer than al_score's "
         "--max_seconds; false, none",
     )
-    options.add_segment_arguments(parser)
+    add_segment_arguments(parser)
     parser.add_argument("--nj", type=int, default=1, help="Processes, which share the cores")
     parser.add_argument(
         "--score_args", default="", help="Options of al_score: '--methods egl entropy --nbest 50'"
@@ -94,7 +95,7 @@ def cut(args: argparse.Namespace, data: Path, output_dir: Path, advice: str) -> 
 
     words = ["--data_dir", str(data), "--output_dir", str(output_dir), "--allow_pipes", "false"]
     words += ["--nj", str(args.nj), "--advice", advice]
-    words += [f"--{name}={vars(args)[name]:g}" for name in options.SEGMENT_RULES]
+    words += [f"--{name}={vars(args)[name]:g}" for name in SEGMENT_RULES]
     if args.segment == "auto":
         words += [
             "--longer_than",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_egl import options
+from espnet_egl.data.segment_options import SEGMENT_RULES, add_segment_arguments
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -18,7 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--data_dir", required=True, help="A Kaldi data directory: wav.scp, perhaps segments"
     )
     parser.add_argument("--output_dir", required=True, help="Where that of the clips goes")
-    options.add_segment_arguments(parser)
+    add_segment_arguments(parser)
     parser.add_argument(
         "--longer_than",
         type=longer_than,
@@ -65,7 +66,7 @@ def segment(args: argparse.Namespace) -> Path:
     output_dir = Path(args.output_dir)
     channels = output_dir / f"channel_{args.channel}"
     data_dir = choose_channel(args.data_dir, args.channel, channels, *pipes)
-    rules = {name: vars(args)[name] for name in options.SEGMENT_RULES}
+    rules = {name: vars(args)[name] for name in SEGMENT_RULES}
 
     def run(logdir: Path, nj: int, earlier: Sequence[Path]) -> None:
         words = [*shlex.split(args.python), "-m", "espnet_egl.bin.al_segment_shard"]

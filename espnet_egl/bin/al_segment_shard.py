@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 
 from espnet_egl import options
+from espnet_egl.data.segment_options import SEGMENT_RULES, add_segment_arguments
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -15,7 +16,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--key_file", required=True, help="The utterances of it to cut")
     parser.add_argument("--output_dir", required=True, help="Where the journal goes")
     parser.add_argument("--earlier", nargs="+", default=[], help=argparse.SUPPRESS)
-    options.add_segment_arguments(parser)
+    add_segment_arguments(parser)
     options.add_pipe_arguments(parser)
     options.add_advice_argument(parser)
     return parser
@@ -30,7 +31,7 @@ def segment(args: argparse.Namespace) -> None:
     from espnet_egl.data.segmenting import Rules
     from espnet_egl.store.files import claim_directory
 
-    rules = Rules(**{name: vars(args)[name] for name in options.SEGMENT_RULES})
+    rules = Rules(**{name: vars(args)[name] for name in SEGMENT_RULES})
     claim_directory(args.output_dir, settings_of(rules), args.advice)
     pieces = read_pieces(args.data_dir)
     segment_shard(

@@ -17,6 +17,7 @@ from espnet_egl.data.shards import SKIPPED
 from espnet_egl.data.split import GONE, read_split
 from espnet_egl.errors import DataError
 from espnet_egl.scoring.merge import (
+    aside_of,
     body_of,
     check_numbers,
     check_utterances,
@@ -105,7 +106,7 @@ class _Growth:
             check_utterances([self._shard(number)], set(self.keys[number]))
         skipped = {n: self._skipped(n) for n in self.numbers}
         self._splice(set(fresh), skipped)
-        aside = [line for path in (self.logdir / SKIPPED, *left_out) for line in body_of(path)]
+        aside = aside_of([self.logdir / SKIPPED, *left_out])
         rows = [line for lines in skipped.values() for line in lines.values()]
         header = header_of([self._shard(n) / SKIPPED for n in self.numbers])
         write_lines(self.out / SKIPPED, [header, *sorted([*rows, *aside], key=sort_key)])

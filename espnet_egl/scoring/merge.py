@@ -51,8 +51,7 @@ def merge_shards(
     groups = check_utterances(directories, keys)
     for directory in directories:
         check_numbers(headers["scores.tsv"], body_of(directory / "scores.tsv"), directory.parent)
-    # Of tables that say more of what was set aside, what all of them say.
-    aside = ["\t".join(line.split("\t")[:3]) for path in skipped for line in body_of(Path(path))]
+    aside = aside_of(skipped)
     count = sum(1 for d in directories for _ in body_of(d / "scores.tsv"))
     _join_embeddings(groups, output_dir, count)
     bodies = {
@@ -70,6 +69,11 @@ def merge_shards(
     summary = summarize(output_dir)
     summary.add_times(directories)
     return summary
+
+
+def aside_of(tables: Iterable[str | Path]) -> list[str]:
+    """Lines of skipped.tsv; of tables that say more of what was set aside, what all of them say."""
+    return ["\t".join(line.split("\t")[:3]) for path in tables for line in body_of(Path(path))]
 
 
 def check_utterances(directories: Sequence[Path], keys: set[str]) -> list[list[Path]]:

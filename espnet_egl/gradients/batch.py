@@ -92,7 +92,8 @@ class EncodedBatch:
         shares = {b: [weights[b][k] for k in numbers] for b, numbers in kept.items()}
         wanted: dict[int, Pulled] = {}
         for rows in self._together(found):
-            wanted |= self._directions(rows, [found[b] for b in rows], [shares[b] for b in rows])
+            paths = [self._paths(shares[b], kept[b]) for b in rows]
+            wanted |= self._directions(rows, [found[b] for b in rows], paths)
         lengths, projected = self._pull_back(wanted)
         nothing = ExpectedGradientLength(0.0, 0.0, 0.0, 0)
         return [
@@ -128,22 +129,21 @@ class EncodedBatch:
         if rows:
             yield rows
 
+    def _paths(self, weights: Sequence[float], ranks: Sequence[int]) -> Paths:
+        count = self._engine.paths
+        return few(weights, ranks, len(weights) if count is None else count)
+
     def _directions(
         self,
         rows: Sequence[int],
         hypotheses: Sequence[Sequence[Sequence[int]]],
-        weights: Sequence[Sequence[float]],
+        paths: Sequence[Paths],
     ) -> dict[int, Pulled]:
         """What of some utterances is pulled back."""
         engine, encoded = self._engine, self._encoded.of(rows)
-        paths = [Paths(dict(enumerate(shares))) for shares in weights]
-        if engine.paths is not None and max(map(len, weights)) > engine.paths:
-            known = self._known(encoded, hypotheses)
-            paths = [few(w, k, engine.paths) for w, k in zip(weights, known, strict=True)]
-            hypotheses = [
-                [found[k] for k in path.shares]
-                for found, path in zip(hypotheses, paths, strict=True)
-            ]
+        hypotheses = [
+            [found[k] for k in path.shares] for found, path in zip(hypotheses, paths, strict=True)
+        ]
         cotangents = self._cotangents(rows, encoded, hypotheses)
         shares = torch.zeros(len(rows), cotangents.gram.size(1), dtype=torch.float64)
         for row, path in zip(shares, paths, strict=True):
@@ -173,27 +173,6 @@ class EncodedBatch:
             )
             for g, (b, path) in enumerate(zip(rows, paths, strict=True))
         }
-
-    def _known(
-        self, encoded: Encoded, hypotheses: Sequence[Sequence[Sequence[int]]]
-    ) -> list[list[float]]:
-        """How far CTC alone, where there is one, moves its logits for every hypothesis."""
-        model = self._engine.recognizer.model
-        if model.ctc is None:
-            return [[0.0] * len(found) for found in hypotheses]
-        with torch.no_grad():
-            logits = model.ctc.ctc_lo(encoded.hidden)
-        cotangents = CTCCotangents(
-            [encoded.hidden],
-            model.ctc.ctc_lo.weight,
-            [logits],
-            encoded.lengths,
-            [1.0],
-            hypotheses,
-            model.blank_id,
-        )
-        known: list[list[float]] = cotangents.gram.diagonal(dim1=1, dim2=2).tolist()
-        return known
 
     def _cotangents(
         self,

@@ -73,7 +73,7 @@ class GradientEngine:
         params: str = "all",
         mode: str = "estimate",
         directions: int = 3,
-        paths: int = 12,
+        paths: int = 16,
         embedding: bool = False,
         seed: int = 0,
     ):

@@ -5,7 +5,7 @@ Axes: K hypotheses.
 A hundred samples of a transcript differ in few places, and so do their gradients: to pass all of
 them through a decoder says little more than to pass a dozen. Those of large weight are taken for
 sure; of the others as many as may be are drawn in proportion to their weight, at even distances in
-the order of a length that is known without the decoder, so that they are spread over what is there
+the order of the list, the most probable first, so that they are spread over what is there
 (systematic sampling, Horvitz and Thompson 1952). Nothing is left to chance: the first is drawn at
 half a distance. Their error is taken as if they were drawn at random, which is on the safe side.
 """
@@ -43,12 +43,12 @@ class Paths:
         return self.each**2 * len(drawn) * float(drawn.var())
 
 
-def few(weights: Sequence[float], known: Sequence[float], count: int) -> Paths:
+def few(weights: Sequence[float], ranks: Sequence[int], count: int) -> Paths:
     """Choose hypotheses.
 
     Args:
         weights: K, at least 0, the largest first.
-        known: K lengths by which they are spread.
+        ranks: Their K places in the list, in whose order they are drawn.
         count: How many are chosen at most, at least 3: of two draws there is an error.
     """
     if len(weights) <= count:
@@ -58,7 +58,7 @@ def few(weights: Sequence[float], known: Sequence[float], count: int) -> Paths:
         rest = max(0.0, rest - weights[sure])
         sure += 1
     shares = dict(enumerate(weights[:sure]))
-    order = sorted(range(sure, len(weights)), key=lambda k: (known[k], k))
+    order = sorted(range(sure, len(weights)), key=lambda k: ranks[k])
     ends = list(itertools.accumulate(weights[k] for k in order))
     step = ends[-1] / (count - sure)
     drawn = [

@@ -14,7 +14,7 @@ EFFORTS: dict[str, dict[str, Any]] = {
         "nbest": 50,
         "egl_mode": "estimate",
         "egl_directions": 2,
-        "egl_paths": 6,
+        "egl_paths": 8,
     },
     # The paper's list; exact for a small pool.
     "normal": {
@@ -22,7 +22,7 @@ EFFORTS: dict[str, dict[str, Any]] = {
         "nbest": 100,
         "egl_mode": "auto",
         "egl_directions": 3,
-        "egl_paths": 12,
+        "egl_paths": 16,
     },
     # The definition, but for what nobody can tell.
     "exact": {
@@ -30,7 +30,7 @@ EFFORTS: dict[str, dict[str, Any]] = {
         "nbest": 100,
         "egl_mode": "exact",
         "egl_directions": 3,
-        "egl_paths": 12,
+        "egl_paths": 16,
     },
 }
 # Of a pool that is estimated where it is larger, with the mode auto.

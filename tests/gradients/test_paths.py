@@ -19,14 +19,14 @@ from espnet_egl.gradients.paths import few
 
 def test_by_hand() -> None:
     """Of ten with a tenth each the first is sure, and three stand for three each."""
-    paths = few([0.1] * 10, [float(k) for k in range(10)], 4)
+    paths = few([0.1] * 10, range(10), 4)
     assert paths.shares == pytest.approx({0: 0.1, 2: 0.3, 5: 0.3, 8: 0.3})
     assert paths.drawn == (2, 5, 8)
     # Of lengths 2, 5 and 8, with the variance 9: 0.3 each, three draws.
     assert paths.variance(torch.tensor([0.0, 2.0, 5.0, 8.0])) == pytest.approx(0.3**2 * 3 * 9)
-    assert few([0.5, 0.5], [1.0, 2.0], 4).shares == {0: 0.5, 1: 0.5}
-    # What is large is taken as it is, and the order of the others is that of their lengths.
-    paths = few([0.6, 0.2, 0.1, 0.06, 0.04], [0.0, 0.0, 3.0, 1.0, 2.0], 4)
+    assert few([0.5, 0.5], [0, 1], 4).shares == {0: 0.5, 1: 0.5}
+    # What is large is taken as it is, and the order of the others is that of the list.
+    paths = few([0.6, 0.2, 0.1, 0.06, 0.04], [0, 1, 4, 2, 3], 4)
     assert paths.shares == pytest.approx({0: 0.6, 1: 0.2, 3: 0.1, 2: 0.1})
 
 
@@ -35,16 +35,17 @@ def test_by_hand() -> None:
 )
 def test_weights_are_kept_and_few_are_chosen(weights: list[float], count: int, seed: int) -> None:
     weights = sorted((w / sum(weights) for w in weights), reverse=True)
-    known = np.random.default_rng(seed).random(len(weights)).tolist()
-    paths = few(weights, known, count)
+    ranks = np.random.default_rng(seed).permutation(len(weights)).tolist()
+    paths = few(weights, ranks, count)
     assert sum(paths.shares.values()) == pytest.approx(1.0)
     assert len(paths.shares) <= count
     assert next(iter(paths.shares)) == 0
     assert paths.shares[0] >= weights[0] * (1 - 1e-9)
-    # What is known adds up as well as a stretch between two draws allows.
-    truth = float(np.dot(weights, known))
-    found = sum(share * known[k] for k, share in paths.shares.items())
-    assert abs(found - truth) <= paths.each + 1e-9
+    # Up to every place of the list, the weight is right to a stretch between two draws.
+    for place in range(len(weights)):
+        truth = sum(w for w, rank in zip(weights, ranks, strict=True) if rank <= place)
+        found = sum(share for k, share in paths.shares.items() if ranks[k] <= place)
+        assert abs(found - truth) <= paths.each + 1e-9
 
 
 @pytest.mark.parametrize("name", ["hybrid_conformer", "hybrid_rnn", "transducer"])

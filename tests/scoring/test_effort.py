@@ -32,10 +32,10 @@ def test_small_pools_are_scored_exactly() -> None:
 def test_it_is_told_in_a_line() -> None:
     told = {effort: describe(effort, choose(effort, {})) for effort in EFFORTS}
     assert told == {
-        "quick": "effort quick: 50 hypotheses by ctc_sample, estimate (2 directions, 6 decoder "
+        "quick": "effort quick: 50 hypotheses by ctc_sample, estimate (2 directions, 8 decoder "
         "paths)",
         "normal": "effort normal: 100 hypotheses by beam, exact up to 2000 utterances, else an "
-        "estimate (3 directions, 12 decoder paths)",
+        "estimate (3 directions, 16 decoder paths)",
         "exact": "effort exact: 100 hypotheses by beam, exact",
     }
 

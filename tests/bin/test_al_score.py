@@ -16,7 +16,7 @@ from espnet_egl.errors import ConfigError, ManifestError
 from espnet_egl.hypotheses import sureness as confidence
 from espnet_egl.scoring.earlier import claim_shard
 from espnet_egl.store.files import read_manifest
-from espnet_egl.store.tables import read_scores
+from espnet_egl.store.tables import read_rows
 
 
 def settings(directory: Path, *extra: str, config: str = "token_list: []\n") -> dict[str, Any]:
@@ -90,13 +90,13 @@ def test_a_file_that_changed_under_its_name_is_scored_with_what_its_table_says_n
 
     soundfile.write(tmp_path / "b.wav", make_speech(0.7, seed=9), 8000)
     score(0, "0.1")
-    before = read_scores(logdir / "output.1" / "scores.tsv").set_index("utterance")
+    before = {row["utterance"]: row for row in read_rows(logdir / "output.1" / "scores.tsv")}
     plan = score(1, "0.2")
-    after = read_scores(logdir / "output.1" / "scores.tsv").set_index("utterance")
+    after = {row["utterance"]: row for row in read_rows(logdir / "output.1" / "scores.tsv")}
     assert (list(plan.jobs), plan.arrival.changed) == ([1], 1)
-    assert after.loc["a", "speech_seconds"] == 0.2
-    assert after.loc["a", "audio_hash"] != before.loc["a", "audio_hash"]
-    assert after.loc["b"].equals(before.loc["b"])
+    assert float(after["a"]["speech_seconds"]) == 0.2
+    assert after["a"]["audio_hash"] != before["a"]["audio_hash"]
+    assert after["b"] == before["b"]
 
 
 def test_a_shard_of_another_list_or_other_options_is_refused(tmp_path: Path) -> None:

@@ -292,11 +292,11 @@ def score(args: argparse.Namespace) -> None:
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.model.loading import has_ctc, load_recognizer, read_train_config
     from espnet_egl.scoring.again import find_again
-    from espnet_egl.scoring.earlier import Earlier, check_like, of_other_list
+    from espnet_egl.scoring.earlier import Earlier, check_like, claim_shard, of_other_list
     from espnet_egl.scoring.records import nothing_again
     from espnet_egl.scoring.scorer import Scorer
     from espnet_egl.scoring.shard import score_pool
-    from espnet_egl.store.files import claim_directory, is_finished
+    from espnet_egl.store.files import is_finished
     from espnet_egl.store.journal import JOURNAL, read_entries
 
     if args.verify < 0:
@@ -370,7 +370,7 @@ def score(args: argparse.Namespace) -> None:
     scorer.prepare()
     # Before the directory is claimed: what is refused leaves it to other settings.
     earlier.take_over(args.output_dir, keys)
-    claim_directory(args.output_dir, settings(args), args.advice)
+    claim_shard(args.output_dir, settings(args), args.advice)
     pool = make_pool(args, keys, recognizer)
     summary = score_pool(
         pool,

@@ -173,6 +173,7 @@ def read_rules(args: argparse.Namespace) -> Rules:
         args.al_dir,
         args.ledger,
         args.ask_again,
+        args.data_dir,
     )
     args.budget = before.budget
     filters = Filters(

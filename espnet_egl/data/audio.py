@@ -189,7 +189,7 @@ def write_clip(
 
     Raises:
         UtteranceError: As :func:`read_audio`.
-        DataError: The clip is there, of another recording.
+        DataError: The clip is there, of another recording or with other seconds around it.
     """
     with _reading(recordings, allow_pipes, pipe_timeout) as opened:
         if context and end is not None:
@@ -198,8 +198,8 @@ def write_clip(
             channels, rate = opened.read(rxfilename, start, end)
             before = 0.0
     wave = pick(channels, channel, rxfilename)
-    if path.exists() and not _is_same(wave, rate, path):
-        raise source_changed(path, rxfilename)
+    if path.exists():
+        _check_same(path, wave, rate, rxfilename, is_segment=end is not None)
     write_wave(path, wave, rate)
     whole = len(wave) / rate
     seconds = whole - before
@@ -216,15 +216,22 @@ def source_changed(path: Path, rxfilename: str) -> DataError:
     )
 
 
-def _is_same(wave: np.ndarray, rate: int, path: Path) -> bool:
+def _check_same(path: Path, wave: np.ndarray, rate: int, rxfilename: str, is_segment: bool) -> None:
     try:
         other, other_rate = soundfile.read(path, dtype="float32")
     except soundfile.LibsndfileError:
-        return False
+        raise source_changed(path, rxfilename) from None
+    same_shape = (rate, wave.shape) == (other_rate, other.shape)
+    if is_segment and rate == other_rate and not same_shape:
+        # The segment is in the file's name: what can differ is what is around it.
+        raise DataError(
+            f"{path} was made with another --context_seconds (it has {len(other) / rate:.3f} s, "
+            f"and would have {len(wave) / rate:.3f} s of {rxfilename} now): give that one again; "
+            f"or move {path.parent} away, and have its clips heard anew"
+        )
     # Files hold 16 bits a sample, and commands that dither never write the same twice.
-    return (rate, wave.shape) == (other_rate, other.shape) and np.allclose(
-        wave.clip(-1, 1), other, rtol=0, atol=1e-3
-    )
+    if not (same_shape and np.allclose(wave.clip(-1, 1), other, rtol=0, atol=1e-3)):
+        raise source_changed(path, rxfilename)
 
 
 def _resample(wave: np.ndarray, file_rate: int, rate: int) -> np.ndarray:

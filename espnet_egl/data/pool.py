@@ -180,12 +180,10 @@ class Pool(torch.utils.data.Dataset):
 
 
 def _of_every_channel(cuts: Mapping[str, Segment]) -> frozenset[str]:
-    """Utterances beside which others are of the same piece, of another channel each."""
-    chosen = {
-        uid: cut._replace(channel=None) for uid, cut in cuts.items() if cut.channel is not None
-    }
-    count = Counter(chosen.values())
-    return frozenset(uid for uid, piece in chosen.items() if count[piece] > 1)
+    """Utterances of one channel each, of recordings whose other channels have utterances, too."""
+    chosen = {uid: cut for uid, cut in cuts.items() if cut.channel is not None}
+    count = Counter(name for name, _ in {(c.recording, c.channel) for c in chosen.values()})
+    return frozenset(uid for uid, cut in chosen.items() if count[cut.recording] > 1)
 
 
 def read_ahead(pool: Pool, num_workers: int) -> Iterator[Utterance | Skipped]:

@@ -135,7 +135,12 @@ class Recordings:
             with suppress(*UNREADABLE):
                 around = np.nan_to_num(sound.read(begin, stop), posinf=0.0, neginf=0.0)
                 around /= self._scale_of(sound)
-        wave, rate = self.read(rxfilename, start, end)
+        try:
+            wave, rate = self.read(rxfilename, start, end)
+        except UtteranceError:
+            # Of a stream, damage before or behind the segment counts for all that was read.
+            self.close()
+            return *self.read(rxfilename, start, end), 0.0
         if around.shape[1] != wave.shape[1] or len(around) < first - begin + len(wave):
             return wave, rate, 0.0  # it breaks off in what is around it
         before, behind = around[: first - begin], around[last - begin :]

@@ -96,8 +96,8 @@ def find_source(rxfilename: str, allow_pipes: bool, pipe_timeout: float) -> Sour
     return find_sound(rxfilename)
 
 
-def file_states(rxfilename: str, several: bool = False) -> list[str]:
-    """Size and time of the file, or files, of an entry: what tells that it is another one.
+def file_stats(rxfilename: str, several: bool = False) -> list[os.stat_result]:
+    """Of the file, or files, of an entry.
 
     Args:
         rxfilename: As for :func:`find_source`.
@@ -110,9 +110,22 @@ def file_states(rxfilename: str, several: bool = False) -> list[str]:
         return []
     paths = rxfilename.split() if several else [rxfilename]
     try:
-        found = [Path(_ARK_OFFSET.sub("", path)).stat() for path in paths]
+        return [Path(_ARK_OFFSET.sub("", path)).stat() for path in paths]
     except (OSError, ValueError):
         return []
+
+
+def file_states(rxfilename: str, several: bool = False) -> list[str]:
+    """Size and time of the file, or files, of an entry: what tells that it is another one.
+
+    Args:
+        rxfilename: As for :func:`file_stats`.
+        several: See there.
+
+    Returns:
+        Likewise.
+    """
+    found = file_stats(rxfilename, several)
     return [f"{file.st_size} bytes, {file.st_mtime_ns} ns" for file in found]
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from espnet_egl.data.kaldi import read_lines, read_pool_table
+from espnet_egl.data.sources import file_stats
 from espnet_egl.errors import DataError
 from espnet_egl.store.files import write_lines
 
 # A file may be whole, or its disk there, the next time; what else is wrong with it stays.
 PASSING = frozenset({"unreadable_audio", "truncated_audio", "failed_pipe", "pipe_timeout"})
-
-_ARK_OFFSET = re.compile(r"(?<=\.ark):[0-9]+$")
 
 
 class State(NamedTuple):
@@ -64,18 +62,11 @@ def states_of(key_file: str | Path, rows: Mapping[str, str]) -> dict[str, State]
 
 
 def _file_state(entry: str) -> str:
-    if not entry or "|" in entry:
+    if "|" in entry:
         return ""
     # A path with spaces, or several files that are read together.
-    return _stat(_ARK_OFFSET.sub("", entry)) or "+".join(map(_stat, entry.split())).strip("+")
-
-
-def _stat(path: str) -> str:
-    try:
-        status = Path(path).stat()
-    except (OSError, ValueError):
-        return ""
-    return f"{status.st_size}:{status.st_mtime_ns}"
+    found = file_stats(entry) or file_stats(entry, several=True)
+    return "+".join(f"{file.st_size}:{file.st_mtime_ns}" for file in found)
 
 
 def write_states(path: str | Path, states: Iterable[tuple[str, State]]) -> None:

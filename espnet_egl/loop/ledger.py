@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from humanfriendly.text import pluralize
 
+from espnet_egl.data.kaldi import read_segments
+from espnet_egl.data.shards import Clip
 from espnet_egl.errors import BudgetError, ConfigError, DataError
 from espnet_egl.exchange.matching import AUDIO_DIR
 from espnet_egl.loop.shared_ledger import OUT, WITHDRAWN, Line, SharedLedger, writing
 from espnet_egl.selection.budget import Prices, parse_amount
-from espnet_egl.selection.filters import ASKED, FILTERED_COLUMNS, SAME_AUDIO
+from espnet_egl.selection.filters import ASKED, FILTERED_COLUMNS, OVERLAPS, SAME_AUDIO
 from espnet_egl.store.files import read_manifest
 from espnet_egl.store.tables import number_in, read_rows
 
@@ -116,6 +119,7 @@ def asked_before(
     al_dir: str | Path | None = None,
     ledger: str | Path | None = None,
     again: bool = False,
+    data_dir: str | Path | None = None,
 ) -> Before:
     """What of a pool was asked, and what may still be spent.
 
@@ -129,6 +133,8 @@ def asked_before(
         al_dir: The directory of active learning.
         ledger: That other directories write to as well, see :class:`.SharedLedger`.
         again: Whether what was asked may be asked again.
+        data_dir: The pool's: what overlaps with a clip that ``al_dir`` asked, in a recording that
+            was cut otherwise then, was asked, too.
 
     Raises:
         BudgetError: The budget is spent.
@@ -154,11 +160,37 @@ def asked_before(
     clips = [*asked, *(_of_line(line, own) for line in lines)]
     # What this directory knows itself is said in its words.
     clips.reverse()
+    pieces = {} if data_dir is None or al_dir is None else _overlaps(asked, al_dir, data_dir)
     return Before(
-        {clip.uid: clip.place for clip in clips},
+        pieces | {clip.uid: clip.place for clip in clips},
         {c.audio_hash: f"{c.place}{SAME_AUDIO}{c.uid}" for c in clips if c.audio_hash},
         budget,
     )
+
+
+def _overlaps(asked: Collection[Asked], al_dir: str | Path, data_dir: str | Path) -> dict[str, str]:
+    """Utterance of a pool -> where a piece of it was asked for, and as which utterance."""
+    before: dict[str, list[tuple[Clip, Asked]]] = {}
+    cuts = {place: _cuts(Path(al_dir) / place) for place in {clip.place for clip in asked}}
+    for clip in asked:
+        if (cut := cuts[clip.place].get(clip.uid)) is not None:
+            before.setdefault(cut.source, []).append((cut, clip))
+    found = {}
+    for uid, cut in _cuts(Path(data_dir)).items() if before else ():
+        for other, clip in before.get(cut.source, ()):
+            if other.overlaps(cut):
+                found[uid] = f"{clip.place}{OVERLAPS}{clip.uid}"
+    return found
+
+
+def _cuts(directory: Path) -> dict[str, Clip]:
+    """Utterance -> its piece of a recording; empty: there are no segments."""
+    path = directory / "segments"
+    segments = read_segments(path).good if path.exists() else {}
+    return {
+        uid: Clip(cut.recording, cut.start, math.inf if cut.end is None else cut.end, cut.channel)
+        for uid, cut in segments.items()
+    }
 
 
 def _of_line(line: Line, own: str | None) -> Asked:

@@ -16,7 +16,7 @@ from espnet_egl.report.language import Language
 from espnet_egl.selection.budget import FREE, Prices
 from espnet_egl.selection.select import SELECTION_COLUMNS, read_gone
 from espnet_egl.store.files import read_manifest
-from espnet_egl.store.tables import read_rows, read_scores
+from espnet_egl.store.tables import SKIPPED_COLUMNS, read_rows, read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,9 @@ class Files:
         path = directory / "selection.tsv"
         # Selections of before have no hashes.
         rows = read_rows(path, SELECTION_COLUMNS[:-1])
-        scored = None if self.scores is None else {*self.scores["utterance"], *self.gone}
+        scored = None
+        if self.scores is not None:
+            scored = {*self.scores["utterance"], *self.gone, *self.skipped}
         for row in rows:
             if scored is not None and row["utterance"] not in scored:
                 raise DataError(
@@ -118,6 +120,14 @@ class Files:
         """Utterances that were scored and are not in the pool any more."""
         directory = self.inputs.score_dir
         return [] if directory is None else [row[0] for row in read_gone(directory / "scores.tsv")]
+
+    @cached_property
+    def skipped(self) -> list[str]:
+        """Utterances without a score: they cannot be read, or were set aside."""
+        directory = self.inputs.score_dir
+        if directory is None or not (path := directory / "skipped.tsv").exists():
+            return []
+        return [row["utterance"] for row in read_rows(path, SKIPPED_COLUMNS)]
 
     @cached_property
     def asked(self) -> list[Total]:

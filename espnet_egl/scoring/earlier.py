@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from espnet_egl.errors import DataError
-from espnet_egl.scoring.records import OF_LISTS, OF_SHARD
-from espnet_egl.store.files import check_directory, parse_json, read_manifest
+from espnet_egl.scoring.records import OF_FILES, OF_LISTS, OF_SHARD
+from espnet_egl.store.files import check_directory, parse_json, read_manifest, write_manifest
 from espnet_egl.store.journal import JOURNAL, Journal, read_entries
 from espnet_egl.types import Utterance
 
@@ -126,4 +126,14 @@ def check_like(
 def of_other_list(shard: str | Path, settings: Mapping[str, Any]) -> bool:
     """Whether a finished shard is of another list of the pool than the settings."""
     before = read_manifest(shard)
-    return any(before.get(name) != settings.get(name) for name in OF_LISTS)
+    return any(before.get(name) != settings.get(name) for name in OF_LISTS - OF_FILES)
+
+
+def claim_shard(shard: str | Path, settings: dict[str, Any], advice: str) -> None:
+    """Write down what a shard is made with; one that goes on with files that changed, anew.
+
+    Raises:
+        ManifestError: It holds results made with other settings; the message names them.
+    """
+    check_like(shard, settings, advice, OF_FILES)
+    write_manifest(shard, settings)

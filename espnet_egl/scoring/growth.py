@@ -145,7 +145,7 @@ class _Growth:
         group = next(group for group in groups if group)
         keys = {uid for n in group for uid in self.keys[n]}
         (self.out / embeddings.NAME).unlink(missing_ok=True)
-        merge_shards([self._shard(n) for n in group], self.out, keys, [])
+        merge_shards([self._shard(n) for n in group], self.out, keys)
         return {str(n): self._sums(n) for n in group}
 
     def _skipped(self, number: int) -> dict[str, str]:

@@ -19,19 +19,13 @@ from espnet_egl.store.files import verify_checksums, write_lines
 from espnet_egl.store.tables import BASE_COLUMNS, read_word_lines
 
 
-def merge_shards(
-    shards: Sequence[str | Path],
-    output_dir: str | Path,
-    keys: set[str],
-    skipped: Sequence[str | Path],
-) -> Summary:
+def merge_shards(shards: Sequence[str | Path], output_dir: str | Path, keys: set[str]) -> Summary:
     """Join the shards' tables, sorted, and check that nothing was lost.
 
     Args:
         shards: The shards' output directories.
         output_dir: Where the joined tables go.
         keys: Every utterance that had to be scored.
-        skipped: Tables of what was set aside before scoring.
 
     Returns:
         What all shards came to.
@@ -51,12 +45,11 @@ def merge_shards(
     groups = check_utterances(directories, keys)
     for directory in directories:
         check_numbers(headers["scores.tsv"], body_of(directory / "scores.tsv"), directory.parent)
-    aside = aside_of(skipped)
     count = sum(1 for d in directories for _ in body_of(d / "scores.tsv"))
     _join_embeddings(groups, output_dir, count)
     bodies = {
         "nbest.tsv": _sorted(groups, "nbest.tsv"),
-        "skipped.tsv": sorted([*_sorted(groups, "skipped.tsv"), *aside], key=sort_key),
+        "skipped.tsv": _sorted(groups, "skipped.tsv"),
         "scores.tsv": _sorted(groups, "scores.tsv"),
     }
     for name, body in bodies.items():

@@ -19,8 +19,10 @@ AGAIN, OVERHEARD = "done_again", "speech_in_other_channels"
 KNOWN = "known_by_audio"
 # Of a shard's manifest: what tells shards of one pool apart.
 OF_SHARD = "key_file_sha256"
-# Likewise what says of which list of it they are.
-OF_LISTS = frozenset({"data_sha256", "segments_sha256", "utt2dur_sha256", "utt2speech_sha256"})
+# Likewise what a list's files tell: other files, under the same names, and the list is the same.
+OF_FILES = frozenset({"utt2dur_sha256", "utt2speech_sha256"})
+# Likewise what may differ from one list of it to the next.
+OF_LISTS = frozenset({"data_sha256", "segments_sha256", *OF_FILES})
 
 
 @dataclass

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # have it under another id.
 ASKED = "asked_already"
 SAME_AUDIO = ", the same audio as "
+OVERLAPS = ", some of the audio of "
 FILTERED_COLUMNS = ("utterance", "reason", "detail")
 
 
@@ -114,6 +115,11 @@ class Filters:
             return _listed(ranked.head(0), "", ranked["seconds"].head(0).astype(str))
         found = pd.concat(parts)
         return found[~found.index.duplicated()]
+
+
+def place_of(detail: str) -> str:
+    """Where annotators were asked, of the detail of a clip that was."""
+    return detail.partition(SAME_AUDIO)[0].partition(OVERLAPS)[0]
 
 
 def _same(ranked: pd.DataFrame, keys: list[pd.Series], reason: str) -> pd.DataFrame:

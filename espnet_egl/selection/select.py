@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from espnet_egl.errors import BudgetError, ConfigError, DataError
 from espnet_egl.selection import diversity, holdout
 from espnet_egl.selection.budget import FREE, Budget, Prices, parse_budget
-from espnet_egl.selection.filters import ASKED, FILTERED_COLUMNS, SAME_AUDIO, Filters
+from espnet_egl.selection.filters import ASKED, FILTERED_COLUMNS, Filters, place_of
 from espnet_egl.selection.ranking import FUSIONS, RANK_BY, rank, split_methods, values_of
 from espnet_egl.selection.take import take
 from espnet_egl.store.tables import duration, methods_of, read_rows, score_column, write_rows
@@ -284,8 +284,7 @@ def describe(table: pd.DataFrame, selection: Selection, rules: Rules) -> str:
         listed = ", ".join(f"{n} {reason}" for reason, n in counts.items())
         lines.append(f"Left out, see filtered.tsv: {listed}.")
     asked = selection.filtered.loc[selection.filtered["reason"] == ASKED, "detail"]
-    asked = asked.map(lambda detail: detail.partition(SAME_AUDIO)[0])
-    for place, count in asked.value_counts(sort=False).items():
+    for place, count in asked.map(place_of).value_counts(sort=False).items():
         lines.append(f"{count} of these were handed over by {place}, and are not asked again.")
     best = chosen[chosen["reason"] != "random"].head(10)
     lines += ["", "The best:", _best(best, rules.method), ""]

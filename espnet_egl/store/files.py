@@ -319,9 +319,14 @@ def claim_directory(directory: str | Path, settings: dict[str, Any], advice: str
         ManifestError: It holds results made with other settings; the message names them.
     """
     check_directory(directory, settings, advice)
-    path = Path(directory) / "manifest.json"
-    if not path.exists():
-        write_lines(path, [json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)])
+    if not (Path(directory) / "manifest.json").exists():
+        write_manifest(directory, settings)
+
+
+def write_manifest(directory: str | Path, settings: dict[str, Any]) -> None:
+    """Write down what the results of a directory are made with, in place of what stood there."""
+    text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)
+    write_lines(Path(directory) / "manifest.json", [text])
 
 
 def read_manifest(directory: str | Path) -> dict[str, Any]:

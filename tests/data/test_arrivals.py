@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from espnet_egl.data.arrivals import Plan, plan_shards
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.data.split import check_split, read_split
+from espnet_egl.data.states import states_of
 from espnet_egl.errors import DataError, ManifestError
 from espnet_egl.store.files import CHECKSUMS, hold, lock, parse_json, write_checksums
 from espnet_egl.store.tables import BASE_COLUMNS, SKIPPED_COLUMNS, read_rows, write_rows
@@ -175,6 +176,19 @@ def test_files_that_changed_are_seen_without_being_read(tmp_path: Path) -> None:
     finish(logdir, plan)
     write(pool, rows | {"new": "n.wav", "d": "cat y |"})
     assert plan_shards(pool, 1, logdir).arrival.changed == 1
+
+
+def test_the_state_is_of_every_file_of_an_entry(tmp_path: Path) -> None:
+    for name in ("a", "b", "a b", "c.ark"):
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, ns=(7, 7))
+    home = tmp_path
+    entries = {f"{home}/a": "1:7", f"{home}/a b": "3:7", f"{home}/c.ark:12": "5:7"}
+    entries |= {f"{home}/a {home}/b": "1:7+1:7", f"{home}/c.ark:1 {home}/b": "5:7+1:7"}
+    # Of one that is gone nothing tells, nor of a command.
+    entries |= dict.fromkeys((f"{home}/a {home}/gone", f"{home}/gone", f"cat {home}/a |"), "")
+    found = states_of(home / "wav.scp", {entry: entry for entry in entries})
+    assert {entry: state.file for entry, state in found.items()} == entries
 
 
 def test_segments_change_with_their_recordings(tmp_path: Path) -> None:

@@ -129,6 +129,18 @@ def test_every_channel_is_an_utterance(calls: Path, tmp_path: Path) -> None:
         assert not item.overheard  # the other one is an utterance, too
 
 
+def test_channels_that_are_cut_at_their_own_pauses_are_all_read(
+    calls: Path, tmp_path: Path
+) -> None:
+    """Who speaks in a pause of another one is in a clip of the own channel."""
+    soundfile.write(calls.parent / "call.wav", np.stack([LEFT, SILENCE], 1), RATE)
+    out = choose_channel(calls, "each", tmp_path / "each")
+    lines = ["call-ch1 call 0 0.8 0", "call-ch2 call 0.1 0.9 1", "pipe-ch2 pipe 0.1 0.9 1"]
+    (out / "segments").write_text("\n".join(lines) + "\n")
+    found = {item.uid: item.overheard for item in pool_of(out) if isinstance(item, Utterance)}
+    assert found == {"call-ch1": False, "call-ch2": False, "pipe-ch2": True}
+
+
 def test_one_channel_or_the_mean_keeps_the_names(calls: Path, tmp_path: Path) -> None:
     assert choose_channel(calls, "first", tmp_path / "first") == calls
     assert not (tmp_path / "first").exists()

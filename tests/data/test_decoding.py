@@ -384,6 +384,21 @@ def test_segments_of_a_stream_are_the_same_in_any_order(name: str, tmp_path: Pat
         assert np.array_equal(part, whole[round(start * rate) : round(end * rate)])
 
 
+def test_damage_around_a_segment_of_a_stream_costs_what_is_around_it(tmp_path: Path) -> None:
+    content = bytearray(encode("mp4", "aac", NOISE, RATE))
+    start = content.index(b"mdat") + len(content) // 2
+    content[start : start + 1000] = bytes([255] * 1000)
+    path = tmp_path / "a.m4a"
+    path.write_bytes(content)
+    opened = Recordings()
+    found = [opened.read_around(str(path), second, second + 1, 2) for second in range(1, 4)]
+    opened.close()
+    lengths = [(round(len(wave) / rate), before) for wave, rate, before in found]
+    assert lengths == [(4, 1.0), (5, 2.0), (1, 0.0)]
+    with pytest.raises(UtteranceError, match="truncated_audio"):
+        opened.read_around(str(path), 5, 6, 2)
+
+
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     script = """
 import resource, sys

@@ -118,3 +118,14 @@ def test_what_cannot_be_is_refused(
     with pytest.raises(SystemExit):
         export(name, "--context_seconds", seconds)
     assert message in capsys.readouterr().err
+
+
+def test_another_context_is_not_taken_for_another_recording(
+    export: Export, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export("elan", "--context_seconds", "0.75")
+    for seconds in ("0.5", "0"):
+        with pytest.raises(SystemExit):
+            export("elan", "--context_seconds", seconds)
+        assert "was made with another --context_seconds" in capsys.readouterr().err
+    export("elan", "--context_seconds", "0.75")

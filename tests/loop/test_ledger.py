@@ -79,6 +79,44 @@ def test_a_second_selection_asks_for_other_clips_and_says_so(
     assert select(pool, "_again", "--budget", "1h", "--ask_again", "true") == ["a", "b"]
 
 
+def test_a_recording_that_was_cut_anew_is_not_asked_twice(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was appended, say: clips have other ids and times, and the audio was asked."""
+    cuts = {"a": "r 0 10", "b": "r 10 20", "c": "s 0 10 0", "d": "s 0 10 1", "e": "r 20 30"}
+    cuts |= {"f": "r 30 40", "g": "s 10 20 0", "h": "s 10 20 1"}
+
+    def cut() -> None:
+        (pool / "wav.scp").write_text("r r.wav\ns s.wav\n")
+        (pool / "segments").write_text("".join(f"{u} {line}\n" for u, line in cuts.items()))
+
+    cut()
+    assert select(pool, "", "--budget", "1.5h") == ["a", "b", "c"]
+    hand_over(pool, "")
+    for old, new in zip("abcd", "ijkl", strict=True):
+        cuts[new] = cuts.pop(old)
+    # Some of b's; what begins where b ends; c's channel; the other one.
+    cuts |= {"i": "r 19.5 21", "j": "r 20 25", "k": "s 5 12 0", "l": "s 5 12 1"}
+    cut()
+    table = pool.parent / "al" / "r1" / "score" / "scores.tsv"
+    lines = table.read_text().splitlines()
+    lines[1:5] = [new + line[1:] for new, line in zip("ijkl", lines[1:5], strict=True)]
+    table.write_text("\n".join(lines) + "\n")
+    (pool / "utt2spk").write_text("".join(f"{u} {u}\n" for u in cuts))
+    for _ in range(2):
+        capsys.readouterr()
+        assert select(pool, "_b", "--budget", "1.5h") == ["j", "l", "e"]
+        said = capsys.readouterr().out
+        assert "2 of these were handed over by r1/select, and are not asked again." in said
+    filtered = read_rows(pool.parent / "al" / "r1" / "select_b" / "filtered.tsv")
+    assert [tuple(row.values()) for row in filtered] == [
+        ("i", "asked_already", "r1/select, some of the audio of b"),
+        ("k", "asked_already", "r1/select, some of the audio of c"),
+    ]
+    wanted = ["i", "j", "k"]
+    assert select(pool, "_again", "--budget", "1.5h", "--ask_again", "true") == wanted
+
+
 def test_what_came_back_was_asked_and_what_was_unreadable_was_not(pool: Path) -> None:
     select(pool, "", "--budget", "2h")
     hand_over(pool, "", skipped="b")

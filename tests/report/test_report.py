@@ -92,7 +92,10 @@ def test_clips_are_grouped_by_recording(made: Round, tmp_path: Path) -> None:
     assert "recording" not in makeup.read_maps(made.data)
 
 
-def test_the_ledger_is_told_and_what_is_gone_stays_readable(made: Round, tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", ["gone.tsv", "skipped.tsv"])
+def test_the_ledger_is_told_and_what_has_no_score_any_more_stays_readable(
+    made: Round, tmp_path: Path, table: str
+) -> None:
     al_dir = tmp_path / "al"
     shutil.copytree(made.select, al_dir / "r1" / "select_b")
     (al_dir / "r1" / "annotate_b").mkdir()
@@ -107,7 +110,7 @@ def test_the_ledger_is_told_and_what_is_gone_stays_readable(made: Round, tmp_pat
     inputs = Inputs(score_dir=score, select_dir=select, al_dir=al_dir)
     with pytest.raises(DataError, match=f"'{first}' is not among the scores"):
         Builder(inputs, lambda *_: {}).build()
-    write_rows(score / "gone.tsv", SKIPPED_COLUMNS, [[first, "gone", "not in data since then"]])
+    write_rows(score / table, SKIPPED_COLUMNS, [[first, "a reason", "since then"]])
     report = Builder(inputs, lambda *_: {}).build()
     sections = {section.name: section.blocks for section in report.sections}
     (grid,) = sections["asked"]

@@ -48,16 +48,15 @@ def write_shards(home: Path, shards: Sequence[Sequence[str]]) -> list[Path]:
     directories = [home / f"output.{job}" for job in range(len(shards))]
     for directory, uids in zip(directories, shards, strict=True):
         write_shard(directory, uids)
-    write_rows(home / "aside.tsv", SKIPPED_COLUMNS, [["u5", "already_transcribed", "also in x"]])
     return directories
 
 
 def merge(home: Path, shards: Sequence[Sequence[str]]) -> Path:
     directories = write_shards(home, shards)
     keys = {uid for uids in shards for uid in uids}
-    summary = merge_shards(directories, home / "out", keys, [home / "aside.tsv"])
+    summary = merge_shards(directories, home / "out", keys)
     assert summary.scored == len(keys) - len(shards)
-    assert summary.skipped == {"too_short": len(shards), "already_transcribed": 1}
+    assert summary.skipped == {"too_short": len(shards)}
     return home / "out"
 
 
@@ -80,7 +79,7 @@ def test_whatever_the_shards_the_tables_are_the_same(
     nbest = [(row["utterance"], row["rank"]) for row in read_rows(found / "nbest.tsv")]
     assert nbest == [(uid, str(rank)) for uid in scored for rank in range(1, 12)]
     skipped = [row["utterance"] for row in read_rows(found / "skipped.tsv")]
-    assert skipped == ["u15", "u45", "u5", "u55"]
+    assert skipped == ["u15", "u45", "u55"]
     words = [line.split()[:5:4] for line in (found / "words.ctm").read_text().splitlines()]
     assert words == [[uid, word] for uid in scored for word in "ba"]
     confidences = "".join(f"{uid} 0.{uid[1:]}\n" for uid in scored)
@@ -126,7 +125,7 @@ def test_shards_that_do_not_go_together_are_named_and_nothing_is_written(
 def refused(directories: Sequence[Path], home: Path, message: str) -> None:
     keys = {"u10", "u15", "u20", "u30", "u40", "u45"}
     with pytest.raises(DataError, match=message):
-        merge_shards(directories, home / "out", keys, [home / "aside.tsv"])
+        merge_shards(directories, home / "out", keys)
     assert not any((home / "out" / name).exists() for name in TABLES)
 
 

@@ -202,6 +202,35 @@ def test_what_is_short_enough_stays_whole(
     assert set(read_segments(again / "segments").all()) == set(cuts)
 
 
+def test_a_long_file_that_is_away_for_a_moment_keeps_its_clips(calls: Path, tmp_path: Path) -> None:
+    words = ("--longer_than", "15")
+    pool = segment(calls, tmp_path / "pool", *words)
+    before = everything(pool)
+    (tmp_path / "call1.wav").rename(tmp_path / "away.wav")
+    segment(calls, pool, *words)
+    assert everything(pool) == before
+    (tmp_path / "call2.wav").unlink()
+    segment(calls, pool, *words)
+    assert everything(pool) == before
+    # What never was cut is no long one.
+    new = segment(calls, tmp_path / "new", *words)
+    assert new == calls
+
+
+def test_where_all_long_recordings_left_the_rest_is_whole(calls: Path, tmp_path: Path) -> None:
+    words = ("--longer_than", "15")
+    pool = segment(calls, tmp_path / "pool", *words)
+    scp = read_table(calls / "wav.scp")
+    before = everything(pool)
+    write(calls / "wav.scp", {"short": scp["short"]})
+    for _ in range(2):
+        assert segment(calls, pool, *words) == pool
+        assert read_table(pool / "segments") == {"short": "short 0.000 -1"}
+    write(calls / "wav.scp", scp)
+    segment(calls, pool, *words)
+    assert everything(pool) == before
+
+
 def test_lengths_of_commands_are_not_asked_for(calls: Path, tmp_path: Path) -> None:
     scp = read_table(calls / "wav.scp")
     write(calls / "wav.scp", {**scp, "call2": f"touch {tmp_path}/run; cat {scp['call2']} |"})

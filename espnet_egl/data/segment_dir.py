@@ -31,6 +31,7 @@ from espnet_egl.data.segment_tables import (
     write_tables,
 )
 from espnet_egl.data.segmenting import Rules
+from espnet_egl.data.shards import WHOLE
 from espnet_egl.errors import ConfigError, DataError, ManifestError, UtteranceError
 from espnet_egl.progress import progress
 from espnet_egl.store.files import check_directory, file_hash, parse_json, text_hash, write_lines
@@ -142,7 +143,7 @@ def _no_way(data_dir: Path) -> str | None:
 
 def _hashes(data_dir: Path) -> dict[str, str]:
     maps = (p for p in sorted(data_dir.glob("utt2*")) if p.is_file())
-    paths = (data_dir / "wav.scp", data_dir / "segments", data_dir / "reco2dur", *maps)
+    paths = (*(data_dir / name for name in ("wav.scp", "segments", "reco2dur", WHOLE)), *maps)
     return {p.name: file_hash(p) for p in paths if p.exists()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from espnet_egl.data.pool import Pool
 from espnet_egl.data.recordings import Recordings
 from espnet_egl.data.segment_shard import Piece
 from espnet_egl.data.segmenting import Rules
+from espnet_egl.data.shards import set_aside
 from espnet_egl.errors import StorageError
 from espnet_egl.store.tables import read_rows
 from espnet_egl.types import Utterance
@@ -229,6 +231,37 @@ def test_where_all_long_recordings_left_the_rest_is_whole(calls: Path, tmp_path:
     write(calls / "wav.scp", scp)
     segment(calls, pool, *words)
     assert everything(pool) == before
+
+
+def test_clips_of_what_is_transcribed_are_set_aside(calls: Path, tmp_path: Path) -> None:
+    """By the utterance they were cut from, which the corpus has in another place than its dump."""
+    dump = tmp_path / "dump"
+    dump.mkdir()
+    shutil.copy(tmp_path / "call1.wav", dump / "call1.wav")
+    write(dump / "wav.scp", {"call1": str(dump / "call1.wav")})
+    write(calls / "segments", {"call1": "rec 100 500"})
+    write(calls / "wav.scp", {"rec": str(tmp_path / "corpus.wav")})
+    pool = segment(dump, tmp_path / "pool")
+    cuts = read_segments(pool / "segments").all()
+    pools = [dump, calls, pool]
+    train = tmp_path / "train"
+    train.mkdir()
+    # By id: it has other audio, as a dump has.
+    write(train / "wav.scp", {"call1": str(train / "call1.wav")})
+    assert set_aside(list(cuts), pools, [train])[0] == []
+    # By what of the corpus it has: 20 s from the beginning of the utterance.
+    write(train / "wav.scp", {"rec": str(tmp_path / "corpus.wav")})
+    write(train / "segments", {"t1": "rec 90 120"})
+    free, aside = set_aside(list(cuts), pools, [train])
+    assert free == [uid for uid, cut in cuts.items() if cut.start >= 20]
+    assert aside
+    assert free
+    # Clips of clips are known by it, too.
+    again = segment(pool, tmp_path / "again", "--max_seconds", "6", "--target_seconds", "4")
+    cuts = read_segments(again / "segments").all()
+    free, aside = set_aside(list(cuts), [dump, calls, again], [train])
+    assert free == [uid for uid, cut in cuts.items() if cut.start >= 20]
+    assert aside
 
 
 def test_lengths_of_commands_are_not_asked_for(calls: Path, tmp_path: Path) -> None:

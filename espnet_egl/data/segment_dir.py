@@ -32,6 +32,7 @@ from espnet_egl.data.segment_tables import (
 )
 from espnet_egl.data.segmenting import Rules
 from espnet_egl.data.shards import WHOLE
+from espnet_egl.data.split import CUT_FROM, check_pool, pool_name
 from espnet_egl.errors import ConfigError, DataError, ManifestError, UtteranceError
 from espnet_egl.progress import progress
 from espnet_egl.store.files import check_directory, file_hash, parse_json, text_hash, write_lines
@@ -75,7 +76,7 @@ def segment_pool(
     Raises:
         ConfigError: There are features alone, or channels that are read together.
         DataError: A table is missing or malformed, a shard failed, or nothing can be read.
-        ManifestError: ``output_dir`` was made with other settings.
+        ManifestError: ``output_dir`` was made with other settings, or of another pool.
     """
     data_dir, output_dir = Path(data_dir), Path(output_dir)
     if (problem := _no_way(data_dir)) is not None:
@@ -87,6 +88,8 @@ def segment_pool(
     made_of = {"settings": settings, "tables": _hashes(data_dir), "audio": _audio_hash(pieces)}
     manifest = output_dir / "manifest.json"
     known = parse_json(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
+    pool = pool_name(key_file(data_dir))
+    check_pool(output_dir, known.get(CUT_FROM, pool), pool, advice)
     if known and known["made_of"]["settings"] != settings:
         raise ManifestError(
             _other_settings(output_dir, known["made_of"]["settings"], settings, advice)
@@ -99,7 +102,7 @@ def segment_pool(
         to_cut = _to_cut(data_dir, output_dir)
         before = read_pool_table(to_cut).good if to_cut.exists() else {}
         chosen = _longer(pieces, lengths, longest, recordings, before)
-    note: dict[str, Any] = {"made_of": made_of, "passing": 0, "said": ""}
+    note: dict[str, Any] = {CUT_FROM: pool, "made_of": made_of, "passing": 0, "said": ""}
     if not chosen and not (output_dir / "segments").exists():
         write_lines(manifest, [json.dumps(note, indent=2)])
         return data_dir, ""

@@ -20,7 +20,12 @@ KNOWN = "known_by_audio"
 # Of a shard's manifest: what tells shards of one pool apart.
 OF_SHARD = "key_file_sha256"
 # Likewise what says of which list of it they are.
-OF_LISTS = frozenset({"data_sha256", "segments_sha256", "utt2dur_sha256", "utt2speech_sha256"})
+OF_LISTS = frozenset(
+    {
+        *("data_path_and_name_and_type", "data_sha256", "segments_sha256"),
+        *("utt2dur_sha256", "utt2speech_sha256"),
+    }
+)
 
 
 @dataclass

@@ -63,17 +63,23 @@ def test_a_folder_of_interviews_is_scored_clip_by_clip(packed: Path, tmp_path: P
     """Files longer than the model's clips, one of which breaks off: no row was left of them."""
     folder = tmp_path / "interviews"
     folder.mkdir()
+    words = ["score", "--model", str(packed), "--wav_dir", str(folder)]
+    options = "--max_seconds 12 --vad true --methods confidence --inference_args=--beam_size=5"
+    scoring = ["--score_args", options]
+    # It begins with what is short; that keeps its scores when it has to be cut.
+    soundfile.write(folder / "word.wav", make_speech(0.7), 8000)
+    main.main([*words, "--out", str(tmp_path / "scores.tsv"), *scoring])
+    first = read_scores(tmp_path / "scores.tsv").set_index("utterance")
+    assert list(first.index) == ["word"]
     for seed, name in enumerate(("anna", "bert")):
         soundfile.write(folder / f"{name}.wav", spoken(seed, 20), 8000)
     path = folder / "bert.wav"
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
-    soundfile.write(folder / "word.wav", make_speech(0.7), 8000)
-    words = ["score", "--model", str(packed), "--wav_dir", str(folder)]
-    options = "--max_seconds 12 --vad true --methods confidence --inference_args=--beam_size=5"
-    scoring = ["--score_args", options]
     main.main([*words, "--out", str(tmp_path / "scores.tsv"), *scoring])
     table = read_scores(tmp_path / "scores.tsv").set_index("utterance")
     work = tmp_path / "scores.tsv.work"
+    assert table.loc[first.index].equals(first)
+    assert parse_json((work / "run.json").read_text())["known_by_audio"] == 1
     assert set(table.index) == set(read_table(work / "data_cut" / "segments"))
     assert {uid.split("-")[0] for uid in table.index} == {"anna", "bert", "word"}
     assert len(table) > 5

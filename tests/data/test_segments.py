@@ -16,6 +16,7 @@ from speaking import RATE, spoken
 from espnet_egl.bin import al_segment, al_segment_shard, main
 from espnet_egl.data import jobs
 from espnet_egl.data import segment_shard as shards
+from espnet_egl.data.arrivals import plan_shards
 from espnet_egl.data.completeness import BrokenOffError
 from espnet_egl.data.kaldi import read_durations, read_segments, read_table
 from espnet_egl.data.pool import Pool
@@ -23,7 +24,7 @@ from espnet_egl.data.recordings import Recordings
 from espnet_egl.data.segment_shard import Piece
 from espnet_egl.data.segmenting import Rules
 from espnet_egl.data.shards import set_aside
-from espnet_egl.errors import StorageError
+from espnet_egl.errors import ManifestError, StorageError
 from espnet_egl.store.tables import read_rows
 from espnet_egl.types import Utterance
 
@@ -262,6 +263,27 @@ def test_clips_of_what_is_transcribed_are_set_aside(calls: Path, tmp_path: Path)
     free, aside = set_aside(list(cuts), [dump, calls, again], [train])
     assert free == [uid for uid, cut in cuts.items() if cut.start >= 20]
     assert aside
+
+
+def test_a_pool_stays_the_same_when_a_long_recording_comes(calls: Path, tmp_path: Path) -> None:
+    words = ("--longer_than", "15")
+    scp = read_table(calls / "wav.scp")
+    pool, log = tmp_path / "pool", tmp_path / "log"
+    write(calls / "wav.scp", {"short": scp["short"]})
+    assert segment(calls, pool, *words) == calls
+    assert plan_shards(calls / "wav.scp", 1, log).arrival.new == 1
+    write(calls / "wav.scp", scp)
+    assert segment(calls, pool, *words) == pool
+    plan_shards(pool / "segments", 1, log)
+    # Another pool, or another channel of it, is told before anything of it is cut.
+    before = everything(pool)
+    other = tmp_path / "data" / "other"
+    other.mkdir()
+    write(other / "wav.scp", scp)
+    for data_dir, channel in ((other, "first"), (calls, "mean")):
+        with pytest.raises(ManifestError, match=f"another pool: {calls}/wav.scp there, .* now"):
+            segment(data_dir, pool, *words, "--channel", channel)
+    assert everything(pool) == before
 
 
 def test_lengths_of_commands_are_not_asked_for(calls: Path, tmp_path: Path) -> None:

@@ -286,6 +286,25 @@ def test_a_pool_stays_the_same_when_a_long_recording_comes(calls: Path, tmp_path
     assert everything(pool) == before
 
 
+@pytest.mark.parametrize(
+    "words", [("--longer_than", "7"), ("--score=--max_seconds", "--score=7", "--max_seconds", "15")]
+)
+def test_no_clip_is_longer_than_what_is_scored(
+    calls: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    pool = segment(calls, tmp_path / "pool", *words)
+    cuts = read_segments(pool / "segments").all().values()
+    assert sum(cut.recording == "call1" for cut in cuts) > 3
+    assert max((cut.end or 0) - cut.start for cut in cuts) <= 7
+
+
+def test_rules_reach_the_shards_as_they_are(calls: Path, tmp_path: Path) -> None:
+    """They were rounded to six digits, and the finished shards refused."""
+    pool = segment(calls, tmp_path / "pool", "--max_seconds", "15.4321987")
+    (pool / "manifest.json").unlink()
+    assert segment(calls, pool, "--max_seconds", "15.4321987") == pool
+
+
 def test_lengths_of_commands_are_not_asked_for(calls: Path, tmp_path: Path) -> None:
     scp = read_table(calls / "wav.scp")
     write(calls / "wav.scp", {**scp, "call2": f"touch {tmp_path}/run; cat {scp['call2']} |"})

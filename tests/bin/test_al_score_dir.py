@@ -22,7 +22,7 @@ from conftest import make_speech
 from speaking import spoken
 from tolerances import ROUNDING
 
-from espnet_egl.bin import main
+from espnet_egl.bin import al_score_dir, main
 from espnet_egl.data.jobs import run_shards
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.errors import ConfigError
@@ -95,6 +95,20 @@ def test_a_folder_of_interviews_is_scored_clip_by_clip(packed: Path, tmp_path: P
     main.main([*words, "--out", str(tmp_path / "o.tsv"), "--segment", "false", *scoring])
     reasons = {r["utterance"]: r["reason"] for r in read_rows(tmp_path / "o.tsv.work/skipped.tsv")}
     assert reasons["anna"] == "too_long"
+
+
+def test_rules_come_from_the_section_of_al_segment(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "anna.wav", spoken(0, 20), 8000)
+    (tmp_path / "wav.scp").write_text(f"anna {tmp_path}/anna.wav\n")
+    config = tmp_path / "al.yaml"
+    config.write_text("al_segment:\n  max_seconds: 6\n  target_seconds: 4.0000001\n")
+    words = ["--model", "m", "--wav_dir", "w", "--segment", "true", "--config", str(config)]
+    words += ["--min_seconds", "1.2345678"]
+    args = al_score_dir.get_parser().parse_args(words)
+    pool = al_score_dir.cut(args, tmp_path, tmp_path / "cut", "")
+    rules = parse_json((pool / "manifest.json").read_text())["made_of"]["settings"]
+    found = [rules[f"{name}_seconds"] for name in ("min", "target", "max")]
+    assert found == [1.2345678, 4.0000001, 6]
 
 
 # Stands for al_score: notes its process and threads, and goes on for long.

@@ -108,7 +108,7 @@ def segment_pool(
         return data_dir, ""
     # What was cut once stays a directory of its own, though all that is left is whole.
     cuts = _cut(data_dir, output_dir, chosen, rules, nj, run, advice) if chosen else {}
-    tables = Tables()
+    tables = Tables(frozenset(pieces))
     for uid in sorted(pieces):
         add_piece(tables, pieces[uid], cuts.get(uid))
     if not tables.segments:

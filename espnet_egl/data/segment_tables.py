@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espnet_egl.data.channel_dir import unused
 from espnet_egl.data.kaldi import (
     Segment,
     read_durations,
@@ -73,8 +74,9 @@ class Total:
 
 @dataclass
 class Tables:
-    """What is written."""
+    """What is written; ``taken`` are names that no clip may have, beside those that clips have."""
 
+    taken: frozenset[str] = frozenset()
     segments: dict[str, str] = field(default_factory=dict)
     whole: dict[str, Segment] = field(default_factory=dict)
     becomes: dict[str, list[str]] = field(default_factory=dict)
@@ -123,6 +125,7 @@ def add_piece(tables: Tables, piece: Piece, found: Cut | None) -> None:
     names = []
     for start, end, speech in found.clips:
         name = f"{piece.uid}-{_ms(offset, start):07d}-{_ms(offset, end):07d}"
+        name = unused(name, tables.taken)
         seconds = found.seconds(start, end)
         tables.segments[name] = _line(where, offset + start / 1000, offset + end / 1000)
         tables.whole[name] = Segment(piece.uid, start / 1000, end / 1000)

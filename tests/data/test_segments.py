@@ -305,6 +305,18 @@ def test_rules_reach_the_shards_as_they_are(calls: Path, tmp_path: Path) -> None
     assert segment(calls, pool, "--max_seconds", "15.4321987") == pool
 
 
+def test_a_clip_takes_no_name_that_an_utterance_has(calls: Path, tmp_path: Path) -> None:
+    words = ("--longer_than", "15")
+    before = read_table(segment(calls, tmp_path / "before", *words) / "segments")
+    first = min(before)
+    scp = read_table(calls / "wav.scp")
+    write(calls / "wav.scp", {**scp, first: scp["short"]})
+    after = read_table(segment(calls, tmp_path / "after", *words) / "segments")
+    assert after.pop(first) == f"{first} 0.000 -1"
+    assert after.pop(f"{first}_") == before.pop(first)
+    assert after == before
+
+
 def test_lengths_of_commands_are_not_asked_for(calls: Path, tmp_path: Path) -> None:
     scp = read_table(calls / "wav.scp")
     write(calls / "wav.scp", {**scp, "call2": f"touch {tmp_path}/run; cat {scp['call2']} |"})

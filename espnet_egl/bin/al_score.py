@@ -247,7 +247,10 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     for name in ("lm_train_config", "lm_file", "ngram_file"):
         if decoding.get(name) is not None:
             found[f"{name}_sha256"] = file_hash(decoding[name])
-    found["data_sha256"] = file_hash(args.data_path_and_name_and_type[0][0])
+    # As it comes back from the manifest. Where the list has a longer recording, it is of clips.
+    data = args.data_path_and_name_and_type
+    found["data_path_and_name_and_type"] = [",".join(words) for words in data]
+    found["data_sha256"] = file_hash(data[0][0])
     versions = {"espnet": compat.ESPNET_VERSION, "torch": torch.__version__}
     return {**found, **versions, "espnet_egl": __version__}
 

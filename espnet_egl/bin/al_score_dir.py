@@ -36,6 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--max_seconds; false, none",
     )
     add_segment_arguments(parser)
+    parser.set_defaults(**dict.fromkeys(SEGMENT_RULES))  # al_segment's own, or its section's
     parser.add_argument("--nj", type=int, default=1, help="Processes, which share the cores")
     parser.add_argument(
         "--score_args", default="", help="Options of al_score: '--methods egl entropy --nbest 50'"
@@ -95,13 +96,10 @@ def cut(args: argparse.Namespace, data: Path, output_dir: Path, advice: str) -> 
 
     words = ["--data_dir", str(data), "--output_dir", str(output_dir), "--allow_pipes", "false"]
     words += ["--nj", str(args.nj), "--advice", advice]
-    words += [f"--{name}={vars(args)[name]:g}" for name in SEGMENT_RULES]
-    if args.segment == "auto":
-        words += [
-            "--longer_than",
-            "scored",
-            *(f"--score={w}" for w in shlex.split(args.score_args)),
-        ]
+    rules = {name: vars(args)[name] for name in SEGMENT_RULES}
+    words += [f"--{name}={value!r}" for name, value in rules.items() if value is not None]
+    words += [f"--score={word}" for word in shlex.split(args.score_args)]
+    words += ["--longer_than", "scored"] if args.segment == "auto" else []
     words += ["--config", args.config] if args.config else []
     return al_segment.segment(al_segment.get_parser().parse_args(words))
 

@@ -31,7 +31,8 @@ def get_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="WORD",
-        help="A word of al_score's command line, e.g. --score=--max_seconds",
+        help="A word of al_score's command line, e.g. --score=--max_seconds: no clip is "
+        "longer than what is scored",
     )
     options.add_channel_argument(parser)
     options.add_pipe_arguments(parser)
@@ -60,20 +61,25 @@ def segment(args: argparse.Namespace) -> Path:
     from espnet_egl.data.segmenting import Rules
 
     longest = args.longer_than
-    if longest == "scored":
-        longest = parsed("al_score", args.score, args.config).max_seconds
+    most = None if longest == "scored" else longest
+    if longest == "scored" or args.score or args.config:
+        scored = parsed("al_score", args.score, args.config).max_seconds
+        most = min(scored, most or scored)
+        longest = scored if longest == "scored" else longest
     pipes = (args.allow_pipes, args.pipe_timeout)
     output_dir = Path(args.output_dir)
     channels = output_dir / f"channel_{args.channel}"
     data_dir = choose_channel(args.data_dir, args.channel, channels, *pipes)
     rules = {name: vars(args)[name] for name in SEGMENT_RULES}
+    if most is not None:  # what is cut because it is too long must not be so again
+        rules |= {name: min(rules[name], most) for name in SEGMENT_RULES if name != "padding"}
 
     def run(logdir: Path, nj: int, earlier: Sequence[Path]) -> None:
         words = [*shlex.split(args.python), "-m", "espnet_egl.bin.al_segment_shard"]
         words += ["--data_dir", str(data_dir)]
-        words += [w for name, value in rules.items() for w in (f"--{name}", f"{value:g}")]
+        words += [w for name, value in rules.items() for w in (f"--{name}", f"{value!r}")]
         words += ["--allow_pipes", str(args.allow_pipes).lower()]
-        words += ["--pipe_timeout", f"{args.pipe_timeout:g}"]
+        words += ["--pipe_timeout", f"{args.pipe_timeout!r}"]
         words += ["--earlier", *map(str, earlier)] if earlier else []
         run_shards(words, logdir, range(1, nj + 1), "al_segment", shlex.split(args.cmd))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -19,9 +19,18 @@ from typing import Any
 
 from espnet_egl.data.kaldi import Rows, read_pool_table
 from espnet_egl.data.shards import SKIPPED, balanced_cuts, lengths_of, set_aside
-from espnet_egl.data.split import GONE, SPLIT, Arrival, Split, names_of, read_split
+from espnet_egl.data.split import (
+    GONE,
+    SPLIT,
+    Arrival,
+    Split,
+    check_pool,
+    names_of,
+    pool_name,
+    read_split,
+)
 from espnet_egl.data.states import PASSING, read_states, states_of, write_states
-from espnet_egl.errors import DataError, ManifestError
+from espnet_egl.errors import DataError
 from espnet_egl.options import AL_SH_ADVICE
 from espnet_egl.store.files import (
     CHECKSUMS,
@@ -29,7 +38,6 @@ from espnet_egl.store.files import (
     hold,
     is_finished,
     lock,
-    parse_json,
     text_hash,
     write_checksums,
     write_lines,
@@ -118,13 +126,9 @@ class _Planner:
     ):
         self.key_file, self.directory = key_file, directory
         self.pool_dirs, self.exclude_dirs = pool_dirs, exclude_dirs
-        pool = _pool_name(key_file)
+        pool = pool_name(key_file)
         self.split = read_split(directory) or Split(pool)
-        if self.split.pool != pool:
-            raise ManifestError(
-                f"{directory} was made for another pool: {self.split.pool} there, {pool} now. "
-                f"{advice}"
-            )
+        check_pool(directory, self.split.pool, pool, advice)
         self.rows: Rows[str] = read_pool_table(key_file)
         if not self.rows.good:
             raise DataError(f"{key_file}: the pool is empty")
@@ -332,17 +336,6 @@ class _Planner:
         write_rows(self.directory / SKIPPED, SKIPPED_COLUMNS, aside)
         keys = [names_of(number)[0] for number in self.split.live]
         write_checksums(self.directory, [SKIPPED, GONE, *keys])
-
-
-def _pool_name(key_file: Path) -> str:
-    """The key file, and the channel that al_channel chose of its recordings."""
-    manifest = key_file.with_name("manifest.json")
-    try:
-        found = parse_json(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
-    except (OSError, ValueError):
-        found = {}
-    channel = found.get("channel") if isinstance(found, Mapping) else None
-    return str(key_file) if channel is None else f"{key_file}, channel {channel}"
 
 
 def _hash_of(paths: Iterable[Path]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -113,7 +113,7 @@ def choose_channel(
     for uid, cut in cuts.good.items():
         count = counts[cut.recording].channels if cut.recording in counts else 1
         pieces = _pieces(uid, cut, choice, count)
-        named = {n if n == uid else _unused(n, taken): piece for n, piece in pieces.items()}
+        named = {n if n == uid else unused(n, taken): piece for n, piece in pieces.items()}
         becomes[uid] = list(named)
         table |= {name: _line(piece) for name, piece in named.items()}
     write_table(output_dir / "wav.scp", recordings.good)
@@ -185,7 +185,8 @@ def _pieces(uid: str, cut: Segment, choice: Choice, count: int) -> dict[str, Seg
     return {uid: cut._replace(channel=MEAN if choice == MEAN else int(choice) - 1)}
 
 
-def _unused(name: str, known: set[str]) -> str:
+def unused(name: str, known: Container[str]) -> str:
+    """A name that is not among those known."""
     while name in known:
         name += "_"
     return name

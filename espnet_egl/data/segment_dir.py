@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from espnet_egl.data.segment_tables import (
     write_tables,
 )
 from espnet_egl.data.segmenting import Rules
+from espnet_egl.data.shards import WHOLE
+from espnet_egl.data.split import CUT_FROM, check_pool, pool_name
 from espnet_egl.errors import ConfigError, DataError, ManifestError, UtteranceError
 from espnet_egl.progress import progress
 from espnet_egl.store.files import check_directory, file_hash, parse_json, text_hash, write_lines
@@ -74,7 +76,7 @@ def segment_pool(
     Raises:
         ConfigError: There are features alone, or channels that are read together.
         DataError: A table is missing or malformed, a shard failed, or nothing can be read.
-        ManifestError: ``output_dir`` was made with other settings.
+        ManifestError: ``output_dir`` was made with other settings, or of another pool.
     """
     data_dir, output_dir = Path(data_dir), Path(output_dir)
     if (problem := _no_way(data_dir)) is not None:
@@ -86,24 +88,27 @@ def segment_pool(
     made_of = {"settings": settings, "tables": _hashes(data_dir), "audio": _audio_hash(pieces)}
     manifest = output_dir / "manifest.json"
     known = parse_json(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
+    pool = pool_name(key_file(data_dir))
+    check_pool(output_dir, known.get(CUT_FROM, pool), pool, advice)
     if known and known["made_of"]["settings"] != settings:
         raise ManifestError(
             _other_settings(output_dir, known["made_of"]["settings"], settings, advice)
         )
     if known.get("made_of") == made_of and not known["passing"]:
-        return (output_dir if known["cut"] else data_dir), known["said"]
+        return (output_dir if known["said"] else data_dir), known["said"]
     chosen = pieces
     if longest is not None:
         lengths = _dumped_lengths(data_dir, pieces, recordings) | read_lengths(data_dir)
-        chosen = _longer(pieces, lengths, longest, recordings)
-    note = {"made_of": made_of, "cut": len(chosen), "passing": 0, "said": ""}
-    if not chosen:
-        if (output_dir / "segments").exists():
-            raise DataError(f"{output_dir} has clips of recordings that are gone now. {advice}")
+        to_cut = _to_cut(data_dir, output_dir)
+        before = read_pool_table(to_cut).good if to_cut.exists() else {}
+        chosen = _longer(pieces, lengths, longest, recordings, before)
+    note: dict[str, Any] = {CUT_FROM: pool, "made_of": made_of, "passing": 0, "said": ""}
+    if not chosen and not (output_dir / "segments").exists():
         write_lines(manifest, [json.dumps(note, indent=2)])
         return data_dir, ""
-    cuts = _cut(data_dir, output_dir, chosen, rules, nj, run, advice)
-    tables = Tables()
+    # What was cut once stays a directory of its own, though all that is left is whole.
+    cuts = _cut(data_dir, output_dir, chosen, rules, nj, run, advice) if chosen else {}
+    tables = Tables(frozenset(pieces))
     for uid in sorted(pieces):
         add_piece(tables, pieces[uid], cuts.get(uid))
     if not tables.segments:
@@ -141,7 +146,7 @@ def _no_way(data_dir: Path) -> str | None:
 
 def _hashes(data_dir: Path) -> dict[str, str]:
     maps = (p for p in sorted(data_dir.glob("utt2*")) if p.is_file())
-    paths = (data_dir / "wav.scp", data_dir / "segments", data_dir / "reco2dur", *maps)
+    paths = (*(data_dir / name for name in ("wav.scp", "segments", "reco2dur", WHOLE)), *maps)
     return {p.name: file_hash(p) for p in paths if p.exists()}
 
 
@@ -176,33 +181,42 @@ def _longer(
     durations: Mapping[str, float],
     longest: float,
     recordings: Recordings,
+    before: Container[str],
 ) -> dict[str, Piece]:
-    """Those that are longer, as tables or else headers tell. A command is not run to find out."""
+    """Those that are longer, as tables or else headers tell. A command is not run to find out.
+
+    What was cut before, and whose length cannot be told now, stays cut.
+    """
     chosen = {}
-    lengths: dict[str, float] = {}
+    lengths: dict[str, float | None] = {}
     for uid, piece in progress(sorted(pieces.items()), len(pieces), unit="header"):
         where, entry = piece.where, piece.entry
+        seconds: float | None = None
         if where.end is not None:
             seconds = where.end - where.start
         elif uid in durations:
             seconds = durations[uid]
-        elif not entry or entry.endswith("|"):
-            continue
-        else:
+        elif entry and not entry.endswith("|"):
             if entry not in lengths:
                 lengths[entry] = _length(recordings, entry, where.start + longest)
-            seconds = lengths[entry] - where.start
-        if seconds > longest:
+            found = lengths[entry]
+            seconds = None if found is None else found - where.start
+        if uid in before if seconds is None else seconds > longest:
             chosen[uid] = piece
     recordings.close()
     return chosen
 
 
-def _length(recordings: Recordings, entry: str, most: float) -> float:
+def _length(recordings: Recordings, entry: str, most: float) -> float | None:
     try:
         return recordings.seconds_of(entry, most)
     except UtteranceError:
-        return 0.0  # told when it is scored
+        return None  # told when it is scored
+
+
+def _to_cut(data_dir: Path, output_dir: Path) -> Path:
+    """The table of what was cut the last time."""
+    return output_dir / "to_cut" / key_file(data_dir).name
 
 
 def _cut(
@@ -215,11 +229,10 @@ def _cut(
     advice: str,
 ) -> dict[str, Cut]:
     """What became of every piece, by shards."""
-    logdir, source = output_dir / "logdir", key_file(data_dir)
+    logdir, keys = output_dir / "logdir", _to_cut(data_dir, output_dir)
     for shard in sorted(output_dir.glob("logdir*/output.*")):
         check_directory(shard, settings_of(rules), advice)
-    table = read_pool_table(source).good
-    keys = output_dir / "to_cut" / source.name
+    table = read_pool_table(key_file(data_dir)).good
     write_table(keys, {uid: table.get(uid, "") for uid in chosen})
     lengths = {u: f"{s:.3f}" for u, s in read_lengths(data_dir).items() if u in chosen}
     if lengths:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espnet_egl.data.channel_dir import unused
 from espnet_egl.data.kaldi import (
     Segment,
     read_durations,
@@ -18,6 +19,7 @@ from espnet_egl.data.kaldi import (
     write_table,
 )
 from espnet_egl.data.segment_shard import Cut, Piece
+from espnet_egl.data.shards import WHOLE, read_whole
 from espnet_egl.store.files import write_lines
 from espnet_egl.store.tables import SKIPPED_COLUMNS, duration, one_line, write_rows
 
@@ -72,9 +74,11 @@ class Total:
 
 @dataclass
 class Tables:
-    """What is written."""
+    """What is written; ``taken`` are names that no clip may have, beside those that clips have."""
 
+    taken: frozenset[str] = frozenset()
     segments: dict[str, str] = field(default_factory=dict)
+    whole: dict[str, Segment] = field(default_factory=dict)
     becomes: dict[str, list[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     speech: dict[str, float] = field(default_factory=dict)
@@ -94,12 +98,24 @@ def read_lengths(data_dir: Path) -> dict[str, float]:
     return found
 
 
+def _whole(tables: Tables, data_dir: Path) -> dict[str, str]:
+    """Of clips of clips, too."""
+    known = read_whole(data_dir)
+    lines = {}
+    for name, place in tables.whole.items():
+        of = known.get(place.recording, Segment(place.recording, 0.0, None))
+        end = of.end if place.end is None else of.start + place.end
+        lines[name] = _line(of, of.start + place.start, end)
+    return lines
+
+
 def add_piece(tables: Tables, piece: Piece, found: Cut | None) -> None:
     """Write down what became of a piece."""
     total, where = tables.total, piece.where
     if found is None and not piece.problem:
         tables.segments[piece.uid] = _line(where, where.start, where.end)
         tables.becomes[piece.uid] = [piece.uid]
+        tables.whole[piece.uid] = Segment(piece.uid, 0.0, None)
         total.whole += 1
         return
     found = found or Cut(broken=piece.problem)
@@ -109,8 +125,10 @@ def add_piece(tables: Tables, piece: Piece, found: Cut | None) -> None:
     names = []
     for start, end, speech in found.clips:
         name = f"{piece.uid}-{_ms(offset, start):07d}-{_ms(offset, end):07d}"
+        name = unused(name, tables.taken)
         seconds = found.seconds(start, end)
         tables.segments[name] = _line(where, offset + start / 1000, offset + end / 1000)
+        tables.whole[name] = Segment(piece.uid, start / 1000, end / 1000)
         tables.seconds[name], tables.speech[name] = seconds, min(seconds, speech / 1000)
         if isinstance(where.channel, int):
             tables.channels[name] = f"{where.recording} {_letter(where.channel)}"
@@ -178,6 +196,7 @@ def write_tables(tables: Tables, data_dir: Path, output_dir: Path) -> None:
     used = {line.split()[0] for line in tables.segments.values()}
     write_table(output_dir / "wav.scp", {r: recordings[r] for r in recordings if r in used})
     write_table(output_dir / "segments", tables.segments)
+    write_table(output_dir / WHOLE, _whole(tables, data_dir))
     speakers = data_dir / "utt2spk"
     known = read_pool_table(speakers).good if speakers.exists() else {}
     becomes = tables.becomes.items()

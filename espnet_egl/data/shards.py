@@ -11,10 +11,19 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from espnet_egl.data.kaldi import MEAN, Channel, read_durations, read_pool_table, read_segments
+from espnet_egl.data.kaldi import (
+    MEAN,
+    Channel,
+    Segment,
+    read_durations,
+    read_pool_table,
+    read_segments,
+)
 from espnet_egl.errors import DataError
 
 SKIPPED = "skipped.tsv"
+# Where in which utterance a clip is that was cut from it, written as segments are of recordings.
+WHOLE = "clip2whole"
 
 
 class Clip(NamedTuple):
@@ -84,6 +93,12 @@ def _source(text: str) -> str:
     return " ".join(text.split()) if "|" in text else os.path.realpath(text)
 
 
+def read_whole(directory: str | Path) -> dict[str, Segment]:
+    """Clip -> where it is in an utterance, where a data directory has clips of utterances."""
+    path = Path(directory) / WHOLE
+    return read_segments(path).good if path.exists() else {}
+
+
 def set_aside(
     keys: Collection[str], pool_dirs: Sequence[str | Path], exclude_dirs: Sequence[str | Path]
 ) -> tuple[list[str], list[tuple[str, str, str]]]:
@@ -91,8 +106,8 @@ def set_aside(
 
     Args:
         keys: The pool's utterance ids.
-        pool_dirs: Data directories of the pool: as the corpus gave it, and as ESPnet's
-            stage 3 wrote it anew.
+        pool_dirs: Data directories of the pool: as the corpus gave it, as ESPnet's stage 3 wrote
+            it anew, and of clips that were cut from it: these are known by their utterances, too.
         exclude_dirs: The same of the training, validation and test sets.
 
     Returns:
@@ -107,17 +122,30 @@ def set_aside(
             taken[clip.source].append((clip, str(directory)))
     for clips in taken.values():
         clips.sort(key=lambda pair: pair[0][1:3])
-    own = [clips_of(directory, keys) for directory in pool_dirs] if keys and taken else []
+    places: dict[str, Segment] = {}
+    for directory in pool_dirs:
+        places |= read_whole(directory)
+    places = {uid: places.get(uid, Segment(uid, 0.0, None)) for uid in keys}
+    wanted = {*keys, *(place.recording for place in places.values())}
+    own = [clips_of(directory, wanted) for directory in pool_dirs] if keys and taken else []
     free, aside = [], []
     for uid in sorted(keys):
-        owner = ids.get(uid) or next(
-            (found for clips in own if uid in clips and (found := _owner(taken, clips[uid]))), None
-        )
+        place = places[uid]
+        mine = (clips.get(uid) or _part(clips.get(place.recording), place) for clips in own)
+        owner = ids.get(uid) or ids.get(place.recording)
+        owner = owner or next((found for c in mine if c and (found := _owner(taken, c))), None)
         if owner is None:
             free.append(uid)
         else:
             aside.append((uid, "already_transcribed", f"also in {owner}"))
     return free, aside
+
+
+def _part(clip: Clip | None, place: Segment) -> Clip | None:
+    if clip is None:
+        return None
+    end = math.inf if place.end is None else clip.start + place.end
+    return clip._replace(start=clip.start + place.start, end=min(clip.end, end))
 
 
 def _owner(taken: dict[str, list[tuple[Clip, str]]], clip: Clip) -> str | None:

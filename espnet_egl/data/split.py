@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from espnet_egl.store.files import parse_json, verify_checksums
 
 # What was planned; clips of shards that are not in the pool any more.
 SPLIT, GONE = "split", "gone.tsv"
+# Of the manifest of clips: the pool that they were cut from.
+CUT_FROM = "cut_from"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Split:
     """What a directory holds.
 
     Attributes:
-        pool: The key file, and the channel where one was chosen.
+        pool: See :func:`pool_name`.
         live: The shards that count.
         files: Name -> SHA-256 of what they were given.
         arrivals: In their order.
@@ -96,6 +99,36 @@ def read_split(directory: str | Path) -> Split | None:
             f"{path}: not what this version writes ({e}): of an earlier one, or damaged. Remove "
             f"{Path(directory)} and score again"
         ) from e
+
+
+def pool_name(key_file: str | Path) -> str:
+    """What a pool is known by: its key file, and the channel that was chosen of its recordings.
+
+    Clips go by what they were cut from, so that a pool stays the same when a recording comes that
+    has to be cut.
+    """
+    manifest = Path(key_file).with_name("manifest.json")
+    try:
+        found = parse_json(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
+    except (OSError, ValueError):
+        found = {}
+    if not isinstance(found, Mapping):
+        return str(key_file)
+    channel = found.get("channel")
+    name = str(key_file) if channel is None else f"{key_file}, channel {channel}"
+    return str(found.get(CUT_FROM, name))
+
+
+def check_pool(directory: str | Path, there: str, now: str, advice: str) -> None:
+    """See that what a directory was made of is the pool that it is asked of.
+
+    Raises:
+        ManifestError: It is another one.
+    """
+    if there != now:
+        raise ManifestError(
+            f"{directory} was made for another pool: {there} there, {now} now. {advice}"
+        )
 
 
 def check_split(directory: str | Path, nj: int | None = None) -> list[int]:

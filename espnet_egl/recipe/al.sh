@@ -456,6 +456,19 @@ if ! has_audio "${al_data}"; then
     exit 1
 fi
 
+# Said here: to cut takes a while, and a job may have to wait for its turn.
+if [ "${al_stage}" -le 20 ] && [ ! -e "${asr_exp}/${inference_asr_model}" ]; then
+    _there=("${asr_exp}"/*.pth)
+    if [ -e "${_there[0]}" ]; then
+        log "Error: no model ${asr_exp}/${inference_asr_model}: with --inference_asr_model" \
+            "give one of those that are there: ${_there[*]##*/}"
+    else
+        log "Error: no model in ${asr_exp}: give the options that training had, which name this directory," \
+            "or train first (stage 11)"
+    fi
+    exit 1
+fi
+
 # With a channel that is not the first, a directory that names it takes the pool's place.
 if [ -e "${al_data}/wav.scp" ]; then
     al_data=$(${python} -m espnet_egl.bin.al_channel --data_dir "${al_data}" --output_dir "${al_dir}/pool" \
@@ -463,24 +476,25 @@ if [ -e "${al_data}/wav.scp" ]; then
         ${al_config_opts[@]+"${al_config_opts[@]}"})
 fi
 
-# Of long recordings, a directory of their clips does. What was scored stays what it was.
+# Of long recordings, a directory of their clips does; later stages go on from what was scored.
 al_cut="${al_dir}/pool_cut"
-if [ -e "${al_score_dir}/logdir/data.args" ]; then
-    if ! grep -q -F "${al_cut}/" "${al_score_dir}/logdir/data.args"; then
-        [ "${al_segment}" = true ] && [ "${al_stage}" -le 20 ] || al_segment=false
-    elif [ "${al_stage}" -gt 20 ]; then
+if grep -q -s -F "${al_cut}/" "${al_score_dir}/logdir/data.args"; then
+    if [ "${al_stage}" -gt 20 ]; then
         al_data="${al_cut}"
         al_segment=false
     fi
 elif [ "${al_stage}" -gt 20 ]; then
+    al_segment=false
+elif [ "${al_segment}" != false ] && [[ "${audio_format}" == *multi* ]] && [ ! -e "${al_data}/audio_format" ]; then
+    log "Recordings are not cut: the model takes all channels together (--audio_format ${audio_format})"
     al_segment=false
 elif [ "${al_segment}" = auto ] && [ -n "${al_truth}${al_oracle_text}" ]; then
     log "Recordings are not cut: their transcripts, which are given, are of the whole (--al_segment auto)"
     al_segment=false
 fi
 if [ "${al_segment}" != false ]; then
-    _opts=(--longer_than scored ${_score_words[@]+"${_score_words[@]/#/--score=}"})
-    [ "${al_segment}" = true ] && _opts=()
+    _opts=(${_score_words[@]+"${_score_words[@]/#/--score=}"})
+    [ "${al_segment}" = auto ] && _opts+=(--longer_than scored)
     # shellcheck disable=SC2086
     al_data=$(${python} -m espnet_egl.bin.al_segment --data_dir "${al_data}" --output_dir "${al_cut}" \
         ${_opts[@]+"${_opts[@]}"} --nj "${al_nj:-${inference_nj}}" --cmd "${decode_cmd}" --python "${python}" \
@@ -725,20 +739,6 @@ al_report() {
 
 # Also where a stage fails: the others are done.
 trap 'al_state || true' EXIT
-
-
-# Said here: a job may have to wait for its turn.
-if [ "${al_stage}" -le 20 ] && [ ! -e "${asr_exp}/${inference_asr_model}" ]; then
-    _there=("${asr_exp}"/*.pth)
-    if [ -e "${_there[0]}" ]; then
-        log "Error: no model ${asr_exp}/${inference_asr_model}: with --inference_asr_model" \
-            "give one of those that are there: ${_there[*]##*/}"
-    else
-        log "Error: no model in ${asr_exp}: give the options that training had, which name this directory," \
-            "or train first (stage 11)"
-    fi
-    exit 1
-fi
 
 
 if "${al_simulate}"; then

@@ -22,7 +22,7 @@ OF_SHARD = "key_file_sha256"
 # Likewise what a list's files tell: other files, under the same names, and the list is the same.
 OF_FILES = frozenset({"utt2dur_sha256", "utt2speech_sha256"})
 # Likewise what may differ from one list of it to the next.
-OF_LISTS = frozenset({"data_sha256", "segments_sha256", *OF_FILES})
+OF_LISTS = frozenset({"data_path_and_name_and_type", "data_sha256", "segments_sha256", *OF_FILES})
 
 
 @dataclass

@@ -22,7 +22,7 @@ from conftest import make_speech
 from speaking import spoken
 from tolerances import ROUNDING
 
-from espnet_egl.bin import main
+from espnet_egl.bin import al_score_dir, main
 from espnet_egl.data.jobs import run_shards
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.errors import ConfigError
@@ -63,17 +63,23 @@ def test_a_folder_of_interviews_is_scored_clip_by_clip(packed: Path, tmp_path: P
     """Files longer than the model's clips, one of which breaks off: no row was left of them."""
     folder = tmp_path / "interviews"
     folder.mkdir()
+    words = ["score", "--model", str(packed), "--wav_dir", str(folder)]
+    options = "--max_seconds 12 --vad true --methods confidence --inference_args=--beam_size=5"
+    scoring = ["--score_args", options]
+    # It begins with what is short; that keeps its scores when it has to be cut.
+    soundfile.write(folder / "word.wav", make_speech(0.7), 8000)
+    main.main([*words, "--out", str(tmp_path / "scores.tsv"), *scoring])
+    first = read_scores(tmp_path / "scores.tsv").set_index("utterance")
+    assert list(first.index) == ["word"]
     for seed, name in enumerate(("anna", "bert")):
         soundfile.write(folder / f"{name}.wav", spoken(seed, 20), 8000)
     path = folder / "bert.wav"
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
-    soundfile.write(folder / "word.wav", make_speech(0.7), 8000)
-    words = ["score", "--model", str(packed), "--wav_dir", str(folder)]
-    options = "--max_seconds 12 --vad true --methods confidence --inference_args=--beam_size=5"
-    scoring = ["--score_args", options]
     main.main([*words, "--out", str(tmp_path / "scores.tsv"), *scoring])
     table = read_scores(tmp_path / "scores.tsv").set_index("utterance")
     work = tmp_path / "scores.tsv.work"
+    assert table.loc[first.index].equals(first)
+    assert parse_json((work / "run.json").read_text())["known_by_audio"] == 1
     assert set(table.index) == set(read_table(work / "data_cut" / "segments"))
     assert {uid.split("-")[0] for uid in table.index} == {"anna", "bert", "word"}
     assert len(table) > 5
@@ -89,6 +95,20 @@ def test_a_folder_of_interviews_is_scored_clip_by_clip(packed: Path, tmp_path: P
     main.main([*words, "--out", str(tmp_path / "o.tsv"), "--segment", "false", *scoring])
     reasons = {r["utterance"]: r["reason"] for r in read_rows(tmp_path / "o.tsv.work/skipped.tsv")}
     assert reasons["anna"] == "too_long"
+
+
+def test_rules_come_from_the_section_of_al_segment(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "anna.wav", spoken(0, 20), 8000)
+    (tmp_path / "wav.scp").write_text(f"anna {tmp_path}/anna.wav\n")
+    config = tmp_path / "al.yaml"
+    config.write_text("al_segment:\n  max_seconds: 6\n  target_seconds: 4.0000001\n")
+    words = ["--model", "m", "--wav_dir", "w", "--segment", "true", "--config", str(config)]
+    words += ["--min_seconds", "1.2345678"]
+    args = al_score_dir.get_parser().parse_args(words)
+    pool = al_score_dir.cut(args, tmp_path, tmp_path / "cut", "")
+    rules = parse_json((pool / "manifest.json").read_text())["made_of"]["settings"]
+    found = [rules[f"{name}_seconds"] for name in ("min", "target", "max")]
+    assert found == [1.2345678, 4.0000001, 6]
 
 
 # Stands for al_score: notes its process and threads, and goes on for long.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -15,13 +16,15 @@ from speaking import RATE, spoken
 from espnet_egl.bin import al_segment, al_segment_shard, main
 from espnet_egl.data import jobs
 from espnet_egl.data import segment_shard as shards
+from espnet_egl.data.arrivals import plan_shards
 from espnet_egl.data.completeness import BrokenOffError
 from espnet_egl.data.kaldi import read_durations, read_segments, read_table
 from espnet_egl.data.pool import Pool
 from espnet_egl.data.recordings import Recordings
 from espnet_egl.data.segment_shard import Piece
 from espnet_egl.data.segmenting import Rules
-from espnet_egl.errors import StorageError
+from espnet_egl.data.shards import set_aside
+from espnet_egl.errors import ManifestError, StorageError
 from espnet_egl.store.tables import read_rows
 from espnet_egl.types import Utterance
 
@@ -200,6 +203,118 @@ def test_what_is_short_enough_stays_whole(
     write(calls / "utt2dur", {name: f"{len(w) / RATE:.3f}" for name, w in waves.items()})
     again = segment(calls, tmp_path / "again", "--longer_than", "15")
     assert set(read_segments(again / "segments").all()) == set(cuts)
+
+
+def test_a_long_file_that_is_away_for_a_moment_keeps_its_clips(calls: Path, tmp_path: Path) -> None:
+    words = ("--longer_than", "15")
+    pool = segment(calls, tmp_path / "pool", *words)
+    before = everything(pool)
+    (tmp_path / "call1.wav").rename(tmp_path / "away.wav")
+    segment(calls, pool, *words)
+    assert everything(pool) == before
+    (tmp_path / "call2.wav").unlink()
+    segment(calls, pool, *words)
+    assert everything(pool) == before
+    # What never was cut is no long one.
+    new = segment(calls, tmp_path / "new", *words)
+    assert new == calls
+
+
+def test_where_all_long_recordings_left_the_rest_is_whole(calls: Path, tmp_path: Path) -> None:
+    words = ("--longer_than", "15")
+    pool = segment(calls, tmp_path / "pool", *words)
+    scp = read_table(calls / "wav.scp")
+    before = everything(pool)
+    write(calls / "wav.scp", {"short": scp["short"]})
+    for _ in range(2):
+        assert segment(calls, pool, *words) == pool
+        assert read_table(pool / "segments") == {"short": "short 0.000 -1"}
+    write(calls / "wav.scp", scp)
+    segment(calls, pool, *words)
+    assert everything(pool) == before
+
+
+def test_clips_of_what_is_transcribed_are_set_aside(calls: Path, tmp_path: Path) -> None:
+    """By the utterance they were cut from, which the corpus has in another place than its dump."""
+    dump = tmp_path / "dump"
+    dump.mkdir()
+    shutil.copy(tmp_path / "call1.wav", dump / "call1.wav")
+    write(dump / "wav.scp", {"call1": str(dump / "call1.wav")})
+    write(calls / "segments", {"call1": "rec 100 500"})
+    write(calls / "wav.scp", {"rec": str(tmp_path / "corpus.wav")})
+    pool = segment(dump, tmp_path / "pool")
+    cuts = read_segments(pool / "segments").all()
+    pools = [dump, calls, pool]
+    train = tmp_path / "train"
+    train.mkdir()
+    # By id: it has other audio, as a dump has.
+    write(train / "wav.scp", {"call1": str(train / "call1.wav")})
+    assert set_aside(list(cuts), pools, [train])[0] == []
+    # By what of the corpus it has: 20 s from the beginning of the utterance.
+    write(train / "wav.scp", {"rec": str(tmp_path / "corpus.wav")})
+    write(train / "segments", {"t1": "rec 90 120"})
+    free, aside = set_aside(list(cuts), pools, [train])
+    assert free == [uid for uid, cut in cuts.items() if cut.start >= 20]
+    assert aside
+    assert free
+    # Clips of clips are known by it, too.
+    again = segment(pool, tmp_path / "again", "--max_seconds", "6", "--target_seconds", "4")
+    cuts = read_segments(again / "segments").all()
+    free, aside = set_aside(list(cuts), [dump, calls, again], [train])
+    assert free == [uid for uid, cut in cuts.items() if cut.start >= 20]
+    assert aside
+
+
+def test_a_pool_stays_the_same_when_a_long_recording_comes(calls: Path, tmp_path: Path) -> None:
+    words = ("--longer_than", "15")
+    scp = read_table(calls / "wav.scp")
+    pool, log = tmp_path / "pool", tmp_path / "log"
+    write(calls / "wav.scp", {"short": scp["short"]})
+    assert segment(calls, pool, *words) == calls
+    assert plan_shards(calls / "wav.scp", 1, log).arrival.new == 1
+    write(calls / "wav.scp", scp)
+    assert segment(calls, pool, *words) == pool
+    plan_shards(pool / "segments", 1, log)
+    # Another pool, or another channel of it, is told before anything of it is cut.
+    before = everything(pool)
+    other = tmp_path / "data" / "other"
+    other.mkdir()
+    write(other / "wav.scp", scp)
+    for data_dir, channel in ((other, "first"), (calls, "mean")):
+        with pytest.raises(ManifestError, match=f"another pool: {calls}/wav.scp there, .* now"):
+            segment(data_dir, pool, *words, "--channel", channel)
+    assert everything(pool) == before
+
+
+@pytest.mark.parametrize(
+    "words", [("--longer_than", "7"), ("--score=--max_seconds", "--score=7", "--max_seconds", "15")]
+)
+def test_no_clip_is_longer_than_what_is_scored(
+    calls: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    pool = segment(calls, tmp_path / "pool", *words)
+    cuts = read_segments(pool / "segments").all().values()
+    assert sum(cut.recording == "call1" for cut in cuts) > 3
+    assert max((cut.end or 0) - cut.start for cut in cuts) <= 7
+
+
+def test_rules_reach_the_shards_as_they_are(calls: Path, tmp_path: Path) -> None:
+    """They were rounded to six digits, and the finished shards refused."""
+    pool = segment(calls, tmp_path / "pool", "--max_seconds", "15.4321987")
+    (pool / "manifest.json").unlink()
+    assert segment(calls, pool, "--max_seconds", "15.4321987") == pool
+
+
+def test_a_clip_takes_no_name_that_an_utterance_has(calls: Path, tmp_path: Path) -> None:
+    words = ("--longer_than", "15")
+    before = read_table(segment(calls, tmp_path / "before", *words) / "segments")
+    first = min(before)
+    scp = read_table(calls / "wav.scp")
+    write(calls / "wav.scp", {**scp, first: scp["short"]})
+    after = read_table(segment(calls, tmp_path / "after", *words) / "segments")
+    assert after.pop(first) == f"{first} 0.000 -1"
+    assert after.pop(f"{first}_") == before.pop(first)
+    assert after == before
 
 
 def test_lengths_of_commands_are_not_asked_for(calls: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from speaking import spoken
 from tolerances import ROUNDING
 
 from espnet_egl.data.kaldi import read_table
+from espnet_egl.store.files import parse_json
 from espnet_egl.store.tables import read_rows
 
 TEMPLATE = Path(__file__).parents[2] / "recipes" / "TEMPLATE" / "asr1"
@@ -281,9 +282,10 @@ def test_long_recordings_are_cut(pool_recipe: Path, pool_dir: Path) -> None:
 def test_recordings_whose_transcripts_are_given_are_not_cut(
     pool_recipe: Path, pool_dir: Path
 ) -> None:
-    """They are of the whole; and what was scored whole stays so."""
+    """They are of the whole. Without them it is cut, and what is short keeps its scores."""
     path = Path(read_table(pool_dir / "wav.scp")["spk0-utt0"])
-    soundfile.write(path, make_speech(6.0), 8000)
+    soundfile.write(path, spoken(1, 20), 8000)
+    (pool_dir / "utt2dur").unlink()
     truth = pool_recipe / "truth"
     truth.write_text("".join(f"{uid} a b\n" for uid in read_table(pool_dir / "wav.scp")))
     words = (*OPTIONS, "--stage", "20", "--stop_stage", "20", "--al_nj", "1")
@@ -294,9 +296,24 @@ def test_recordings_whose_transcripts_are_given_are_not_cut(
     al_dir = pool_recipe / "exp" / "al_asr_model_pool"
     (row,) = read_rows(al_dir / "r1" / "score" / "skipped.tsv")
     assert (row["utterance"], row["reason"]) == ("spk0-utt0", "too_long")
+    first = {r["utterance"]: r for r in read_rows(al_dir / "r1" / "score" / "scores.tsv")}
+    assert not (al_dir / "pool_cut").exists()
+    # Nor are the channels of a model that takes them together.
+    done = run(pool_recipe, "./run.sh", *words, "--audio_format", "multi_wav")
+    assert "Recordings are not cut: the model takes all channels together" in done.stdout
+    assert not (al_dir / "pool_cut").exists()
+    # Nor is anything before it is seen that there is a model.
+    done = run(pool_recipe, "./run.sh", *words, "--inference_asr_model", "other.pth")
+    assert "no model exp/asr_model/other.pth" in done.stdout
+    assert not (al_dir / "pool_cut").exists()
     done = run(pool_recipe, "./run.sh", *words)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not (al_dir / "pool_cut").exists()
+    rows = {r["utterance"]: r for r in read_rows(al_dir / "r1" / "score" / "scores.tsv")}
+    assert {uid: rows[uid] for uid in first} == first
+    assert parse_json((al_dir / "r1" / "score" / "run.json").read_text())["known_by_audio"] == 5
+    cuts = read_table(al_dir / "pool_cut" / "segments")
+    assert rows.keys() == cuts.keys()
+    assert len(cuts) > len(first) + 3
 
 
 def test_stages_20_to_22(pool_recipe: Path) -> None:

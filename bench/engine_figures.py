@@ -92,7 +92,7 @@ def accuracy(
     """
     from scipy.stats import spearmanr
 
-    uids = list(reference)
+    uids = [uid for uid in reference if uid in found]  # turns may have been cut short
     truth = np.array([reference[uid] for uid in uids])
     values = np.array([found[uid] for uid in uids])
     error = np.abs(values[:, 0] / truth - 1)

@@ -112,6 +112,7 @@ def test_a_dry_run_says_what_would_be_used(recipe: Path) -> None:
     assert said["pool"] == "data/pool (not there yet)"
     assert said["jobs"] == "3 by run.pl"
     assert said["method, budget"] == "egl, 5h"
+    assert said["effort"].startswith("normal: 100 hypotheses by beam, exact up to 2000 utterances")
     assert said["scores"] == "exp/al_plan/r1/score"
     assert not (recipe / "exp").exists()
     # What asr.sh is sourced for does not look like the end of the run.

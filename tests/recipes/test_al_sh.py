@@ -231,7 +231,7 @@ def test_every_channel_of_a_call_is_scored_and_handed_over(
     # Another choice is another pool.
     done = run(pool_recipe, "./run.sh", *words, "--al_channel", "first")
     assert done.returncode == 1
-    pools = "exp/al_asr_model_pool/pool/segments, channel each there, data/pool/wav.scp now"
+    pools = "exp/al_asr_model_pool/pool_each/segments, channel each there, data/pool/wav.scp now"
     assert f"was made for another pool: {pools}. Choose another --al_tag" in done.stderr
     done = run(pool_recipe, "./run.sh", *words, "--al_channel", "left")
     assert "neither first, mean, each, nor the number of a channel" in done.stdout + done.stderr

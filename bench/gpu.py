@@ -296,7 +296,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
         )
     args.work_dir, args.fsdd = args.work_dir.resolve(), None
     if args.one:
-        logging.disable(logging.WARNING)
         print(json.dumps(measure(args)))
         return
     found = []
@@ -317,4 +316,5 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)
     main()

@@ -296,7 +296,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = parse(cmd)
     # PyTorch's own threads; NumPy's and others' were counted when they were imported.
     torch.set_num_threads(args.threads)
-    logging.disable(logging.WARNING)
     if args.alone:
         print(json.dumps(run_alone(args)))
         return
@@ -308,4 +307,5 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)
     main()

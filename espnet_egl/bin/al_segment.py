@@ -6,11 +6,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from espnet_egl import options
 from espnet_egl.data.segment_options import SEGMENT_RULES, add_segment_arguments
+
+# Runs shards: words of al_segment_shard, where their keys are, their numbers.
+Launch = Callable[[Sequence[str], Path, Sequence[int]], None]
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -51,8 +54,13 @@ def longer_than(text: str) -> float | str:
     return text if text == "scored" else options.positive(text)
 
 
-def segment(args: argparse.Namespace) -> Path:
-    """The data directory to go on with."""
+def segment(args: argparse.Namespace, launch: Launch | None = None) -> Path:
+    """The data directory to go on with.
+
+    Args:
+        args: Of :func:`get_parser`.
+        launch: Runs the shards; default: processes of this machine, or jobs of ``--cmd``.
+    """
     from espnet_egl.bin.al_check import parsed
     from espnet_egl.data.channel_dir import choose_channel
     from espnet_egl.data.jobs import run_shards
@@ -75,13 +83,16 @@ def segment(args: argparse.Namespace) -> Path:
         rules |= {name: min(rules[name], most) for name in SEGMENT_RULES if name != "padding"}
 
     def run(logdir: Path, nj: int, earlier: Sequence[Path]) -> None:
-        words = [*shlex.split(args.python), "-m", "espnet_egl.bin.al_segment_shard"]
-        words += ["--data_dir", str(data_dir)]
+        words = ["--data_dir", str(data_dir)]
         words += [w for name, value in rules.items() for w in (f"--{name}", f"{value!r}")]
         words += ["--allow_pipes", str(args.allow_pipes).lower()]
         words += ["--pipe_timeout", f"{args.pipe_timeout!r}"]
         words += ["--earlier", *map(str, earlier)] if earlier else []
-        run_shards(words, logdir, range(1, nj + 1), "al_segment", shlex.split(args.cmd))
+        shards = range(1, nj + 1)
+        if launch is not None:
+            return launch(words, logdir, shards)
+        words = [*shlex.split(args.python), "-m", "espnet_egl.bin.al_segment_shard", *words]
+        return run_shards(words, logdir, shards, "al_segment", shlex.split(args.cmd))
 
     found, said = segment_pool(
         data_dir,

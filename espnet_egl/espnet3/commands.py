@@ -15,6 +15,7 @@ import yaml
 from espnet_egl import options
 from espnet_egl.bin import al_channel
 from espnet_egl.data.directory import score_words
+from espnet_egl.data.segment_tables import SILENCE
 from espnet_egl.data.wav_dir import SKIPPED, write_data_dir
 from espnet_egl.errors import ConfigError, UnsupportedModelError
 from espnet_egl.store.files import write_lines
@@ -23,7 +24,7 @@ Config = Mapping[str, Any]
 
 # Of the config, beside the commands' sections.
 KEYS = frozenset({"recipe_dir", "al_dir", "round", "data_dir", "wav_dir", "exp_dir", "parallel"})
-KEYS |= {"ledger"}
+KEYS |= {"ledger", "segment"}
 # What to do about a directory of other settings.
 ADVICE = "Choose another al_dir or round in --al_config, or remove the directory."
 # The module that reads what al_train_data joined.
@@ -63,6 +64,8 @@ class Round:
         config: Of the role ``al``, resolved.
         training: Of the role ``training``, if it was given.
         inference: Of the role ``inference``, if it was given.
+        scored: The Kaldi data directory that is scored; default: the one that was, see
+            :attr:`pool_dir`.
 
     Raises:
         ConfigError: A key is unknown, or ``round`` is no number from 1 on.
@@ -71,6 +74,7 @@ class Round:
     config: Config
     training: Config | None = None
     inference: Config | None = None
+    scored: Path | None = None
 
     def __post_init__(self) -> None:
         if unknown := self.config.keys() - KEYS - set(options.COMMANDS):
@@ -125,8 +129,41 @@ class Round:
         write_lines(path, yaml.safe_dump(found, sort_keys=False, allow_unicode=True).splitlines())
         return ["--config", str(path)]
 
-    @cached_property
+    @property
     def pool_dir(self) -> Path:
+        """What is scored: the clips of long recordings once they are cut, or else the pool."""
+        if self.scored is not None:
+            return self.scored
+        words = self.logdir / "data.args"
+        if words.exists() and f"{self._cut_dir}/" in words.read_text(encoding="utf-8"):
+            return self._cut_dir
+        return self.whole_dir
+
+    @property
+    def _cut_dir(self) -> Path:
+        return self.al_dir / "pool_cut"
+
+    def segment(self) -> list[str]:
+        """Words of ``al_segment``; empty where nothing is cut, as ``segment`` says.
+
+        Raises:
+            ConfigError: It says something else than ``auto``, true or false.
+        """
+        how = str(self.config.get("segment", "auto")).lower()
+        if how not in ("auto", "true", "false"):
+            raise ConfigError(f"--al_config: segment is auto, true or false, not {how!r}")
+        # Transcripts that are given are of whole recordings.
+        if how == "false" or (how == "auto" and self.section("al_import").get("truth")):
+            return []
+        return [
+            *self.sections,
+            *("--data_dir", str(self.whole_dir), "--output_dir", str(self._cut_dir)),
+            *("--nj", str(self.workers), "--advice", ADVICE),
+            *(("--longer_than", "scored") if how == "auto" else ()),
+        ]
+
+    @cached_property
+    def whole_dir(self) -> Path:
         """The pool as a Kaldi data directory, of the channel that is asked for.
 
         Raises:
@@ -220,6 +257,8 @@ class Round:
         output = ["--output_dir", str(self.directory("score"))]
         if self.config.get("wav_dir"):
             output += ["--left_out", str(self._data_dir / SKIPPED)]
+        if (self.pool_dir / SILENCE).exists():
+            output += ["--left_out", str(self.pool_dir / SKIPPED)]
         return [*self.sections, "--logdir", str(self.logdir), *output]
 
     @property

@@ -1,4 +1,4 @@
-"""Shards of the pool, scored by the workers of ESPnet3's runner."""
+"""Shards of the pool, cut or scored by the workers of ESPnet3's runner."""
 
 from __future__ import annotations
 
@@ -15,71 +15,83 @@ from espnet3.parallel.env_provider import EnvironmentProvider
 from espnet3.parallel.parallel import set_parallel
 from omegaconf import OmegaConf
 
-from espnet_egl.bin import al_score
+from espnet_egl.bin import al_score, al_segment_shard
 from espnet_egl.espnet3.commands import parse
 
-# A worker may have several threads; a scoring job has the process to itself.
+# A worker may have several threads; a job has the process to itself.
 _ONE_AT_A_TIME = threading.Lock()
+# As logs are called -> what parses the words of a shard, and runs it.
+COMMANDS = {
+    "al_score": (al_score, al_score.score),
+    "al_segment": (al_segment_shard, al_segment_shard.segment),
+}
 
 
 class WordsProvider(EnvironmentProvider):
-    """Gives every worker the words of ``al_score``; the job itself loads the model.
+    """Gives every worker the command and its words; the job itself loads the model.
 
     Args:
+        command: Of :data:`COMMANDS`.
         words: Arguments, those of one shard aside.
     """
 
-    def __init__(self, words: Sequence[str]):
-        super().__init__(OmegaConf.create({"words": list(words)}))
-        self.words = list(words)
+    def __init__(self, command: str, words: Sequence[str]):
+        self.env = {"command": command, "words": list(words)}
+        super().__init__(OmegaConf.create(self.env))
 
     def build_env_local(self) -> dict[str, Any]:
         """For this process."""
-        return {"words": self.words}
+        return self.env
 
     def build_worker_setup_fn(self) -> Callable[[], dict[str, Any]]:
         """For a worker."""
-        words = self.words
-        return lambda: {"words": words}
+        env = self.env
+        return lambda: env
 
 
 class ShardRunner(BaseRunner):
-    """Runs ``al_score`` on shards that ``al_prepare`` made in ``output_dir``."""
+    """Runs a command on shards whose keys are in ``output_dir``."""
 
     @staticmethod
-    def forward(idx: int, words: Sequence[str], output_dir: str, **_: Any) -> None:  # type: ignore[override]
-        """Score one shard.
+    def forward(  # type: ignore[override]
+        idx: int, command: str, words: Sequence[str], output_dir: str, **_: Any
+    ) -> None:
+        """Run one shard.
 
         Args:
             idx: Its number, from 1 on.
-            words: See :class:`WordsProvider`.
-            output_dir: Holds ``keys.<idx>.scp``; gets ``output.<idx>`` and ``al_score.<idx>.log``.
+            command: See :class:`WordsProvider`.
+            words: Likewise.
+            output_dir: Holds ``keys.<idx>.scp``; gets ``output.<idx>`` and ``COMMAND.<idx>.log``.
         """
-        directory = Path(output_dir)
-        with _ONE_AT_A_TIME, _log_to(directory / f"al_score.{idx}.log"):
+        directory, (module, run) = Path(output_dir), COMMANDS[command]
+        with _ONE_AT_A_TIME, _log_to(directory / f"{command}.{idx}.log"):
             keys, output = directory / f"keys.{idx}.scp", directory / f"output.{idx}"
             shard = ["--key_file", str(keys), "--output_dir", str(output)]
-            args = parse(al_score, [*words, *shard])
+            args = parse(module, [*words, *shard])
             if multiprocessing.current_process().daemon:
                 args.num_workers = 0  # Dask's workers may have no children
-            al_score.score(args)
+            run(args)
 
 
-def run_shards(words: Sequence[str], logdir: Path, numbers: Sequence[int], parallel: Any) -> None:
-    """Score shards, wherever ``parallel`` says.
+def run_shards(
+    command: str, words: Sequence[str], logdir: Path, numbers: Sequence[int], parallel: Any
+) -> None:
+    """Run shards, wherever ``parallel`` says.
 
     A shard's own journal knows what is done, and refuses two writers even after a kill:
     ESPnet3's marks and locks, which a kill leaves behind, are not asked.
 
     Args:
-        words: See :class:`WordsProvider`.
-        logdir: Where ``al_prepare`` put the shards.
-        numbers: Of those to score.
+        command: See :class:`WordsProvider`.
+        words: Likewise.
+        logdir: Where the shards' keys are.
+        numbers: Of those to run.
         parallel: The section of an ESPnet3 config.
     """
     set_parallel(OmegaConf.merge(parallel, {"allow_overwrite_lock": True}))
     runner = ShardRunner(
-        WordsProvider(words), output_dir=logdir, shard_subdir="runner", resume=False
+        WordsProvider(command, words), output_dir=logdir, shard_subdir="runner", resume=False
     )
     runner(numbers)
 
@@ -98,7 +110,7 @@ def _log_to(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception:
-        logging.exception("Scoring failed")
+        logging.exception(f"{path.stem} failed")
         raise
     finally:
         root.setLevel(level)

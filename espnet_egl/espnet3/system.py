@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ from espnet_egl.bin import (
     al_merge,
     al_prepare,
     al_score,
+    al_segment,
     al_select,
     al_train_data,
     al_worth,
@@ -85,19 +87,33 @@ class ASRSystem(espnet3.ASRSystem):
         al, training, inference = (convert_to_dict(config) for config in configs)
         return Round(al, training, inference)
 
+    def _cut(self, round_: Round) -> Path:
+        """The pool, or where its recordings are long, the directory of their clips."""
+        words = round_.segment()
+        if not words:
+            return round_.whole_dir
+        launch = functools.partial(self._run_shards, "al_segment")
+        return al_segment.segment(parse(al_segment, words), launch)
+
+    def _run_shards(
+        self, command: str, words: Sequence[str], logdir: Path, numbers: Sequence[int]
+    ) -> None:
+        assert self.al_config is not None
+        run_shards(command, words, logdir, numbers, self.al_config.parallel)
+
     @_stage
     def al_score(self, round_: Round) -> None:
         """Score the pool: one pass computes every requested method's score."""
         # Before workers start, and days before the stages that come after.
         logger.info(f"Deciding: {al_check.what_decides(parse(al_check, round_.sections))}")
+        round_.model()  # before recordings are cut
+        round_ = dataclasses.replace(round_, scored=self._cut(round_))
         words = round_.score()
         parse(al_score, [*words, "--key_file", "", "--output_dir", ""])
         plan = al_prepare.planned(parse(al_prepare, round_.prepare()))
         logger.info(f"The pool: {plan.arrival.describe()}")
         logger.info(f"Scoring in {len(plan.jobs)} shards, log: {round_.logdir}/al_score.*.log")
-        run_shards(
-            [*words, *plan.score_words()], round_.logdir, plan.jobs, round_.config["parallel"]
-        )
+        self._run_shards("al_score", [*words, *plan.score_words()], round_.logdir, plan.jobs)
         al_merge.merge(parse(al_merge, round_.merge()))
 
     @_stage

@@ -60,6 +60,7 @@ def test_sections_are_options_of_the_commands(config: dict[str, Any]) -> None:
         ({"al_score": {**MODEL, "nbest": "many"}}, "nbest: invalid int value: 'many'"),
         ({"parallel": None}, "parallel.n_workers is a number from 1 on, not None"),
         ({"data_dir": "nowhere"}, "nowhere/wav.scp is missing"),
+        ({"segment": "sometimes"}, "segment is auto, true or false, not 'sometimes'"),
         ({"al_score": {}}, "nothing names the model"),
     ],
 )
@@ -68,6 +69,7 @@ def test_what_is_wrong_is_refused(
 ) -> None:
     def score() -> None:
         round_ = Round({**config, "al_score": MODEL, **change})
+        round_.segment()
         round_.prepare()
         parse(al_score, [*round_.score(), "--key_file", "k", "--output_dir", "o"])
 

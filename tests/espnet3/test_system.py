@@ -10,8 +10,10 @@ import pytest
 import soundfile
 import yaml
 from conftest import make_speech
+from speaking import spoken
 
 import espnet_egl.espnet3
+from espnet_egl.data.kaldi import read_table
 from espnet_egl.errors import ConfigError
 from espnet_egl.loop.shared_ledger import SharedLedger
 from espnet_egl.recipe import packaged
@@ -163,3 +165,46 @@ def test_a_pool_that_grew_is_scored_and_shared_as_in_every_recipe(
     asked = {line.uid for line in SharedLedger(tmp_path / "ledger.tsv").asked()}
     selected = read_rows(tmp_path / "al" / "r1" / "select" / "selection.tsv")
     assert asked == {row["utterance"] for row in selected}
+
+
+@pytest.mark.slow
+def test_long_recordings_are_cut_by_the_workers(
+    launching: Any, model_files: Any, pool_dir: Path, tmp_path: Path
+) -> None:
+    from omegaconf import OmegaConf
+
+    files = model_files("ctc_conformer")
+    model = {"asr_train_config": str(files.config), "asr_model_file": str(files.checkpoint)}
+    soundfile.write(tmp_path / "call.wav", spoken(1, 30), 8000)
+    with (pool_dir / "wav.scp").open("a") as f:
+        f.write(f"z-call {tmp_path / 'call.wav'}\n")
+    (pool_dir / "utt2dur").unlink(missing_ok=True)
+    config = {
+        **{"al_dir": str(tmp_path / "al"), "round": 1, "data_dir": str(pool_dir)},
+        "parallel": {"env": "local", "n_workers": 2},
+        "al_score": {**model, "hyp_source": "ctc_sample", "nbest": 8, "max_seconds": 12},
+        "al_select": {"budget": "2utt"},
+    }
+    system = launching.ASRSystem(al_config=OmegaConf.create(config))
+    system.al_score()
+    cut, score_dir = tmp_path / "al" / "pool_cut", tmp_path / "al" / "r1" / "score"
+    assert list((cut / "logdir").rglob("al_segment.*.log"))
+    segments = {uid: line.split() for uid, line in read_table(cut / "segments").items()}
+    clips = {uid: float(s[2]) - float(s[1]) for uid, s in segments.items() if s[0] == "z-call"}
+    assert len(clips) > 1
+    silent = [float(row["seconds"]) for row in read_rows(cut / "silence.tsv")]
+    seconds = sum(clips.values()) + sum(silent)
+    assert seconds == pytest.approx(soundfile.info(tmp_path / "call.wav").duration, abs=0.01)
+    rows = read_rows(score_dir / "scores.tsv")
+    listed = read_rows(score_dir / "skipped.tsv")
+    assert clips.keys() <= {row["utterance"] for row in [*rows, *listed]}
+    assert not [row for row in listed if row["reason"] == "too_long"]
+    # Of a system that begins anew with a later stage, too: what was scored is selected from.
+    launching.ASRSystem(al_config=OmegaConf.create(config)).al_select()
+    chosen = read_rows(tmp_path / "al" / "r1" / "select" / "selection.tsv")
+    assert {row["utterance"] for row in chosen} <= segments.keys()
+    # Not asked for any more: the recording is whole again, and too long.
+    whole = {**config, "segment": False}
+    launching.ASRSystem(al_config=OmegaConf.create(whole)).al_score()
+    listed = read_rows(score_dir / "skipped.tsv")
+    assert [r["reason"] for r in listed if r["utterance"] == "z-call"] == ["too_long"]

@@ -21,6 +21,7 @@ class Utterance:
         seconds: Duration of the audio.
         file: Of the file it was read from, see :meth:`espnet_egl.data.pool.Pool.file_state`.
         overheard: Whether another channel holds speech that is not in the one that was read.
+        before: Seconds of ``speech`` that are what is heard before the clip, and not of it.
     """
 
     uid: str
@@ -28,6 +29,7 @@ class Utterance:
     seconds: float
     file: str = field(default="", compare=False)
     overheard: bool = field(default=False, compare=False)
+    before: float = field(default=0.0, compare=False)
 
     @property
     def audio_hash(self) -> str:

@@ -50,6 +50,12 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--max_clips", type=int, default=2000, help="Rows of a table at most")
     group.add_argument("--max_audio", type=int, default=300, help="Of these, how many can be heard")
     group.add_argument("--nbest", type=int, default=5, help="Hypotheses that are shown")
+    group.add_argument(
+        "--context_seconds",
+        type=float,
+        default=5.0,
+        help="Of a clip that is a segment, so much of the recording before and behind it",
+    )
     options.add_pipe_arguments(group)
     group.add_argument(
         "--text_lang", default="", help="Language of transcripts, as in HTML: ja, zh-TW, ..."
@@ -73,8 +79,11 @@ def report(args: argparse.Namespace) -> None:
 
     if args.score_dir is None and args.select_dir is None and args.curve_file is None:
         raise ConfigError("nothing to report: give --score_dir, --select_dir or --curve_file")
-    if min(args.max_clips, args.nbest) < 1 or args.max_audio < 0:
-        raise ConfigError("--max_clips and --nbest must be at least 1, --max_audio at least 0")
+    if min(args.max_clips, args.nbest) < 1 or min(args.max_audio, args.context_seconds) < 0:
+        raise ConfigError(
+            "--max_clips and --nbest must be at least 1, "
+            "--max_audio and --context_seconds at least 0"
+        )
     output_dir = Path(args.output_dir)
     cut = partial(
         audio.cut,
@@ -82,6 +91,7 @@ def report(args: argparse.Namespace) -> None:
         rate=parse_rate(args.fs),
         allow_pipes=args.allow_pipes,
         pipe_timeout=args.pipe_timeout,
+        context=args.context_seconds,
     )
     inputs = Inputs(
         al_dir=args.al_dir,
@@ -116,7 +126,7 @@ def report(args: argparse.Namespace) -> None:
     )
     found = Builder(inputs, cut).build()
     written = page.write(found, output_dir, inputs.say)
-    audio.tidy(output_dir / audio.FOLDER, found.audio)
+    audio.tidy(output_dir / audio.FOLDER, [name.split("#")[0] for name in found.audio])
     size = written.stat().st_size / 1e6
     print(f"The report, {size:.1f} MB: {written.absolute()}")
 

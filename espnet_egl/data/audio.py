@@ -82,6 +82,30 @@ def listen(
     return _resample(wave, file_rate, rate), len(wave) / file_rate, overheard
 
 
+def listen_around(
+    recordings: Recordings,
+    rxfilename: str,
+    rate: int,
+    start: float,
+    end: float,
+    context: float,
+    channel: Channel | None,
+) -> tuple[np.ndarray, float, float]:
+    """A segment as :func:`read_audio` has it, with ``context`` seconds before and behind.
+
+    Returns:
+        Waveform (samples,), the seconds of the segment, and the seconds of it that are before the
+        segment.
+
+    Raises:
+        UtteranceError: As :func:`read_audio`, of the segment.
+    """
+    channels, file_rate, before = recordings.read_around(rxfilename, start, end, context)
+    wave = pick(channels, channel, rxfilename)
+    seconds = min(end - start, len(wave) / file_rate - before)
+    return _resample(wave, file_rate, rate), seconds, before
+
+
 @contextmanager
 def _reading(
     recordings: Recordings | None, allow_pipes: bool, pipe_timeout: float

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from espnet_egl.data.archives import refuse_pickles
-from espnet_egl.data.audio import listen, read_channels
+from espnet_egl.data.audio import listen, listen_around, read_channels
 from espnet_egl.data.kaldi import Rows, Segment, read_pool_table, read_segments
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.recordings import Recordings
@@ -43,6 +43,8 @@ class Pool(torch.utils.data.Dataset):
         allow_pipes: Whether commands in wav.scp are run.
         pipe_timeout: How long such a command may take, in seconds; of these two types.
         max_seconds: Longer clips are left out: memory grows with the square of the duration.
+        context: Of segments of the type ``sound``, so many seconds before and behind come along,
+            for people to hear.
 
     Raises:
         ConfigError: ``data`` does not name ``speech`` once.
@@ -60,6 +62,7 @@ class Pool(torch.utils.data.Dataset):
         allow_pipes: bool = True,
         pipe_timeout: float = PIPE_TIMEOUT,
         max_seconds: float = math.inf,
+        context: float = 0.0,
     ):
         if [name for _, name, _ in data] != ["speech"]:
             raise ConfigError(
@@ -74,6 +77,7 @@ class Pool(torch.utils.data.Dataset):
         self.allow_pipes = allow_pipes
         self.pipe_timeout = pipe_timeout
         self.max_seconds = max_seconds
+        self.context = context
         self.segments = segments
         self._opened = Recordings(allow_pipes, pipe_timeout)
         table = read_pool_table(self.path)
@@ -92,13 +96,14 @@ class Pool(torch.utils.data.Dataset):
 
         return ESPnetDataset([(self.path, "speech", self.type)], preprocess=None)
 
-    def _read(self, uid: str) -> tuple[np.ndarray, float, bool]:
-        """Samples or features, seconds, and whether a channel that is not read speaks, too."""
+    def _read(self, uid: str) -> tuple[np.ndarray, float, bool, float]:
+        """Samples or features, seconds of the clip, whether a channel that is not read speaks,
+        too, and seconds before the clip."""
         for reason, table in (("bad_segment", self._cuts), ("bad_duration", self.utt2dur)):
             if uid in table.bad:
                 raise UtteranceError(reason, table.bad[uid])
         if self._dataset is not None:
-            return *self._read_by_espnet(uid), False
+            return *self._read_by_espnet(uid), False, 0.0
         cut = self._cuts.good.get(uid, Segment(uid, 0.0, None))
         if cut.recording in self._bad_lines:
             raise UtteranceError("bad_line", self._bad_lines[cut.recording])
@@ -107,14 +112,19 @@ class Pool(torch.utils.data.Dataset):
                 "missing_recording", f"{self.segments}: '{cut.recording}' is not in {self.path}"
             )
         entry, piece = self._recordings[cut.recording], (cut.start, cut.end, self.max_seconds)
-        if self.type == "sound" or cut.channel is not None:
+        is_one = self.type == "sound" or cut.channel is not None
+        if is_one and self.context and cut.end is not None:
+            around = (cut.start, cut.end, self.context, cut.channel)
+            wave, seconds, before = listen_around(self._opened, entry, self.rate, *around)
+            return wave, seconds, False, before
+        if is_one:
             wave, seconds, overheard = listen(self._opened, entry, self.rate, *piece, cut.channel)
-            return wave, seconds, overheard and uid not in self._of_every_channel
+            return wave, seconds, overheard and uid not in self._of_every_channel, 0.0
         start, end, most = piece
         wave, seconds = read_channels(
             entry, self.rate, start, end, max_seconds=most, recordings=self._opened
         )
-        return wave, seconds, False
+        return wave, seconds, False, 0.0
 
     def _read_by_espnet(self, uid: str) -> tuple[np.ndarray, float]:
         assert self._dataset is not None
@@ -168,7 +178,7 @@ class Pool(torch.utils.data.Dataset):
         """One utterance, whether or not it is among the keys."""
         file = self.file_state(uid)
         try:
-            speech, seconds, overheard = self._read(uid)
+            speech, seconds, overheard, before = self._read(uid)
             if self.preprocess is not None:
                 speech = self.preprocess(uid, {"speech": speech})["speech"]
         except UtteranceError as e:
@@ -176,7 +186,7 @@ class Pool(torch.utils.data.Dataset):
         except Exception as e:
             # Raised in a data worker, it would end the job at this clip, again and again.
             return Skipped(uid, "unexpected_error", f"{type(e).__name__}: {e}", file)
-        return Utterance(uid, speech, seconds, file, overheard)
+        return Utterance(uid, speech, seconds, file, overheard, before)
 
 
 def _of_every_channel(cuts: Mapping[str, Segment]) -> frozenset[str]:

@@ -33,6 +33,7 @@ def cut(
     rate: int,
     allow_pipes: bool = True,
     pipe_timeout: float = PIPE_TIMEOUT,
+    context: float = 0.0,
 ) -> dict[str, str]:
     """Write clips as FLAC of 16 bits.
 
@@ -43,10 +44,12 @@ def cut(
         rate: Their sampling rate.
         allow_pipes: Whether commands in wav.scp are run.
         pipe_timeout: How long such a command may take, in seconds.
+        context: Seconds of the recording around a clip that is a segment of one.
 
     Returns:
-        Utterance -> name of its file; without those whose audio cannot be read, and empty where
-        the directory has features alone.
+        Utterance -> name of its file, with ``#t=START,END`` where the clip is not all of it (W3C's
+        media fragments, in seconds: a browser plays that part); without those whose audio cannot
+        be read, and empty where the directory has features alone.
 
     Raises:
         DataError: The directory lacks one of them.
@@ -63,6 +66,7 @@ def cut(
         segments=segments if segments.exists() else None,
         allow_pipes=allow_pipes,
         pipe_timeout=pipe_timeout,
+        context=context,
     )
     names = {}
     for clip in progress((pool[i] for i in range(len(pool))), len(pool), unit="clip"):
@@ -77,7 +81,9 @@ def cut(
         soundfile.write(content, wave, rate, format="FLAC", subtype="PCM_16")
         with atomic_open(folder / name, "wb") as f:
             f.write(content.getvalue())
-        names[clip.uid] = name
+        place = f"#t={clip.before:.3f},{clip.before + clip.seconds:.3f}"
+        is_all = len(wave) / rate - clip.seconds < 0.01
+        names[clip.uid] = name if is_all else name + place
     return names
 
 

@@ -89,6 +89,7 @@ def phrases(say: Say) -> dict[str, Any]:
         "ascending": say("upwards"),
         "descending": say("downwards"),
         "play": say("Audio of"),
+        "around": say("and what is around it"),
         "other": say("instead"),
         "missing": say("missing"),
         # As DataTables has them; it fills in what is in capitals.

@@ -22,6 +22,19 @@
     return node;
   }
 
+  // The file has more than the clip, which the fragment behind "#" names.
+  function aroundButton(player, clip) {
+    const button = element("button", { type: "button", className: "around" }, say.around);
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", () => {
+      const whole = button.getAttribute("aria-pressed") === "false";
+      button.setAttribute("aria-pressed", String(whole));
+      player.src = whole ? clip.split("#")[0] : clip;
+      player.play();
+    });
+    return button;
+  }
+
   const show = {
     number(cell, column) {
       return cell === null ? [] : [cell.toFixed(column.digits)];
@@ -36,6 +49,7 @@
         player.src = `${folder}/${file}`;
         player.setAttribute("aria-label", `${say.play} ${uid}`);
         nodes.push(player);
+        if (file.includes("#")) nodes.push(aroundButton(player, `${folder}/${file}`));
       }
       return nodes;
     },

@@ -42,7 +42,7 @@ def make_round(home: Path, count: int, budget: str, text_length: int = 1) -> Rou
     made.data.mkdir(parents=True)
     draw = np.random.default_rng(0)
     uids = [f"utt{i:04d}" for i in range(count)]
-    wave = 0.3 * np.sin(np.arange(8000 * 2) * 0.3)
+    wave = 0.3 * np.sin(np.arange(8000 * 4) * 0.3)
     soundfile.write(home / "recording.wav", wave, 8000)
     files = {"wav.scp": f"rec {home / 'recording.wav'}\n", "segments": "", "utt2spk": ""}
     files["utt2lang"] = ""
@@ -50,7 +50,7 @@ def make_round(home: Path, count: int, budget: str, text_length: int = 1) -> Rou
     for i, uid in enumerate(uids):
         text = " ".join([TEXTS[i % len(TEXTS)]] * text_length)
         egl, confidence = draw.lognormal(5), draw.random()
-        files["segments"] += f"{uid} rec 0.00 {1 + i % 7 / 10:.2f}\n"
+        files["segments"] += f"{uid} rec 1.00 {2 + i % 7 / 10:.2f}\n"
         for name, form in MAPS.items():
             files[name] += f"{uid} {form.format(i % 3)}\n"
         row = [uid, f"{1 + i % 7 / 10:.3f}", "20", "3", "0.5", f"{confidence:.6f}", text]
@@ -58,7 +58,7 @@ def make_round(home: Path, count: int, budget: str, text_length: int = 1) -> Rou
         third = "東京とです" if "東京" in text else "x"
         for rank, other in enumerate((text, f"{text} x", third), 1):
             nbest.append([uid, str(rank), f"{-rank:.3f}", other])
-    files["segments"] += "whisper rec 0.00 1.50\n"
+    files["segments"] += "whisper rec 1.00 2.50\n"
     for name, content in files.items():
         (made.data / name).write_text(content, encoding="utf-8")
     columns = [*BASE_COLUMNS, "score_egl", "score_confidence", "score_random"]

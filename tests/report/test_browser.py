@@ -140,7 +140,29 @@ def test_a_clip_is_heard(open_page: Any, index: Path, table: str) -> None:
         page.wait_for_timeout(50)
     assert player.evaluate("node => node.currentTime") > 0.1
     assert player.evaluate("node => node.error") is None
-    assert 0.9 < player.evaluate("node => node.duration") < 1.8
+    # The clip, of a file that has what is around it, too.
+    assert 1 <= player.evaluate("node => node.currentTime") < 2.7
+
+
+def test_what_is_around_a_clip_is_heard(open_page: Any, index: Path) -> None:
+    page = open_page(index)
+    player = page.locator("#table-clips audio").first
+    button = page.locator("#table-clips .around").first
+    clip = player.evaluate("node => node.src")
+    start, end = map(float, clip.split("#t=")[1].split(","))
+    assert 0.9 < end - start < 1.8
+    button.click()
+    assert button.get_attribute("aria-pressed") == "true"
+    assert player.evaluate("node => node.src") == clip.split("#")[0]
+    for _ in range(100):
+        if player.evaluate("node => node.currentTime") > 0.1:
+            break
+        page.wait_for_timeout(50)
+    # From the beginning of what is before it.
+    assert 0.1 < player.evaluate("node => node.currentTime") < start
+    assert player.evaluate("node => node.duration") > end
+    button.click()
+    assert player.evaluate("node => node.src") == clip
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(open_page: Any, index: Path) -> None:

@@ -27,7 +27,7 @@ from espnet_egl.exchange import (
 )
 from espnet_egl.exchange.clip_returns import AUDIO_SUFFIXES, SYSTEMS_OWN, WRITTEN, is_systems_own
 from espnet_egl.exchange.clips import path_inside, require_files
-from espnet_egl.exchange.label_studio_entries import read_entries
+from espnet_egl.exchange.label_studio_entries import CLIP_REGION, read_entries
 from espnet_egl.exchange.label_studio_exports import Annotation, Reader
 from espnet_egl.exchange.label_studio_server import Project
 from espnet_egl.exchange.spelling import difference, key
@@ -63,16 +63,21 @@ LABELLING_CONFIG = """\
 </View>"""
 
 
-# Where files have more than the clip.
-CLIP_HEADER = '  <Header value="$clip" size="5"/>\n'
+# Where files have more than the clip: said, and a region over it.
+CLIP_PLACE = f"""\
+  <Header value="$clip" size="5"/>
+  <Labels name="{CLIP_REGION}" toName="audio">
+    <Label value="the clip" background="#2a78d6"/>
+  </Labels>
+"""
 
 
 def labelling_config(tasks: Sequence[Task]) -> str:
-    """The labelling interface for tasks, with a line for where the clip is, if there is more."""
+    """The labelling interface for tasks, with where the clip is, if there is more to hear."""
     if not any(task.before or task.behind for task in tasks):
         return LABELLING_CONFIG
     place = LABELLING_CONFIG.index("  <TextArea")
-    return LABELLING_CONFIG[:place] + CLIP_HEADER + LABELLING_CONFIG[place:]
+    return LABELLING_CONFIG[:place] + CLIP_PLACE + LABELLING_CONFIG[place:]
 
 
 class LabelStudio(AbsExporter):
@@ -145,7 +150,8 @@ def _entry(task: Task, audio: str) -> dict[str, Any]:
     """A task; every draft is a prediction, of which the best comes first."""
     data: dict[str, Any] = {"audio": audio, "utterance": task.uid, "draft": task.draft}
     data["seconds"] = round(task.seconds, 3)
-    if task.before or task.behind:
+    region = _region(task) if task.before or task.behind else None
+    if region is not None:
         end = task.before + task.seconds
         data["clip"] = (
             f"Only from {task.before:.1f} s to {end:.1f} s; the rest is there to be heard."
@@ -158,11 +164,13 @@ def _entry(task: Task, audio: str) -> dict[str, Any]:
     predictions = []
     for rank, text in enumerate(task.drafts):
         version = f"alternative {rank}" if rank else BEST
-        prediction: dict[str, Any] = {"model_version": version, "result": [_textarea(text)]}
+        # What starts empty needs no draft.
+        result = [_textarea(text)] if text.strip() else []
+        result += [region] if region is not None else []
+        prediction: dict[str, Any] = {"model_version": version, "result": result}
         if task.probabilities:
             prediction["score"] = task.probabilities[rank]
-        # What starts empty needs no draft.
-        if text.strip():
+        if result:
             predictions.append(prediction)
     return {"data": data, "predictions": predictions}
 
@@ -173,6 +181,18 @@ def _textarea(text: str) -> dict[str, Any]:
         "to_name": "audio",
         "type": "textarea",
         "value": {"text": [text]},
+    }
+
+
+def _region(task: Task) -> dict[str, Any]:
+    """Where in its file the clip is, as a region that is drawn."""
+    value = {"start": task.before, "end": task.before + task.seconds, "labels": ["the clip"]}
+    return {
+        "id": "clip",
+        "from_name": CLIP_REGION,
+        "to_name": "audio",
+        "type": "labels",
+        "value": {**value, "channel": 0},
     }
 
 

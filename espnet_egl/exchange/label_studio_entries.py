@@ -17,6 +17,8 @@ from espnet_egl.store.files import parse_json
 from espnet_egl.store.tables import one_line
 
 TRANSCRIPT = "transcript"
+# The control that draws where in its file the clip is; nobody's answer.
+CLIP_REGION = "clip_region"
 
 
 @dataclass(frozen=True)

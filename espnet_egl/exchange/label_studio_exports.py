@@ -9,6 +9,7 @@ from typing import Any
 
 from espnet_egl.exchange import MARKS, Answer
 from espnet_egl.exchange.label_studio_entries import (
+    CLIP_REGION,
     TRANSCRIPT,
     Part,
     flat_parts,
@@ -25,7 +26,8 @@ from espnet_egl.store.tables import one_line
 # How fields of transcripts begin in the templates of Label Studio: transcription.
 BEGIN = "transcri"
 # Of a flat entry: what we write into tasks, and what Label Studio adds.
-OURS = {"audio", "utterance", "draft", "seconds", "alternatives", "confidence", "clip"}
+OURS = {"audio", "utterance", "draft", "seconds", "alternatives", "confidence"}
+OURS |= {"clip", CLIP_REGION}
 ADDED = {
     *("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"),
     *("audio_filepath", "duration", "file_upload", "inner_id", "project", "was_cancelled"),
@@ -111,8 +113,9 @@ class Reader:
         self, uid: str, found: dict[str, Any], drafts: set[str], where: str
     ) -> Annotation:
         cancelled = bool(found.get("was_cancelled"))
-        parts = [read_part(part) for part in found["result"]]
-        if any((part.get("meta") or {}).get("text") for part in found["result"]):
+        answers = [part for part in found["result"] if part.get("from_name") != CLIP_REGION]
+        parts = [read_part(part) for part in answers]
+        if any((part.get("meta") or {}).get("text") for part in answers):
             self.leave(where, "not read: a note on a region", uid)
         seen = drafts | _drafts_of({}, [found.get("prediction")])
         # Whatever was begun before it was skipped does not count.

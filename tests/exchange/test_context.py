@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,15 +88,39 @@ def test_only_what_is_in_the_clip_is_its_transcript(
     assert any("'transcript around the clip' is not read" in str(note) for note in notes)
 
 
-def test_label_studio_says_where_the_clip_is(export: Export) -> None:
+def _first(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of its predictions, the one that annotators see; a clip without a draft may have none."""
+    predictions = entry["predictions"]
+    return predictions[0]["result"] if predictions else []
+
+
+def test_label_studio_says_and_draws_where_the_clip_is(export: Export, back: Back) -> None:
     directory = export("label_studio", "--context_seconds", "0.75")
-    data = {
-        e["data"]["utterance"]: e["data"]
-        for e in json.loads((directory / "tasks.json").read_text())
-    }
+    entries = json.loads((directory / "tasks.json").read_text())
+    data = {e["data"]["utterance"]: e["data"] for e in entries}
     assert data["b/1"]["clip"].startswith("Only from 0.8 s to 1.2 s")
     assert data["b/1"]["seconds"] == 0.5
-    assert '<Header value="$clip" size="5"/>' in (directory / "config.xml").read_text()
+    config = (directory / "config.xml").read_text()
+    assert '<Header value="$clip" size="5"/>' in config
+    assert '<Labels name="clip_region" toName="audio">' in config
+    drawn = {
+        entry["data"]["utterance"]: part["value"]
+        for entry in entries
+        for part in _first(entry)
+        if part["from_name"] == "clip_region"
+    }
+    assert drawn["b/1"]["start"] == pytest.approx(0.75, abs=1e-3)
+    assert drawn["b/1"]["end"] == pytest.approx(1.25, abs=1e-3)
+    # It comes back with the answer, and is none.
+    for entry in entries:
+        text = {"from_name": "transcript", "to_name": "audio", "type": "textarea"}
+        text["value"] = {"text": ["zwei"]}
+        regions = [part for part in _first(entry) if part["type"] == "labels"]
+        entry |= {"id": 1, "annotations": [{"id": 1, "result": [text, *regions]}]}
+    (directory / "export.json").write_text(json.dumps(entries))
+    assert back("label_studio")["b/1"] == ("zwei", "")
+    unused = directory.parent / "labelled" / "not_used.tsv"
+    assert not unused.exists() or "region" not in unused.read_text()
 
 
 def test_without_context_nothing_is_marked(export: Export) -> None:

@@ -92,3 +92,27 @@ def test_who_goes_from_task_to_task_has_everything(
     states = {row["utterance"]: row["state"] for row in rows}
     assert states == {"a": "labelled", "b/2": "not_speech", "c": "labelled", "d": "out"}
     assert all(float(row["annotator_seconds"]) > 0 for row in rows)
+
+
+def test_where_the_clip_is_in_what_is_heard_is_drawn(
+    hand_over: Callable[..., Team],
+    take_back: Callable[..., dict[str, str]],
+    page: Any,
+    tmp_path: Path,
+) -> None:
+    from playwright.sync_api import expect
+
+    team = hand_over("--context_seconds", "1")
+    page.goto(f"{team.server.url}/projects/{team.project.id}/data?labeling=1")
+    draft = page.get_by_test_id("htx-textbox-content")
+    expect(draft).to_have_text("one too")
+    expect(page.get_by_text("Only from 0.0 s to 0.8 s")).to_be_visible()
+    # In the outliner: the region, which stays when the draft is submitted.
+    expect(page.get_by_text("the clip").first).to_be_visible()
+    page.get_by_role("button", name="Submit current annotation").click()
+    expect(draft).to_have_text("five")
+    assert take_back("labelled") == {"a": "one too"}
+    (annotation,) = team.tasks()["a"].annotations
+    assert {part["from_name"] for part in annotation["result"]} == {"transcript", "clip_region"}
+    unused = tmp_path / "labelled" / "not_used.tsv"
+    assert not unused.exists() or "region" not in unused.read_text()

@@ -1,6 +1,6 @@
 # make demo   install into .venv and run the demo, from data to the finished selection
 # make test   install into .venv and run the tests, TEST_JOBS (2) at a time; 20 minutes on two cores
-# make test-all  the same with those that take minutes each (slow): simulations, a pilot, recipes
+# make test-slow  those that take minutes each: simulations, a pilot, recipes; make test-all, both
 # make fsdd   the same as the demo on real speech: FSDD=DIR make fsdd
 # make bench  the gradient engine against the definition and against training, on trained models of FSDD and on
 #             models of real size, BENCH_MODELS: FSDD=DIR make bench
@@ -26,7 +26,7 @@ BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh tests/*.sh tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test test-all faults fuzz integration all-integration label-studio fsdd bench bench-gpu check clean
+.PHONY: demo test test-slow test-all faults fuzz integration all-integration label-studio fsdd bench bench-gpu check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -35,8 +35,8 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd bench bench-gpu test test-all faults fuzz all-integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd bench bench-gpu test test-all faults fuzz all-integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench bench-gpu test test-slow test-all faults fuzz all-integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench bench-gpu test test-slow test-all faults fuzz all-integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -55,7 +55,8 @@ bench-gpu: $(VENV)/.installed
 	python3 bench/gpu.py
 
 test: CHOICE := -m 'not slow'
-test test-all: $(VENV)/.installed
+test-slow: CHOICE := -m slow
+test test-slow test-all: $(VENV)/.installed
 	OMP_NUM_THREADS=1 python3 -m pytest -n $(TEST_JOBS) --dist worksteal --durations 20 $(CHOICE) $(TESTS)
 
 faults: $(VENV)/.installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,8 +68,12 @@ def _said_most(logdir: Path, name: str) -> Path:
     logs = sorted(logdir.glob(f"{name}.*.log"))
     if not logs:
         raise DataError(f"{name}: no job began; see what the cluster says")
-    failed = (p for p in logs if f"{p.name.split('.')[0]}_shard: error:" in _text(p))
-    return next(failed, logs[0])
+    texts = {path: _text(path) for path in logs}
+    # What we say ourselves, or else how Kaldi's run.pl and its kin end the log of a job.
+    for failed in (r"^\w+: error: ", r"^# Ended \((?:code|status:) (?!0\))"):
+        if found := [p for p, text in texts.items() if re.search(failed, text, re.M)]:
+            return found[0]
+    return logs[0]
 
 
 def _failure(name: str, log: Path) -> DataError:

@@ -135,7 +135,8 @@ class Round:
         if self.scored is not None:
             return self.scored
         words = self.logdir / "data.args"
-        if words.exists() and f"{self._cut_dir}/" in words.read_text(encoding="utf-8"):
+        cut = f"{self.al_dir.name}/pool_cut/"  # however the path to it is written this time
+        if words.exists() and cut in words.read_text(encoding="utf-8"):
             return self._cut_dir
         return self.whole_dir
 

@@ -479,7 +479,8 @@ fi
 
 # Of long recordings, a directory of their clips does; later stages go on from what was scored.
 al_cut="${al_dir}/pool_cut"
-if grep -q -s -F "${al_cut}/" "${al_score_dir}/logdir/data.args"; then
+# However the path to it is written this time.
+if grep -q -s -F "${al_dir##*/}/pool_cut/" "${al_score_dir}/logdir/data.args"; then
     if [ "${al_stage}" -gt 20 ]; then
         al_data="${al_cut}"
         al_segment=false

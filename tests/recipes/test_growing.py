@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import yaml
 from conftest import make_speech
-from speaking import spoken
+from speaking import RATE
 from test_al_sh import OPTIONS, add_clip, run, take_clip
 from test_al_sh import pool_recipe as pool_recipe  # fixtures
 from test_al_sh import recipe as recipe
@@ -16,6 +19,8 @@ from test_al_sh import recipe as recipe
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.loop.shared_ledger import SharedLedger
 from espnet_egl.store.tables import read_rows
+
+BENCH = Path(__file__).parents[2] / "bench"
 
 
 @pytest.mark.slow
@@ -104,17 +109,23 @@ def test_no_second_is_lost_and_none_is_asked_twice(pool_recipe: Path, tmp_path: 
     assert not hashes & {line.audio_hash for line in asked}
 
 
+# Of each recording; four are three hours.
+MINUTES = 45
+
+
 @pytest.mark.slow
-def test_recordings_become_a_pool_that_grows(pool_recipe: Path, tmp_path: Path) -> None:
-    """From recordings to selections: one more comes, then one is replaced; every second is in a
+def test_three_hours_become_a_pool_that_grows(pool_recipe: Path, tmp_path: Path) -> None:
+    """From recordings to selections: others come, twice, and one is replaced; every second is in a
     clip, in silence or skipped, and none is asked twice."""
+    if "FSDD" not in os.environ:
+        pytest.skip("FSDD names a copy of the data set")
     pool, al_dir = pool_recipe / "data" / "pool", pool_recipe / "exp" / "al_asr_model_pool"
     cut, heard = al_dir / "pool_cut", {}
 
     def record(name: str, seed: int) -> None:
-        path = tmp_path / f"{name}.wav"
-        soundfile.write(path, spoken(seed, 30), 8000)
-        heard[name] = soundfile.info(path).duration
+        wave = joined(Path(os.environ["FSDD"]), 60 * MINUTES, seed)
+        soundfile.write(tmp_path / f"{name}.wav", wave, RATE)
+        heard[name] = len(wave) / RATE
 
     def arrive(name: str, seed: int) -> None:
         record(name, seed)
@@ -123,17 +134,9 @@ def test_recordings_become_a_pool_that_grows(pool_recipe: Path, tmp_path: Path) 
         (pool / "utt2dur").unlink()
 
     def stages(tag: str, *options: str) -> str:
-        words = (
-            "--stage",
-            "20",
-            "--stop_stage",
-            "22",
-            "--al_select_tag",
-            tag,
-            "--al_effort",
-            "quick",
-        )
-        words = (*words, "--al_score_args", "--max_seconds 22 --vad true", *options)
+        words = ("--stage", "20", "--stop_stage", "22", "--al_select_tag", tag)
+        words = (*words, "--al_effort", "quick", *options)
+        words = (*words, "--al_score_args", "--max_seconds 22 --vad true")
         done = run(pool_recipe, "./run.sh", *OPTIONS, *words)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -159,26 +162,48 @@ def test_recordings_become_a_pool_that_grows(pool_recipe: Path, tmp_path: Path) 
         (pool / name).write_text("")
     arrive("monday", 1)
     arrive("tuesday", 2)
-    said = stages("a", "--al_budget", "2utt")
+    said = stages("a", "--al_budget", "0.05h")
     assert "2 recordings, " in said
     first = chosen("a")
     known = len(read_table(cut / "segments"))
     before = (al_dir / "r1" / "score" / "scores.tsv").read_text().splitlines()
 
     arrive("wednesday", 3)
-    said = stages("b", "--al_budget", "2utt")
+    said = stages("b", "--al_budget", "0.05h")
     new = len(read_table(cut / "segments")) - known
     assert f"The pool: {known} known, {new} new, 0 changed, 0 gone" in said
     assert set(before) <= set((al_dir / "r1" / "score" / "scores.tsv").read_text().splitlines())
     second = chosen("b")
 
-    record("monday", 4)
-    said = stages("c", "--al_budget_total", "6utt")
+    arrive("thursday", 4)
+    assert sum(heard.values()) == 4 * 60 * MINUTES
+    record("monday", 5)
+    said = stages("c", "--al_budget_total", "0.15h")
     third = chosen("c")
     found = [*first.values(), *second.values(), *third.values()]
-    assert (len(first), len(second), len(third), len(set(found))) == (2, 2, 2, 6)
+    assert min(map(len, (first, second, third))) > 5
+    assert len(set(found)) == len(found)
+    state = yaml.safe_load((al_dir / "state.yaml").read_text())["ledger"]
+    assert state["asked"].startswith(f"{len(found)} clips, ")
     # Of what was asked and is there no more, the audio is known all the same.
     gone = {r["utterance"] for r in read_rows(al_dir / "r1" / "score" / "gone.tsv")}
     assert gone
     assert all(uid.startswith("monday-") for uid in gone)
     assert not gone & third.keys()
+
+
+def joined(fsdd: Path, seconds: float, seed: int) -> np.ndarray:
+    """Words of FSDD in any order, with a call's pauses, 20 dB above white noise: (samples,)."""
+    sys.path.insert(0, str(BENCH))
+    try:
+        from segmentation import PAUSES, join
+    finally:
+        sys.path.remove(str(BENCH))
+    draw = np.random.default_rng(seed)
+    files = sorted((fsdd / "recordings").glob("*.wav"))
+    waves = [soundfile.read(path, dtype="float32")[0] for path in files]
+    parts: list[np.ndarray] = []
+    while sum(map(len, parts)) < RATE * seconds:
+        chosen = [waves[i] for i in draw.choice(len(waves), 60)]
+        parts.append(join(chosen, RATE, PAUSES["a call"], 20.0, 0.1, draw).wave)
+    return np.concatenate(parts)[: round(RATE * seconds)]

@@ -24,6 +24,7 @@ import pytest
 import soundfile
 import torch
 from conftest import make_speech
+from speaking import spoken
 from test_loop import (  # noqa: F401 - fixtures
     SIMULATION,
     TEMPLATE,
@@ -287,6 +288,66 @@ def test_a_pool_that_grows(scoring_recipe: Path, tmp_path: Path) -> None:
         assert len({line.audio_hash for line in lines}) == len(lines) == 60
         assert {line.state for line in lines} == {"labelled"}
     assert found[whole] == found[killed]
+
+
+def cutting_command(home: Path, arrival: str) -> list[str]:
+    tags = ("--al_tag", home.name.removeprefix("al_"), "--al_select_tag", arrival)
+    return [
+        *command("--stage", "20", "--stop_stage", "22", *tags, "--al_segment", "true"),
+        *("--asr_exp", "exp/asr_model", "--inference_asr_model", "valid.loss.best.pth"),
+        *("--al_nj", "2", "--al_effort", "quick", "--al_budget", "10utt"),
+        *("--al_score_args", "--vad true"),
+    ]
+
+
+def test_recordings_that_are_cut(scoring_recipe: Path, tmp_path: Path) -> None:
+    """Killed while recordings are cut, their clips joined and scored, then others come: the same
+    bytes."""
+    draw = random.Random(SEED + 4)
+    runs = Runs(scoring_recipe, draw)
+    pool = scoring_recipe / "data" / "pool"
+    whole, killed = (scoring_recipe / "exp" / f"al_{tag}" for tag in ("whole0", "killed"))
+    cut, score = killed / "pool_cut", killed / "r1" / "score"
+
+    def record(names: Iterable[str]) -> None:
+        for name in names:
+            path = tmp_path / f"{name}.wav"
+            soundfile.write(path, spoken(draw.randrange(1000), 60), 8000)
+            for table, cell in (("wav.scp", str(path)), ("utt2spk", name)):
+                with (pool / table).open("a") as f:
+                    f.write(f"{name} {cell}\n")
+
+    def cut_so_far() -> int:
+        return sum(p.read_bytes().count(b"\n") for p in cut.glob("logdir/output.*/journal.jsonl"))
+
+    def clips() -> int:
+        path = cut / "segments"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    for table in ("wav.scp", "utt2spk"):
+        (pool / table).write_text("")
+    (pool / "utt2dur").unlink()
+    count = 0
+    for arrival, new in (("a", 6), ("b", 3)):
+        record(f"{arrival}{i}" for i in range(new))
+        before, half = clips(), new // 2
+        moments: tuple[tuple[Callable[[], bool], float, str], ...] = (
+            (lambda: (cut / "logdir" / "lock").exists(), 0.5, "splitting"),
+            (lambda: cut_so_far() >= 1, 1.0, "cutting"),
+            (lambda n=half: cut_so_far() >= n, 1.0, "cutting"),  # type: ignore[misc]
+            (lambda n=new: cut_so_far() >= n, 1.0, "joining clips"),  # type: ignore[misc]
+            (lambda n=before: clips() > n, 4.0, "planning"),  # type: ignore[misc]
+            (lambda: any(score.glob("logdir/output.*/journal.jsonl")), 1.0, "scoring"),
+        )
+        for moment, delay, name in moments:
+            words = cutting_command(killed, arrival)
+            count += runs.kill(words, moment, delay, f"{name} {arrival}")
+        for home in (killed, whole):
+            runs.finish(cutting_command(home, arrival))
+    print(f"seed {SEED}: {count} kills: " + ", ".join(runs.log))
+    expected = contents(whole)
+    assert {"pool_cut/segments", "pool_cut/silence.tsv", "r1/score/scores.tsv"} <= expected.keys()
+    assert contents(killed) == expected
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

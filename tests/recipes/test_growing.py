@@ -31,7 +31,7 @@ def test_no_second_is_lost_and_none_is_asked_twice(pool_recipe: Path, tmp_path: 
     def stages(tag: str, *options: str, first: str = "20", last: str = "22") -> str:
         words = ("--stage", first, "--stop_stage", last, "--al_select_tag", tag)
         words = (*words, "--al_hyp_source", "ctc_sample", "--al_ledger", str(ledger), *options)
-        done = run(pool_recipe, "./run.sh", *OPTIONS, *words)
+        done = run(pool_recipe, "./run.sh", *OPTIONS, *words, timeout=1800)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -137,7 +137,7 @@ def test_three_hours_become_a_pool_that_grows(pool_recipe: Path, tmp_path: Path)
         words = ("--stage", "20", "--stop_stage", "22", "--al_select_tag", tag)
         words = (*words, "--al_effort", "quick", *options)
         words = (*words, "--al_score_args", "--max_seconds 22 --vad true")
-        done = run(pool_recipe, "./run.sh", *OPTIONS, *words)
+        done = run(pool_recipe, "./run.sh", *OPTIONS, *words, timeout=1800)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 

@@ -13,6 +13,7 @@ from espnet3.components.data.dataset_module import instantiate_dataset_reference
 from espnet3.contract.stages import StageSpec
 from espnet3.systems.esp2_asr import system as espnet3
 from espnet3.utils.config_utils import convert_to_dict
+from humanfriendly.text import pluralize
 from omegaconf import DictConfig
 
 from espnet_egl.bin import (
@@ -94,7 +95,9 @@ class ASRSystem(espnet3.ASRSystem):
         parse(al_score, [*words, "--key_file", "", "--output_dir", ""])
         plan = al_prepare.planned(parse(al_prepare, round_.prepare()))
         logger.info(f"The pool: {plan.arrival.describe()}")
-        logger.info(f"Scoring in {len(plan.jobs)} shards, log: {round_.logdir}/al_score.*.log")
+        logger.info(
+            f"Scoring in {pluralize(len(plan.jobs), 'shard')}, log: {round_.logdir}/al_score.*.log"
+        )
         run_shards(
             [*words, *plan.score_words()], round_.logdir, plan.jobs, round_.config["parallel"]
         )

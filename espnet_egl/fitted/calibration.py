@@ -291,13 +291,13 @@ def fit_logistic(
     from sklearn.model_selection import StratifiedGroupKFold
 
     if len(confidences) < FEWEST:
-        raise DataError(f"{len(confidences)} {what} are too few: give at least {FEWEST}")
+        raise DataError(f"too few {what}, {len(confidences)}: give at least {FEWEST}")
     labels, of_group = np.asarray(right, dtype=int), np.asarray(groups)
     # A fold's fit needs right and wrong ones outside of the fold.
     folds = min(FOLDS, *(len(set(of_group[labels == kind])) for kind in (0, 1)))
     if folds < FEWEST_OF_A_KIND:
         raise DataError(
-            f"of {len(labels)} {what} {labels.sum()} are right: there must be right and wrong "
+            f"right of {len(labels)} {what}: {labels.sum()}; there must be right and wrong "
             f"ones in at least {FEWEST_OF_A_KIND} utterances each; give more data"
         )
     inputs, held_out = logit(confidences)[:, None], np.zeros(len(labels))

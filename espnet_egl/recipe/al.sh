@@ -919,7 +919,8 @@ fi
 al_new_exp="$(al_model_dir "${al_round}")"
 
 if [ "${al_stage}" -le 24 ] && [ "${al_stop_stage}" -ge 24 ]; then
-    log "Stage 24: Train on ${train_set} and ${#al_labelled_dirs[@]} round(s) of labels: ${al_new_exp}"
+    _rounds="${#al_labelled_dirs[@]} rounds"
+    log "Stage 24: Train on ${train_set} and ${_rounds/#1 rounds/1 round} of labels: ${al_new_exp}"
     if [ "${feats_type}" != raw ]; then
         log "Error: training on ${feats_type} is not supported: use --feats_type raw"
         exit 1

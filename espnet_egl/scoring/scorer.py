@@ -14,7 +14,7 @@ from espnet_egl.acquisition.confidence import Confidence
 from espnet_egl.errors import ConfigError, EGLError, UtteranceError
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses import AbsHypothesisSource
-from espnet_egl.hypotheses.rescoring import has_ctc_alignment
+from espnet_egl.hypotheses.rescoring import has_ctc_alignment, not_aligned
 from espnet_egl.model.encoded import Encoded
 from espnet_egl.model.modes import scoring_mode
 from espnet_egl.model.recognizer import Recognizer
@@ -196,7 +196,7 @@ class Scorer:
     def _aligned(self, y: list[int], encoded: Encoded) -> list[int] | None:
         if not self.recognizer.has_ctc_loss() or has_ctc_alignment(y, encoded.frames):
             return y
-        detail = f"{len(y)} tokens cannot be aligned with {encoded.frames} frames"
+        detail = not_aligned(len(y), encoded.frames)
         return self._no_truth(UtteranceError("no_alignment", detail))
 
     def _no_truth(self, error: UtteranceError) -> list[int] | None:

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from humanfriendly.text import pluralize
+
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.pool import Pool, read_ahead
 from espnet_egl.errors import DataError, StorageError, UtteranceError
@@ -92,7 +94,9 @@ def score_pool(
             (output_dir / CHECKSUMS).unlink(missing_ok=True)
             journal.take_back(again.uids)
         if journal.done:
-            logger.info(f"Resuming: {len(journal.done)} of {len(pool)} utterances are done")
+            logger.info(
+                f"Resuming: done are {len(journal.done)} of {pluralize(len(pool), 'utterance')}"
+            )
         pending: list[dict[str, Any]] = []
         for result, item in progress(
             _results(pool, scorer, journal, num_workers, earlier or Earlier()),
@@ -198,9 +202,10 @@ def _check_disk(pool: Pool, skipped: Sequence[Skipped], witness: str | None) -> 
     if gone:
         before = f"'{witness}', which was read before, no more" if witness else "nothing else"
         raise StorageError(
-            f"{len(lost)} utterances cannot be read, e.g. '{lost[0].uid}' ({lost[0].detail}), and "
-            f"{before}: is the disk with the pool there? Nothing of them is written down; run the "
-            "same command again when it is, or take them out of the pool"
+            f"{pluralize(len(lost), 'utterance')} cannot be read, e.g. '{lost[0].uid}' "
+            f"({lost[0].detail}), and {before}: is the disk with the pool there? Nothing of "
+            "them is written down; run the same command again when it is, or take them out of the "
+            "pool"
         )
 
 
@@ -247,7 +252,7 @@ def _verify(scorer: Scorer, utterances: Sequence[Utterance]) -> bool:
 def _stop_after_failures(pending: Sequence[Any], last: Skipped) -> None:
     if len(pending) >= FAILURES_IN_A_ROW:
         raise DataError(
-            f"{len(pending)} utterances in a row failed, the last, {last.uid}, with "
+            f"{pluralize(len(pending), 'utterance')} in a row failed, the last, {last.uid}, with "
             f"{last.detail}: the log has the traceback; nothing of them is written"
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "espnet_egl"
 PAGE = Path(__file__).parent.parent / "docs" / "architecture.md"
 # The ground floor: everyone may use it, and what stands there uses nothing above it.
-COMMON = {"types", "errors", "registry", "options", "progress", "store"}
+COMMON = {"types", "errors", "registry", "options", "progress", "running", "store"}
 # The rooms, in the order in which data flows.
 ORDER = ["data", "model", "hypotheses", "gradients", "fitted", "acquisition", "scoring"]
 ORDER += ["selection", "exchange", "loop", "report", "recipe", "bin", "espnet3"]

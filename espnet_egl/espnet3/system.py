@@ -32,7 +32,7 @@ from espnet_egl.errors import EGLError
 from espnet_egl.espnet3.commands import Round, parse
 from espnet_egl.espnet3.dataset import keys_like
 from espnet_egl.espnet3.runner import run_shards
-from espnet_egl.options import told
+from espnet_egl.running import told
 from espnet_egl.store.files import write_lines
 
 logger = logging.getLogger(__name__)

@@ -297,7 +297,7 @@ def fit_logistic(
     folds = min(FOLDS, *(len(set(of_group[labels == kind])) for kind in (0, 1)))
     if folds < FEWEST_OF_A_KIND:
         raise DataError(
-            f"right of {len(labels)} {what}: {labels.sum()}; there must be right and wrong "
+            f"of {len(labels)} {what} {labels.sum()} are right: there must be right and wrong "
             f"ones in at least {FEWEST_OF_A_KIND} utterances each; give more data"
         )
     inputs, held_out = logit(confidences)[:, None], np.zeros(len(labels))

@@ -16,6 +16,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from espnet_egl import __version__, recipe
 from espnet_egl.errors import EGLError
 from espnet_egl.running import told
+from espnet_egl.store.tables import one_line
 
 OK, NOTE, BAD = "ok", "--", "NO"
 # Of setup.py: those that have a line of their own.
@@ -51,7 +52,7 @@ class Finding:
     said: str
 
     def __str__(self) -> str:
-        return f"{self.state}  {self.name:23}{self.said}"
+        return f"{self.state}  {self.name:23}{one_line(self.said)}"
 
 
 Look = Callable[[], Iterator[Finding]]

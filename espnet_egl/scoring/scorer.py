@@ -104,6 +104,23 @@ class Scorer:
                 found.append([utterance])
         return found
 
+    def verify(self, utterances: Sequence[Utterance]) -> bool:
+        """Let the engine compare its ways on the longest and the shortest of a batch.
+
+        Returns:
+            Whether any of them told something: what is too short, or not finite, does not.
+        """
+        assert self.engine is not None
+        # The longest: of what short ones never reach, the blocks of a streaming encoder, it has all
+        for batch in sorted(self.batches(utterances), key=lambda batch: -len(batch[0].speech)):
+            ends = batch if len(batch) < 2 else batch[:: len(batch) - 1]
+            try:
+                self.engine.verify([u.speech for u in ends])
+            except UtteranceError:
+                continue  # another batch will do, or another window
+            return True
+        return False
+
     def score(self, batch: Sequence[Utterance]) -> list[ScoredUtterance | Skipped]:
         """Score utterances together; where that fails, fewer of them.
 

@@ -18,7 +18,7 @@ from humanfriendly.text import pluralize
 
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.pool import Pool, read_ahead
-from espnet_egl.errors import DataError, StorageError, UtteranceError
+from espnet_egl.errors import DataError, StorageError
 from espnet_egl.progress import progress
 from espnet_egl.scoring.again import find_again
 from espnet_egl.scoring.earlier import AS, Earlier
@@ -148,7 +148,7 @@ def _results(
     items = read_ahead(pool, num_workers)
     # What was decided on before a kill decides again.
     verified = scorer.engine is None or any(
-        _verify(scorer, [u for key in window if isinstance(u := pool.read(key), Utterance)])
+        scorer.verify([u for key in window if isinstance(u := pool.read(key), Utterance)])
         for window in (finished if windows else ())
     )
     witness = _any_scored(journal)
@@ -164,7 +164,7 @@ def _results(
         yield from ((known[uid], read[uid]) for uid in known if uid not in done)
         utterances = [u for u in utterances if u.uid not in known]
         if utterances and not verified:
-            verified = _verify(scorer, utterances)
+            verified = scorer.verify(utterances)
         for batch in scorer.batches(utterances):
             if not done.issuperset(u.uid for u in batch):
                 logger.debug(f"Scoring {' '.join(u.uid for u in batch)}")
@@ -233,20 +233,6 @@ def _verified(
             )
         rows.append(verifier.verify(utterance, scores[uid]))
     return rows
-
-
-def _verify(scorer: Scorer, utterances: Sequence[Utterance]) -> bool:
-    """Let the engine compare its ways on the longest and the shortest of a batch."""
-    assert scorer.engine is not None
-    # The longest: of what short ones never reach, the blocks of a streaming encoder, it has all.
-    for batch in sorted(scorer.batches(utterances), key=lambda batch: -len(batch[0].speech)):
-        ends = batch if len(batch) < 2 else batch[:: len(batch) - 1]
-        try:
-            scorer.engine.verify([u.speech for u in ends])
-        except UtteranceError:
-            continue  # too short, or not finite: another batch will do, or another window
-        return True
-    return False
 
 
 def _stop_after_failures(pending: Sequence[Any], last: Skipped) -> None:

@@ -46,6 +46,7 @@ setup(
         "jiwer>=3.0",
         "matplotlib>=3.8",
         "numpy",
+        "packaging",
         "pandas>=2.0",
         "rapidfuzz>=3.0",
         "scikit-learn>=1.4",

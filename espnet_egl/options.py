@@ -6,21 +6,18 @@ Imports nothing heavy, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
-import logging
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import yaml
 from espnet2.utils.config_argparse import ArgumentParser as ESPnetArgumentParser
 from espnet2.utils.types import str2bool
 
-from espnet_egl.errors import ConfigError, EGLError
-from espnet_egl.store.files import explain, parse_yaml, read_yaml
+from espnet_egl.errors import ConfigError
+from espnet_egl.running import run
+from espnet_egl.store.files import parse_yaml, read_yaml
 
 COMMANDS = (
     *("al_prepare", "al_score", "al_merge", "al_calibrate", "al_fit"),
@@ -325,69 +322,6 @@ def data_triplet(text: str) -> tuple[str, str, str]:
     if len(parts) != 3:
         raise argparse.ArgumentTypeError(f"'{text}' is not <path>,<name>,<type>")
     return parts[0].strip(), parts[1].strip(), parts[2].strip()
-
-
-@contextmanager
-def _ended_by_sigterm(command: str) -> Iterator[None]:
-    """SIGTERM ends the block as an exception does, so that files are closed, and says so."""
-
-    def end(number: int, _: Any) -> None:
-        print(
-            f"{command}: error: ended by SIGTERM, as schedulers do at a time limit; "
-            "what is done is kept: run the same command again",
-            file=sys.stderr,
-        )
-        raise SystemExit(128 + number)
-
-    # Elsewhere, as in the tests of others' threads, signals are not ours to handle.
-    mine = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, end) if mine else None
-    try:
-        yield
-    finally:
-        if mine:
-            signal.signal(signal.SIGTERM, before)
-
-
-def told(error: EGLError | OSError) -> str:
-    """What a user is told of an error: the file, what is wrong with it, and what to do."""
-    if isinstance(error, EGLError):
-        return str(error)
-    where = "" if error.filename is None else f"{error.filename}: "
-    return f"{where}{explain(error)}"
-
-
-def _place(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
-    """Of a job among many, its command and shard: for lines of many logs together."""
-    shard = Path(vars(args).get("output_dir") or "").name
-    return f"{parser.prog} {shard} " if shard.startswith("output.") else ""
-
-
-def run(
-    parser: argparse.ArgumentParser,
-    function: Callable[[argparse.Namespace], None],
-    cmd: Sequence[str] | None,
-) -> None:
-    """Parse, set up the log, echo the command as ESPnet does, and run.
-
-    Errors a user can mend end the program with their message and no traceback; so does
-    SIGTERM, by which schedulers end jobs.
-    """
-    args = parser.parse_args(cmd)
-    place = _place(parser, args)
-    logging.basicConfig(
-        level=args.log_level,
-        format=f"%(asctime)s ({place}%(module)s:%(lineno)d) %(levelname)s: %(message)s",
-    )
-    print(" ".join(sys.argv if cmd is None else [parser.prog, *cmd]), file=sys.stderr)
-    try:
-        with _ended_by_sigterm(parser.prog):
-            function(args)
-    except (EGLError, OSError) as e:
-        if not isinstance(e, ConfigError):
-            logging.debug("", exc_info=True)
-        print(f"{parser.prog}: error: {told(e)}", file=sys.stderr)
-        raise SystemExit(1) from e
 
 
 __all__ = ["ArgumentParser", "data_triplet", "make_parser", "run", "str2bool", "yaml_dict"]

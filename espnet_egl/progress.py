@@ -15,5 +15,11 @@ def progress(
 
     interval = 0.5 if os.isatty(2) else 15.0
     return tqdm(
-        items, total=total, initial=done, unit=unit, mininterval=interval, maxinterval=2 * interval
+        items,
+        total=total,
+        initial=done,
+        unit=unit,
+        mininterval=interval,
+        maxinterval=2 * interval,
+        delay=interval,  # what is done sooner needs no bar
     )

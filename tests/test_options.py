@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from espnet_egl import options
+from espnet_egl import options, running
 from espnet_egl.bin import al_score, al_select, main
 from espnet_egl.errors import DataError
 
@@ -200,3 +201,52 @@ def test_prices_are_called_alike_and_told_by_the_selection() -> None:
         "al_curve": {None},
         "al_pilot": {None},
     }
+
+
+def echoed(words: list[str], environment: dict[str, str]) -> str:
+    code = (
+        "import sys, warnings\nfrom espnet_egl import options\n"
+        "parser = options.make_parser('al_x', '')\nparser.add_argument('--output_dir')\n"
+        "def do(args):\n    warnings.warn('of a library', FutureWarning)\n"
+        "    warnings.warn('for a user', UserWarning)\n"
+        "options.run(parser, do, None)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stderr
+
+
+def test_jobs_echo_their_command_and_others_only_when_asked() -> None:
+    assert "--output_dir" not in echoed(["--output_dir", "exp/score"], {})
+    assert "--output_dir exp/output.3" in echoed(["--output_dir", "exp/output.3"], {})
+    said = echoed(["--output_dir", "exp/score"], {"EGL_VERBOSE": "true"})
+    assert "--output_dir exp/score" in said
+
+
+def test_what_libraries_tell_their_developers_is_left_out() -> None:
+    said = echoed([], {})
+    assert "for a user" in said
+    assert "of a library" not in said
+    assert "of a library" in echoed([], {"PYTHONWARNINGS": "default"})
+
+
+def test_a_module_that_is_put_off_is_imported_when_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "downloads_much.py").write_text("print('downloading')\nG2p = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(running, "DOWNLOADER", "downloads_much")
+    with running.quiet():
+        import downloads_much
+
+        assert not hasattr(downloads_much, "__file__")
+        assert downloads_much.G2p == 3
+    assert sys.modules["downloads_much"].__file__ == str(tmp_path / "downloads_much.py")
+    monkeypatch.setattr(running, "DOWNLOADER", "is_not_there")
+    with running.quiet(), pytest.raises(ModuleNotFoundError):
+        import is_not_there  # noqa: F401

@@ -30,7 +30,7 @@ def calibrate(args: argparse.Namespace) -> None:
         if fitted is None:
             continue
         for when, quality in (("before", fitted.before), ("after", fitted.after)):
-            values = "".join(f"{value:10.3f}" for value in vars(quality).values())
+            values = "".join(f"{value:z10.3f}" for value in vars(quality).values())
             print(f"{name + ', ' + when:24}{values}")
     print(f"\nGive it to al_merge: --calibration {args.output_file}")
 

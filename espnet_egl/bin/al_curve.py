@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from humanfriendly.text import pluralize
+
 from espnet_egl import options
 from espnet_egl.loop.returns import PARTS
 
@@ -99,8 +101,8 @@ def curve(args: argparse.Namespace) -> None:
         )
         print(
             f"{test_set}: WER {rates.wer:.2f} % (95 % interval {rates.wer_lo:.2f}-"
-            f"{rates.wer_hi:.2f}), CER {rates.cer:.2f} %, with {len(seconds)} labelled utterances, "
-            f"{hours:.3g} h"
+            f"{rates.wer_hi:.2f}), CER {rates.cer:.2f} %, with "
+            f"{pluralize(len(seconds), 'labelled utterance')}, {hours:.3g} h"
         )
     add_points(args.curve_file, points)
 

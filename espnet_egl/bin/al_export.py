@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from humanfriendly.text import pluralize
 
 from espnet_egl import options
-from espnet_egl.errors import ConfigError, DataError
+from espnet_egl.errors import ConfigError
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -52,8 +52,7 @@ def export(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from espnet_egl.exchange import exporters
-    from espnet_egl.exchange.clips import place_audio
-    from espnet_egl.exchange.matching import AUDIO_DIR
+    from espnet_egl.exchange.clips import audio_files, of_one_channel
     from espnet_egl.exchange.tasks import read_tasks
     from espnet_egl.loop.ledger import check_not_asked, claim, record
     from espnet_egl.loop.shared_ledger import WITHDRAWN
@@ -70,29 +69,21 @@ def export(args: argparse.Namespace) -> None:
     output_dir = Path(args.output_dir)
     check_not_asked(args.select_dir)
     tasks = read_tasks(args.select_dir, args.nbest_file)
-    audio = args.audio or exporter.audio
-    if audio == "none" and any(task.channel is not None for task in tasks):
+    if (args.audio or exporter.audio) == "none" and of_one_channel(tasks):
         print("Clips are of one channel of their recordings: they are handed over as files.")
-        audio = "cut"
-    skipped: list[tuple[str, str, str]] = []
-    if audio != "none":
-        audio_format = args.audio_format or exporter.audio_format
-        directory = output_dir / AUDIO_DIR
-        tasks, skipped = place_audio(
-            tasks,
-            directory,
-            audio,
-            audio_format,
-            args.allow_pipes,
-            args.pipe_timeout,
-            args.context_seconds,
-        )
-        write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, skipped)
-        if skipped:
-            clips = pluralize(len(skipped), "clip")
-            print(f"Not handed over, see {output_dir / 'skipped.tsv'}: {clips}.")
-        if not tasks:
-            raise DataError(f"no clip can be read, e.g. {': '.join(skipped[0])}")
+    tasks, skipped = audio_files(
+        exporter,
+        tasks,
+        output_dir,
+        args.audio,
+        args.audio_format,
+        args.allow_pipes,
+        args.pipe_timeout,
+        args.context_seconds,
+    )
+    if skipped:
+        clips = pluralize(len(skipped), "clip")
+        print(f"Not handed over, see {output_dir / 'skipped.tsv'}: {clips}.")
     if args.ledger is not None:
         # First: what a kill leaves written down and not handed over is asked by the same command.
         claim(args.ledger, args.select_dir, [task.uid for task in tasks])

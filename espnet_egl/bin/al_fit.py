@@ -9,6 +9,8 @@ import logging
 import math
 from collections.abc import Sequence
 
+from humanfriendly.text import pluralize
+
 from espnet_egl import options
 
 
@@ -52,7 +54,7 @@ def fit(args: argparse.Namespace) -> None:
     temperature = fit_temperature(nbest, read_table(args.text))
     fitted = {"temperature": temperature, **prediction.write_predictors(predictors)}
     write_lines(args.output_file, yaml.safe_dump(fitted, sort_keys=False).splitlines())
-    print(f"Rank correlations with the truth over {len(table)} utterances:\n")
+    print(f"Rank correlations with the truth over {pluralize(len(table), 'utterance')}:\n")
     print(f"{'':16}{'true_gl':>10}{'true_wer':>10}")
     for method in methods_of(table):
         if method not in prediction.TARGETS:
@@ -60,9 +62,9 @@ def fit(args: argparse.Namespace) -> None:
                 table[score_column(method)].corr(table[score_column(t)], method="spearman")
                 for t in prediction.TARGETS
             )
-            print(f"{method:16}" + "".join(f"{value:10.3f}" for value in found))
+            print(f"{method:16}" + "".join(f"{value:z10.3f}" for value in found))
     found = (predictors[t].spearman if t in predictors else math.nan for t in prediction.TARGETS)
-    print(f"{'predicted':16}" + "".join(f"{value:10.3f}" for value in found))
+    print(f"{'predicted':16}" + "".join(f"{value:z10.3f}" for value in found))
     print(f"\nTemperature of the posterior: {temperature:.3g}\nWritten: {args.output_file}")
 
 

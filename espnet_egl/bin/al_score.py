@@ -288,16 +288,15 @@ def speech_detector(args: argparse.Namespace, rate: int) -> Any:
 def score(args: argparse.Namespace) -> None:
     """Run the command."""
     from espnet_egl.acquisition import acquisition_methods
+    from espnet_egl.api import make_scorer
     from espnet_egl.data.kaldi import read_pool_table, read_table
     from espnet_egl.errors import ConfigError
     from espnet_egl.fitted.prediction import read_temperature
-    from espnet_egl.gradients.engine import GradientEngine
     from espnet_egl.hypotheses import hypothesis_sources
     from espnet_egl.model.loading import has_ctc, load_recognizer, read_train_config
     from espnet_egl.scoring.again import find_again
     from espnet_egl.scoring.earlier import Earlier, check_like, claim_shard, of_other_list
     from espnet_egl.scoring.records import nothing_again
-    from espnet_egl.scoring.scorer import Scorer
     from espnet_egl.scoring.shard import score_pool
     from espnet_egl.store.files import is_finished
     from espnet_egl.store.journal import JOURNAL, read_entries
@@ -352,25 +351,20 @@ def score(args: argparse.Namespace) -> None:
         dtype=args.dtype,
         strict=args.strict_checkpoint,
     )
-    engine = None
-    if any(method.needs_gradients for method in methods.values()):
-        conf = {name: getattr(args, f"egl_{name}") for name in ENGINE_OPTIONS}
-        conf["embedding"] = any(method.needs_embedding for method in methods.values())
-        engine = GradientEngine(recognizer, seed=args.seed, **conf)
-    scorer = Scorer(
+    scorer = make_scorer(
         recognizer,
-        source,
         methods,
-        engine,
-        args.egl_batch_bins,
+        source=source,
+        **{name: getattr(args, f"egl_{name}") for name in ENGINE_OPTIONS},
+        batch_bins=args.egl_batch_bins,
         confidence=methods.get("confidence")
         or acquisition_methods.build("confidence", method_conf(args, "confidence")),
         temperature=args.egl_temperature,
         texts=read_table(args.text) if args.text else None,
         skip_untranscribed=args.skip_untranscribed,
         detector=speech_detector(args, recognizer.rate),
+        seed=args.seed,
     )
-    scorer.prepare()
     # Before the directory is claimed: what is refused leaves it to other settings.
     earlier.take_over(args.output_dir, keys)
     claim_shard(args.output_dir, settings(args), args.advice)

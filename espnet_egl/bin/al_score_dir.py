@@ -68,8 +68,8 @@ def score_dir(args: argparse.Namespace) -> None:
     keys = segments if segments.exists() else data / "wav.scp"
     # The folder may have more files than before, or fewer: what is scored stays scored.
     plan = plan_shards(keys, args.nj, work / "logdir", advice=advice)
-    others = f"; {left_out} others in it are listed" if left_out else ""
-    print(f"{count} audio files{others}")
+    others = f"; listed as no audio: {pluralize(left_out, 'other')}" if left_out else ""
+    print(f"{pluralize(count, 'audio file')}{others}")
     print(f"Of these: {plan.arrival.describe()}")
     processes = pluralize(len(plan.jobs), "process", "processes")
     print(f"{processes}, log: {work / 'logdir'}/al_score.*.log")

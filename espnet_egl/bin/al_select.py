@@ -116,7 +116,8 @@ def select(args: argparse.Namespace) -> None:
     """Run the command; prints what was selected."""
     from pathlib import Path
 
-    from espnet_egl.data.kaldi import read_table, subset_data_dir
+    from espnet_egl import api
+    from espnet_egl.data.kaldi import read_table
     from espnet_egl.selection import select as selection
     from espnet_egl.store import embeddings
     from espnet_egl.store.files import check_directory, claim_directory
@@ -134,18 +135,14 @@ def select(args: argparse.Namespace) -> None:
         speakers,
         embeddings.read(projected) if wanted else None,
     )
-    chosen = found.chosen
     made_with = settings(args, rules)
     advice = (
         "It may be with the annotators already. Choose another --al_select_tag, or remove the "
         "directory."
     )
     check_directory(args.output_dir, made_with, advice)
-    durations = dict(zip(chosen["utterance"], chosen["seconds"], strict=True))
-    subset_data_dir(args.data_dir, args.output_dir, chosen["utterance"], durations, speakers)
     gone = selection.read_gone(args.score_file)
-    selection.write_filtered(Path(args.output_dir) / "filtered.tsv", found.filtered, gone)
-    selection.write_selection(Path(args.output_dir) / "selection.tsv", chosen)
+    api.write_selection(found, args.data_dir, args.output_dir, gone)
     # Claimed last: a selection that failed half way must not refuse the mended run.
     claim_directory(args.output_dir, made_with, advice)
     print(f"\n{selection.describe(table, found, rules)}\n")

@@ -76,7 +76,8 @@ def simulate(args: argparse.Namespace) -> None:
             inherited=(held,),
         )
         failed = run_all(simulation, cells, args.nj)
-    print(f"{len(cells) - len(failed)} of {len(cells)} cells: {output_dir / 'curve.tsv'}")
+    done = f"{len(cells) - len(failed)} of {len(cells)}"
+    print(f"Cells that are done, {done}: {output_dir / 'curve.tsv'}")
     if failed:
         cell, message = failed[0]
         raise DataError(

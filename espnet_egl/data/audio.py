@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from humanfriendly.text import pluralize
 
 from espnet_egl.data.channels import is_overheard, pick
 from espnet_egl.data.kaldi import Channel
@@ -162,7 +163,7 @@ def read_channels(
         if shape != shapes[0]:
             raise UtteranceError(
                 "unreadable_audio",
-                f"{column} has {shape[0]} samples at {shape[1]} Hz, {columns[0]} has "
+                f"{column} has {pluralize(shape[0], 'sample')} at {shape[1]} Hz, {columns[0]} has "
                 f"{shapes[0][0]} at {shapes[0][1]} Hz: make them channels of one recording",
             )
     samples, file_rate = shapes[0]

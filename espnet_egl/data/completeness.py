@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import soundfile
+from humanfriendly.text import pluralize
 
 from espnet_egl.data.decoding import Sound
 from espnet_egl.data.headers import is_noticeable
@@ -113,7 +114,7 @@ def read_whole(sound: Sound, name: str, first: int, last: int | None) -> np.ndar
     if is_noticeable((count - len(wave)) / sound.rate, count / sound.rate):
         raise UtteranceError(
             "truncated_audio",
-            f"{name}: {len(wave)} of {count} samples are there; copy it again",
+            f"{name}: there are {len(wave)} of {pluralize(count, 'sample')}; copy it again",
         )
     if sound.is_damaged():
         raise damaged(name)

@@ -8,7 +8,11 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_egl.data.watching import watched
 from espnet_egl.errors import DataError
+
+# What a key of a command's shards is.
+UNITS = {"al_score": "utterance", "al_segment": "recording"}
 
 
 def run_shards(
@@ -37,7 +41,8 @@ def run_shards(
         words = [*launcher, f"JOB={numbers[0]}:{numbers[-1]}", f"{logdir}/{name}.JOB.log", *cmd]
         words += ["--key_file", keys, "--output_dir", output]
         # What it says is no answer of ours.
-        done = subprocess.run(words, check=False, stdout=2)  # noqa: S603
+        with watched(logdir, numbers, UNITS[name]):
+            done = subprocess.run(words, check=False, stdout=2)  # noqa: S603
         if done.returncode != 0:
             raise _failure(name, _said_most(logdir, name))
         return
@@ -52,7 +57,8 @@ def run_shards(
             path = logdir / f"{name}.{job}.log"
             with path.open("w") as log:
                 jobs[path] = subprocess.Popen(shard, stdout=log, stderr=log, env=environment)  # noqa: S603
-        failed = [path for path, process in jobs.items() if process.wait() != 0]
+        with watched(logdir, numbers, UNITS[name]):
+            failed = [path for path, process in jobs.items() if process.wait() != 0]
     finally:
         # Those that have ended take no notice.
         for process in jobs.values():

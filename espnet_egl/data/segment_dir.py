@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from humanfriendly.text import pluralize
+
 from espnet_egl import __version__
 from espnet_egl.data.directory import key_file
 from espnet_egl.data.kaldi import (
@@ -246,8 +248,8 @@ def _cut(
         cuts |= {entry["uid"]: Cut.of(entry) for entry in read_entries(journal)}
     if lost := chosen.keys() - cuts.keys():
         raise DataError(
-            f"the shards in {logdir} lack {len(lost)} recordings, e.g. '{min(lost)}': run the same "
-            "command again"
+            f"the shards in {logdir} lack {pluralize(len(lost), 'recording')}, e.g. '{min(lost)}': "
+            "run the same command again"
         )
     for directory in earlier:
         shutil.rmtree(directory)

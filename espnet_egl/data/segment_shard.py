@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from humanfriendly.text import pluralize
+
 from espnet_egl.data.channels import pick
 from espnet_egl.data.completeness import BrokenOffError
 from espnet_egl.data.kaldi import Segment, read_pool_table, read_segments
@@ -185,13 +187,16 @@ def segment_shard(
     with contextlib.closing(Journal(output_dir / JOURNAL)) as journal:
         again = [e["uid"] for e in journal.entries() if not _stands(e, pieces)]
         if again:
-            logger.info(f"{len(again)} recordings changed, or may be read now, e.g. '{again[0]}'")
+            changed = pluralize(len(again), "recording")
+            logger.info(f"{changed} changed, or may be read now, e.g. '{again[0]}'")
             journal.take_back(again)
         for entry in _entries(earlier):
             if entry["uid"] in pieces and _stands(entry, pieces):
                 journal.append(entry)
         if journal.done:
-            logger.info(f"Resuming: {len(journal.done)} of {len(pieces)} recordings are done")
+            logger.info(
+                f"Resuming: done are {len(journal.done)} of {pluralize(len(pieces), 'recording')}"
+            )
         left = [piece for uid, piece in pieces.items() if uid not in journal.done]
         listener = Listener() if left else None
         unread: list[dict[str, Any]] = []
@@ -215,7 +220,7 @@ def _check_disk(unread: list[dict[str, Any]], any_read: bool) -> None:
     if not any_read and lost and len(unread) >= UNREAD_IN_A_ROW:
         first = unread[0]
         raise StorageError(
-            f"none of {len(unread)} recordings can be read, e.g. '{first['uid']}' "
+            f"none of {pluralize(len(unread), 'recording')} can be read, e.g. '{first['uid']}' "
             f"({': '.join(first['broken'])}): is the disk with them there? Nothing of them is "
             "written down; run the same command again when it is"
         )

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from humanfriendly.text import pluralize
+
 from espnet_egl.data.channel_dir import unused
 from espnet_egl.data.kaldi import (
     Segment,
@@ -60,15 +62,16 @@ class Total:
     def describe(self) -> str:
         """For a person."""
         said = (
-            f"{self.recordings} recordings, {duration(self.seconds)} = {self.clips} clips, "
+            f"{pluralize(self.recordings, 'recording')}, {duration(self.seconds)} = "
+            f"{pluralize(self.clips, 'clip')}, "
             f"{duration(self.clip_seconds)} ({duration(self.speech_seconds)} of speech) + silence, "
             f"{duration(self.silence_seconds)} + skipped, {duration(self.skipped_seconds)} of "
-            f"{self.skipped} recordings"
+            f"{pluralize(self.skipped, 'recording')}"
         )
         if self.unknown:
             said += f", and of {self.unknown} of them a rest of unknown length"
         if self.whole:
-            said += f"; {self.whole} that are short enough are left whole"
+            said += f"; left whole, being short enough: {self.whole}"
         return said
 
 

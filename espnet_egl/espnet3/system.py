@@ -14,6 +14,7 @@ from espnet3.components.data.dataset_module import instantiate_dataset_reference
 from espnet3.contract.stages import StageSpec
 from espnet3.systems.esp2_asr import system as espnet3
 from espnet3.utils.config_utils import convert_to_dict
+from humanfriendly.text import pluralize
 from omegaconf import DictConfig
 
 from espnet_egl.bin import (
@@ -33,7 +34,7 @@ from espnet_egl.errors import EGLError
 from espnet_egl.espnet3.commands import Round, parse
 from espnet_egl.espnet3.dataset import keys_like
 from espnet_egl.espnet3.runner import run_shards
-from espnet_egl.options import told
+from espnet_egl.running import told
 from espnet_egl.store.files import write_lines
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,9 @@ class ASRSystem(espnet3.ASRSystem):
         parse(al_score, [*words, "--key_file", "", "--output_dir", ""])
         plan = al_prepare.planned(parse(al_prepare, round_.prepare()))
         logger.info(f"The pool: {plan.arrival.describe()}")
-        logger.info(f"Scoring in {len(plan.jobs)} shards, log: {round_.logdir}/al_score.*.log")
+        logger.info(
+            f"Scoring in {pluralize(len(plan.jobs), 'shard')}, log: {round_.logdir}/al_score.*.log"
+        )
         self._run_shards("al_score", [*words, *plan.score_words()], round_.logdir, plan.jobs)
         al_merge.merge(parse(al_merge, round_.merge()))
 

@@ -14,7 +14,7 @@ from espnet_egl.data.audio import source_changed, write_clip
 from espnet_egl.data.pipes import PIPE_TIMEOUT
 from espnet_egl.data.recordings import Recordings
 from espnet_egl.data.sources import is_ark_entry
-from espnet_egl.errors import ConfigError, UtteranceError
+from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.exchange import (
     AbsExporter,
     Task,
@@ -24,7 +24,7 @@ from espnet_egl.exchange.clip_returns import TABLE, ClipImporter
 from espnet_egl.exchange.matching import AUDIO_DIR, Source
 from espnet_egl.progress import progress
 from espnet_egl.store.files import atomic_open, atomic_path
-from espnet_egl.store.tables import write_rows
+from espnet_egl.store.tables import SKIPPED_COLUMNS, write_rows
 
 # none: the recordings are only named. link, copy: whole files as they are; segments, pipes,
 # entries of arks, and files that other programs would not read, or hear otherwise, are written
@@ -87,6 +87,52 @@ def place_audio(
         )
     opened.close()
     return [placed[task.uid] for task in tasks if task.uid in placed], skipped
+
+
+def audio_files(
+    exporter: AbsExporter,
+    tasks: Sequence[Task],
+    output_dir: Path,
+    audio: str | None = None,
+    audio_format: str | None = None,
+    allow_pipes: bool = True,
+    pipe_timeout: float = PIPE_TIMEOUT,
+    context: float = 0.0,
+) -> tuple[list[Task], list[tuple[str, str, str]]]:
+    """:func:`place_audio` as a format wants it, and ``skipped.tsv``.
+
+    Args:
+        exporter: The format's.
+        tasks: The clips.
+        output_dir: Where ``audio/`` goes.
+        audio: One of AUDIO; None: the format's. Clips of one channel of their recordings are files
+            in any case.
+        audio_format: Of what is written anew; None: the format's.
+        allow_pipes: See :func:`place_audio`, as what follows.
+        pipe_timeout: Likewise.
+        context: Likewise.
+
+    Raises:
+        DataError: No clip can be read.
+    """
+    how = audio or exporter.audio
+    if how == "none" and of_one_channel(tasks):
+        how = "cut"
+    if how == "none":
+        return list(tasks), []
+    form, directory = audio_format or exporter.audio_format, output_dir / AUDIO_DIR
+    placed, skipped = place_audio(tasks, directory, how, form, allow_pipes, pipe_timeout, context)
+    write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, skipped)
+    if not placed:
+        raise DataError(
+            f"no clip can be read, see {output_dir / 'skipped.tsv'}, e.g. {': '.join(skipped[0])}"
+        )
+    return placed, skipped
+
+
+def of_one_channel(tasks: Sequence[Task]) -> bool:
+    """Whether any is of one channel of its recording, which a recording's name does not tell."""
+    return any(task.channel is not None for task in tasks)
 
 
 def _place(

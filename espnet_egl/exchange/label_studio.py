@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from humanfriendly.text import pluralize
 
 from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.exchange import (
@@ -143,7 +144,9 @@ class LabelStudio(AbsExporter):
         write_lines(note, [yaml.safe_dump(where).strip()])
         new = [task for task in tasks if task.uid not in there]
         project.add(new, _entry, BEST)
-        print(f"{project.address}: {len(new)} tasks added, {len(there)} were there.")
+        print(
+            f"{project.address}: {pluralize(len(new), 'task')} added, {len(there)} there already."
+        )
 
 
 def _entry(task: Task, audio: str) -> dict[str, Any]:

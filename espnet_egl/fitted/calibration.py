@@ -291,7 +291,7 @@ def fit_logistic(
     from sklearn.model_selection import StratifiedGroupKFold
 
     if len(confidences) < FEWEST:
-        raise DataError(f"{len(confidences)} {what} are too few: give at least {FEWEST}")
+        raise DataError(f"too few {what}, {len(confidences)}: give at least {FEWEST}")
     labels, of_group = np.asarray(right, dtype=int), np.asarray(groups)
     # A fold's fit needs right and wrong ones outside of the fold.
     folds = min(FOLDS, *(len(set(of_group[labels == kind])) for kind in (0, 1)))

@@ -91,7 +91,7 @@ def fit(table: pd.DataFrame, target: str, seed: int = 0) -> Predictor:
         if score_column(name) not in table.columns:
             raise DataError(f"the set was not scored with '{name}': add it to --methods")
     if len(table) < UTTERANCES:
-        raise DataError(f"{len(table)} utterances are too few to fit to: give {UTTERANCES} or more")
+        raise DataError(f"too few utterances to fit to, {len(table)}: give {UTTERANCES} or more")
     truth = table[score_column(target)].to_numpy(float)
     if np.ptp(truth) == 0:
         raise DataError(f"{target} is {truth[0]:g} for every utterance: nothing can be learnt")

@@ -20,11 +20,12 @@ from espnet2.tasks.asr import ASRTask
 from espnet2.torch_utils.device_funcs import to_device
 from espnet2.train.trainer import Trainer
 from espnet2.utils.types import str2bool
+from humanfriendly.text import pluralize
 
 from espnet_egl.errors import ConfigError, UnsupportedModelError
 from espnet_egl.gradients.parameters import select_parameters
 from espnet_egl.gradients.reference import squared_norm
-from espnet_egl.hypotheses.rescoring import has_ctc_alignment
+from espnet_egl.hypotheses.rescoring import has_ctc_alignment, not_aligned
 from espnet_egl.model import compat, transducer_task
 from espnet_egl.model.loading import load_checkpoint
 from espnet_egl.model.modes import replaced, scoring_mode
@@ -101,7 +102,7 @@ def measure(
             tokens = single["text"][0].tolist()
             # zero_infinity turns the loss of an impossible alignment into zero.
             if model.ctc is not None and not has_ctc_alignment(tokens, frames):
-                detail = f"{len(tokens)} tokens cannot be aligned with {frames} frames"
+                detail = not_aligned(len(tokens), frames)
                 skipped.append((uid, "no_alignment", detail))
                 continue
             if not math.isfinite(length):
@@ -160,7 +161,7 @@ def write_result(output_dir: Path, rows: Sequence[Row], skipped: Sequence[Skip])
     )
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, sorted(set(skipped)))
     logging.info(
-        f"{len(ordered)} utterances measured, {len(skipped)} skipped: "
+        f"{pluralize(len(ordered), 'utterance')} measured, {len(skipped)} skipped: "
         f"{output_dir / 'gradient_length.tsv'}"
     )
 

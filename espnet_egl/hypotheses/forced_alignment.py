@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from humanfriendly.text import pluralize
 
 from espnet_egl.errors import UtteranceError
 from espnet_egl.model.encoded import Encoded
@@ -110,7 +111,8 @@ def _ctc_path(log_probs: torch.Tensor, tokens: Sequence[int], blank: int) -> lis
     if len(tokens) + repeats > len(log_probs):
         raise UtteranceError(
             "no_alignment",
-            f"{len(tokens)} tokens with {repeats} repeats do not fit into {len(log_probs)} frames",
+            f"no room for {pluralize(len(tokens), 'token')} with {pluralize(repeats, 'repeat')} in "
+            f"{pluralize(len(log_probs), 'frame')}",
         )
     if not tokens:
         return [blank] * len(log_probs)

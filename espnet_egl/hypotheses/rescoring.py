@@ -12,6 +12,8 @@ import logging
 import math
 from collections.abc import Sequence
 
+from humanfriendly.text import pluralize
+
 from espnet_egl.errors import UtteranceError
 from espnet_egl.model.encoded import Encoded
 from espnet_egl.model.recognizer import Recognizer
@@ -36,6 +38,11 @@ def has_ctc_alignment(tokens: Sequence[int], frames: int) -> bool:
     """
     repeats = sum(a == b for a, b in itertools.pairwise(tokens))
     return len(tokens) + repeats <= frames
+
+
+def not_aligned(tokens: int, frames: int) -> str:
+    """What is told of a transcript of so many tokens that has none."""
+    return f"no CTC alignment of {pluralize(tokens, 'token')} in {pluralize(frames, 'frame')}"
 
 
 def rescore(
@@ -74,12 +81,13 @@ def rescore_cleaned(
         possible = [y for y in candidates if has_ctc_alignment(y, frames)]
         if len(possible) < len(candidates):
             logger.debug(
-                f"{len(candidates) - len(possible)} of {len(candidates)} hypotheses have no CTC"
-                f" alignment in {frames} frames and are left out"
+                f"Hypotheses left out, for want of a CTC alignment: "
+                f"{len(candidates) - len(possible)} of {len(candidates)}"
             )
     if not possible:
         raise UtteranceError(
-            "no_hypothesis", f"none of {len(candidates)} transcripts found can be aligned"
+            "no_hypothesis",
+            f"none can be aligned of {pluralize(len(candidates), 'transcript')} found",
         )
     log_probs = recognizer.log_likelihoods(encoded, possible, posterior).tolist()
     hypotheses = [

@@ -321,7 +321,7 @@ def left_of(total: str, asked: Iterable[Asked], prices: Prices) -> str:
     left = round(amount - spent, 6)
     if left <= 0:
         raise BudgetError(
-            f"--budget_total {total} is spent: {said_size(*_size(clips))} were asked so far; "
+            f"--budget_total {total} is spent, asked so far: {said_size(*_size(clips))}; "
             "give a larger one to go on"
         )
     return f"{left:.6f}".rstrip("0").rstrip(".") + unit

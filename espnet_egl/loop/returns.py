@@ -342,8 +342,9 @@ def describe(returns: Returns, durations: Mapping[str, float]) -> str:
     if returns.unknown_tokens:
         tokens = sorted({t for found in returns.unknown_tokens.values() for t in found})
         lines.append(
-            f"{len(returns.unknown_tokens)} transcripts have tokens that the model does not know "
-            f"({' '.join(tokens[:20])}); it learns <unk> for them; returned.tsv lists them. "
+            f"Tokens that the model does not know: {' '.join(tokens[:20])}, in "
+            f"{pluralize(len(returns.unknown_tokens), 'transcript')}, which returned.tsv lists; it "
+            "learns <unk> for them. "
             "Where they are slips of the pen, mend what came back, move the directory below away, "
             "and run stage 23 again."
         )

@@ -160,7 +160,7 @@ def plan(
         amount, unit = parse_amount(budget)
         if unit == "utt" and amount < rounds:
             raise ConfigError(
-                f"budget {budget} has no clip for each of {rounds} rounds: give a larger one, or "
+                f"budget {budget} has no clip for every round of {rounds}: give a larger one, or "
                 "fewer --rounds"
             )
     numbers = range(first_seed, first_seed + seeds)

@@ -136,7 +136,7 @@ def load_checkpoint(
     problems += [f"unexpected {k}" for k in result.unexpected_keys]
     if problems:
         message = (
-            f"{path} does not fit its configuration: {len(problems)} keys differ, e.g. "
+            f"{path} does not fit its configuration: keys that differ: {len(problems)}, e.g. "
             + ", ".join(problems[:4])
         )
         if strict:

@@ -13,6 +13,7 @@ from typing import Any
 import humanfriendly
 import numpy as np
 import torch
+from humanfriendly.text import pluralize
 
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.model import compat
@@ -112,7 +113,9 @@ class Recognizer:
         with self._too_short(batch):
             output, output_lengths = self.model.encode(batch, lengths)
         if int(output_lengths.min()) < 1:
-            raise UtteranceError("too_short", f"{int(lengths.min())} samples leave no frame")
+            raise UtteranceError(
+                "too_short", f"no frame is left of {pluralize(int(lengths.min()), 'sample')}"
+            )
         return Encoded(output, torch.as_tensor(output_lengths, device=self.device))
 
     @contextmanager
@@ -165,7 +168,8 @@ class Recognizer:
             if longest <= len(hidden):
                 raise
             raise UtteranceError(
-                "too_short", f"{len(hidden)} frames, for {longest:g} tokens by maxlenratio {ratio}"
+                "too_short",
+                f"{pluralize(len(hidden), 'frame')}, for up to {longest:g} by maxlenratio {ratio}",
             ) from e
 
     def to_text(self, tokens: Sequence[int]) -> str:

@@ -75,6 +75,7 @@ al_round=1
 al_tag=
 al_select_tag=
 al_dry_run=false
+al_verbose=false
 al_dir=
 # --egl_* and --confidence_* options go to al_score as they are.
 al_egl_opts=()
@@ -190,6 +191,8 @@ Options:
     --al_dir           # Specify the directory for active learning (default: \${expdir}/al_<al_tag>).
     --al_dry_run       # true: only say what would be used and where it would go; needs neither a trained
                        # model nor data (default="${al_dry_run}").
+    --al_verbose       # true: also print the command line of every al_* command; the jobs' logs have theirs
+                       # in any case (default="${al_verbose}").
     --egl_weights      # raw: P(y|x) as it is; renormalized: divided by the mass of the list.
     --egl_normalize    # Divide by none, frames, tokens or sqrt_frames.
     --egl_temperature  # P(y|x)^(1/temperature) weighs the hypotheses; auto: fitted to al_fit_set.
@@ -257,7 +260,7 @@ fi
 if [ "${al_stage}" -ge "${al_first_stage}" ] && [ "${al_stop_stage:-${al_last_stage}}" -lt "${al_stage}" ]; then
     echo "$0: nothing to do: --stop_stage ${al_stop_stage} is before --stage ${al_stage}" 1>&2; exit 2
 fi
-for _name in al_simulate al_dry_run al_pilot al_calibrate al_resume al_gpu; do
+for _name in al_simulate al_dry_run al_verbose al_pilot al_calibrate al_resume al_gpu; do
     [[ "${!_name}" =~ ^(true|false)$ ]] || {
         echo "$0: expected \"true\" or \"false\": --${_name} ${!_name}" 1>&2; exit 2; }
 done
@@ -289,10 +292,13 @@ fi
 
 # Sourced without any of its stages, asr.sh sets its variables (asr_exp, data_feats, decode_cmd,
 # ..., and the function log) as training had them, and still refuses options it does not know.
-# Its last words would look like the end of ours.
+# Its last words would look like the end of ours, and its first are none that anybody typed.
+export EGL_VERBOSE="${al_verbose}"
+al_unsaid=(-e "Skipped stages:" -e "Successfully finished\.")
+"${al_verbose}" || al_unsaid+=(-e " --stage ${al_first_stage} --stop_stage $((al_first_stage - 1))\$")
 # shellcheck disable=SC1091
 . ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage "${al_first_stage}" --stop_stage $((al_first_stage - 1)) \
-    > >(grep -v -e "Skipped stages:" -e "Successfully finished\.")
+    > >(grep -v "${al_unsaid[@]}")
 wait
 
 
@@ -541,12 +547,17 @@ al_score_data() {
         --inference_args="${al_inference_args}" \
         ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} \
         ${_opts[@]+"${_opts[@]}"} "$@" > "${_logdir}/al_score.args"
+    ${python} -m espnet_egl.bin.al_watch --logdir "${_logdir}" --first "${_first}" --last "${_last}" \
+        --process $$ &
+    local _watch=$!
     # shellcheck disable=SC2086
     ${_cmd} --gpu "${_ngpu}" JOB="${_first}:${_last}" "${_logdir}"/al_score.JOB.log \
         ${python} -m espnet_egl.bin.al_score "@${_logdir}/data.args" "@${_logdir}/al_score.args" \
             --key_file "${_logdir}"/keys.JOB.scp \
             --output_dir "${_logdir}"/output.JOB ${al_score_args} \
         || { show_error "${_logdir}" "${_first}" "${_last}"; exit 1; }
+    kill "${_watch}" 2> /dev/null || true
+    wait "${_watch}" 2> /dev/null || true
 
     # 3. Join the shards and check them
     local _left_out=()
@@ -554,7 +565,6 @@ al_score_data() {
     ${python} -m espnet_egl.bin.al_merge --logdir "${_logdir}" ${_left_out[@]+"${_left_out[@]}"} \
         --output_dir "${_score_dir}" ${al_merge_opts[@]+"${al_merge_opts[@]}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
-    log "Scores: ${_score_dir}/scores.tsv, not scored: ${_score_dir}/skipped.tsv"
 }
 
 
@@ -920,7 +930,8 @@ fi
 al_new_exp="$(al_model_dir "${al_round}")"
 
 if [ "${al_stage}" -le 24 ] && [ "${al_stop_stage}" -ge 24 ]; then
-    log "Stage 24: Train on ${train_set} and ${#al_labelled_dirs[@]} round(s) of labels: ${al_new_exp}"
+    _rounds="${#al_labelled_dirs[@]} rounds"
+    log "Stage 24: Train on ${train_set} and ${_rounds/#1 rounds/1 round} of labels: ${al_new_exp}"
     if [ "${feats_type}" != raw ]; then
         log "Error: training on ${feats_type} is not supported: use --feats_type raw"
         exit 1

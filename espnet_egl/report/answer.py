@@ -67,9 +67,9 @@ def _what_was_selected(files: Files) -> list[str]:
     else:
         lines = [
             say(
-                "{clips} of {pool} clips, {audio} of {total}, by {method} (budget {budget}).",
+                "{clips} of {pool}, {audio} of {total}, by {method} (budget {budget}).",
                 clips=len(files.selection),
-                pool=len(files.scores),
+                pool=number_of_clips(len(files.scores), say),
                 total=amount(float(files.scores["seconds"].sum()), say),
                 **words,
             )
@@ -84,9 +84,7 @@ def _what_was_selected(files: Files) -> list[str]:
         )
     drawn = sum(row["reason"] == "random" for row in files.selection)
     if drawn:
-        lines.append(
-            say("{n} of them are drawn at random: they tell what the pool is like.", n=drawn)
-        )
+        lines.append(say("Drawn at random, to tell what the pool is like: {n} of them.", n=drawn))
     if files.states:
         done = sum(state != "out" for state in files.states.values())
         lines.append(say("{n} of them came back from transcription.", n=done))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from espnet_egl.data.kaldi import read_table, read_utterances
 from espnet_egl.errors import BudgetError
 from espnet_egl.loop.pilot import Figures, tell
-from espnet_egl.loop.tables import Table, comparison
+from espnet_egl.loop.tables import Table, comparison, number_of_clips
 from espnet_egl.report import clips, makeup, plots, provenance, rankings
 from espnet_egl.report.answer import answer
 from espnet_egl.report.audio import UNHEARD
@@ -97,7 +97,7 @@ class Builder:
             [
                 total.place or say("all"),
                 *(
-                    say("{n} clips, {hours:.3g} h", n=c, hours=h)
+                    say("{clips}, {hours:.3g} h", clips=number_of_clips(c, say), hours=h)
                     for c, h in (total.asked, total.back, total.out)
                 ),
                 "-" if total.spent is None else f"{total.spent:.2f}",
@@ -133,7 +133,7 @@ class Builder:
             return blocks
         blocks.insert(0, plots.ranks(table, methods, first, say))
         title = say("Rank correlation over the pool (Spearman)")
-        blocks.append(Grid(_square(title, rankings.correlations(table, methods), "{:.2f}", say)))
+        blocks.append(Grid(_square(title, rankings.correlations(table, methods), "{:z.2f}", say)))
         budget = self.files.rules.get("budget", "20%")
         try:
             found = rankings.choices(table, methods, budget, self.files.prices)

@@ -192,7 +192,7 @@ def ranks(table: pd.DataFrame, methods: Sequence[str], first: str, say: Say) -> 
     """The plot of :func:`rank_figure`."""
     columns = table[[score_column(m) for m in methods]].rank().corr()[score_column(first)]
     said = ". ".join(
-        say("Spearman correlation of {first} and {other}: {rho:.2f}", first=first, other=m, rho=r)
+        say("Spearman correlation of {first} and {other}: {rho:z.2f}", first=first, other=m, rho=r)
         for m in methods
         if m != first and (r := columns[score_column(m)]) == r
     )

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from humanfriendly.text import pluralize
+
 from espnet_egl.data.pool import Pool
 from espnet_egl.data.states import PASSING
 from espnet_egl.types import Skipped
@@ -34,8 +36,8 @@ class Again:
     def describe(self) -> str:
         """In a line, for a person."""
         parts = [
-            f"{len(self.changed)} clips whose files changed are scored again",
-            f"{len(self.mended)} that could not be read can be now",
+            f"{pluralize(len(self.changed), 'clip')} scored again, whose files changed",
+            f"{len(self.mended)} that could not be read before",
         ]
         return f"{', '.join(parts)}, e.g. '{self.uids[0]}'"
 

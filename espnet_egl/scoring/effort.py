@@ -7,6 +7,8 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from humanfriendly.text import pluralize
+
 EFFORTS: dict[str, dict[str, Any]] = {
     # No search, and two backward passes a batch.
     "quick": {
@@ -103,7 +105,9 @@ def describe(effort: str, chosen: Mapping[str, Any]) -> str:
     mode = chosen["egl_mode"]
     if mode == "auto":
         mode = f"exact up to {EXACT_POOL} utterances, else an estimate"
-    line = f"effort {effort}: {chosen['nbest']} hypotheses by {chosen['hyp_source']}, {mode}"
+    hypotheses = pluralize(chosen["nbest"], "hypothesis", "hypotheses")
+    line = f"effort {effort}: {hypotheses} by {chosen['hyp_source']}, {mode}"
     if chosen["egl_mode"] == "exact":
         return line
-    return f"{line} ({chosen['egl_directions']} directions, {chosen['egl_paths']} decoder paths)"
+    directions = pluralize(chosen["egl_directions"], "direction")
+    return f"{line} ({directions}, {pluralize(chosen['egl_paths'], 'decoder path')})"

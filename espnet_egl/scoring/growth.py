@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from humanfriendly.text import pluralize
 
 from espnet_egl.data.kaldi import read_lines
 from espnet_egl.data.shards import SKIPPED
@@ -212,7 +213,8 @@ class _Growth:
                 continue
             array = embeddings.read(path)
             if len(array) != len(rows):
-                raise DataError(f"{path}: {len(array)} embeddings for {len(rows)} rows of scores")
+                found = pluralize(len(array), "embedding")
+                raise DataError(f"{path}: {found} for {pluralize(len(rows), 'row')} of scores")
             places |= {uid: (array, row) for row, uid in enumerate(rows) if uid in found}
         in_order = (places[uid][0][places[uid][1]] for uid in sorted(places))
         (self.out / embeddings.NAME).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from humanfriendly.text import pluralize
 
 from espnet_egl.errors import DataError
 from espnet_egl.hypotheses.rescoring import MASS_TOLERANCE
@@ -91,7 +92,7 @@ def check_utterances(directories: Sequence[Path], keys: set[str]) -> list[list[P
     unknown = sorted(found.keys() - keys)
     if lost or unknown or twice:
         raise DataError(
-            f"the shards do not add up to the pool: {len(lost)} utterances lost {lost[:3]}, "
+            f"the shards do not add up to the pool: {len(lost)} lost {lost[:3]}, "
             f"{len(unknown)} unknown {unknown[:3]}, {len(twice)} twice {twice[:3]}; "
             f"remove {directories[0].parent} and score again"
         )
@@ -144,8 +145,8 @@ def _sorted_embeddings(shards: Sequence[Path]) -> Iterator[np.ndarray]:
     places = [(array, row) for array in found for row in range(len(array))]
     if len(places) != len(lines):
         raise DataError(
-            f"{len(places)} embeddings for {len(lines)} rows of scores.tsv: "
-            f"remove {shards[0].parent} and score again"
+            f"{pluralize(len(places), 'embedding')} for {pluralize(len(lines), 'row')} of "
+            f"scores.tsv: remove {shards[0].parent} and score again"
         )
     order = sorted(range(len(lines)), key=lambda i: sort_key(lines[i]))
     return (places[i][0][places[i][1]] for i in order)

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from humanfriendly.text import pluralize
+
 from espnet_egl.errors import DataError, ManifestError
 from espnet_egl.store.files import parse_json, read_manifest, write_lines
+from espnet_egl.store.tables import duration
 
 RUN = "run.json"
 AGAIN, OVERHEARD = "done_again", "speech_in_other_channels"
@@ -101,7 +104,7 @@ class Summary:
         listed = ", ".join(f"{n} {reason}" for reason, n in sorted(self.skipped.items()))
         rate = self.seconds_per_audio_second
         parts = [
-            f"{self.scored} utterances scored ({self.seconds / 3600:.2f} h of audio)",
+            f"{pluralize(self.scored, 'utterance')} scored, {duration(self.seconds)} of audio",
             f"{sum(self.skipped.values())} skipped" + (f" ({listed})" if listed else ""),
         ]
         if rate is not None:

@@ -14,7 +14,7 @@ from espnet_egl.acquisition.confidence import Confidence
 from espnet_egl.errors import ConfigError, EGLError, UtteranceError
 from espnet_egl.gradients.engine import GradientEngine
 from espnet_egl.hypotheses import AbsHypothesisSource
-from espnet_egl.hypotheses.rescoring import has_ctc_alignment
+from espnet_egl.hypotheses.rescoring import has_ctc_alignment, not_aligned
 from espnet_egl.model.encoded import Encoded
 from espnet_egl.model.modes import scoring_mode
 from espnet_egl.model.recognizer import Recognizer
@@ -103,6 +103,23 @@ class Scorer:
             else:
                 found.append([utterance])
         return found
+
+    def verify(self, utterances: Sequence[Utterance]) -> bool:
+        """Let the engine compare its ways on the longest and the shortest of a batch.
+
+        Returns:
+            Whether any of them told something: what is too short, or not finite, does not.
+        """
+        assert self.engine is not None
+        # The longest: of what short ones never reach, the blocks of a streaming encoder, it has all
+        for batch in sorted(self.batches(utterances), key=lambda batch: -len(batch[0].speech)):
+            ends = batch if len(batch) < 2 else batch[:: len(batch) - 1]
+            try:
+                self.engine.verify([u.speech for u in ends])
+            except UtteranceError:
+                continue  # another batch will do, or another window
+            return True
+        return False
 
     def score(self, batch: Sequence[Utterance]) -> list[ScoredUtterance | Skipped]:
         """Score utterances together; where that fails, fewer of them.
@@ -196,7 +213,7 @@ class Scorer:
     def _aligned(self, y: list[int], encoded: Encoded) -> list[int] | None:
         if not self.recognizer.has_ctc_loss() or has_ctc_alignment(y, encoded.frames):
             return y
-        detail = f"{len(y)} tokens cannot be aligned with {encoded.frames} frames"
+        detail = not_aligned(len(y), encoded.frames)
         return self._no_truth(UtteranceError("no_alignment", detail))
 
     def _no_truth(self, error: UtteranceError) -> list[int] | None:

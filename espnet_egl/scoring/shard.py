@@ -14,9 +14,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from humanfriendly.text import pluralize
+
 from espnet_egl.acquisition.egl import EGL
 from espnet_egl.data.pool import Pool, read_ahead
-from espnet_egl.errors import DataError, StorageError, UtteranceError
+from espnet_egl.errors import DataError, StorageError
 from espnet_egl.progress import progress
 from espnet_egl.scoring.again import find_again
 from espnet_egl.scoring.earlier import AS, Earlier
@@ -92,7 +94,9 @@ def score_pool(
             (output_dir / CHECKSUMS).unlink(missing_ok=True)
             journal.take_back(again.uids)
         if journal.done:
-            logger.info(f"Resuming: {len(journal.done)} of {len(pool)} utterances are done")
+            logger.info(
+                f"Resuming: done are {len(journal.done)} of {pluralize(len(pool), 'utterance')}"
+            )
         pending: list[dict[str, Any]] = []
         for result, item in progress(
             _results(pool, scorer, journal, num_workers, earlier or Earlier()),
@@ -144,7 +148,7 @@ def _results(
     items = read_ahead(pool, num_workers)
     # What was decided on before a kill decides again.
     verified = scorer.engine is None or any(
-        _verify(scorer, [u for key in window if isinstance(u := pool.read(key), Utterance)])
+        scorer.verify([u for key in window if isinstance(u := pool.read(key), Utterance)])
         for window in (finished if windows else ())
     )
     witness = _any_scored(journal)
@@ -160,7 +164,7 @@ def _results(
         yield from ((known[uid], read[uid]) for uid in known if uid not in done)
         utterances = [u for u in utterances if u.uid not in known]
         if utterances and not verified:
-            verified = _verify(scorer, utterances)
+            verified = scorer.verify(utterances)
         for batch in scorer.batches(utterances):
             if not done.issuperset(u.uid for u in batch):
                 logger.debug(f"Scoring {' '.join(u.uid for u in batch)}")
@@ -198,9 +202,10 @@ def _check_disk(pool: Pool, skipped: Sequence[Skipped], witness: str | None) -> 
     if gone:
         before = f"'{witness}', which was read before, no more" if witness else "nothing else"
         raise StorageError(
-            f"{len(lost)} utterances cannot be read, e.g. '{lost[0].uid}' ({lost[0].detail}), and "
-            f"{before}: is the disk with the pool there? Nothing of them is written down; run the "
-            "same command again when it is, or take them out of the pool"
+            f"{pluralize(len(lost), 'utterance')} cannot be read, e.g. '{lost[0].uid}' "
+            f"({lost[0].detail}), and {before}: is the disk with the pool there? Nothing of "
+            "them is written down; run the same command again when it is, or take them out of the "
+            "pool"
         )
 
 
@@ -230,24 +235,10 @@ def _verified(
     return rows
 
 
-def _verify(scorer: Scorer, utterances: Sequence[Utterance]) -> bool:
-    """Let the engine compare its ways on the longest and the shortest of a batch."""
-    assert scorer.engine is not None
-    # The longest: of what short ones never reach, the blocks of a streaming encoder, it has all.
-    for batch in sorted(scorer.batches(utterances), key=lambda batch: -len(batch[0].speech)):
-        ends = batch if len(batch) < 2 else batch[:: len(batch) - 1]
-        try:
-            scorer.engine.verify([u.speech for u in ends])
-        except UtteranceError:
-            continue  # too short, or not finite: another batch will do, or another window
-        return True
-    return False
-
-
 def _stop_after_failures(pending: Sequence[Any], last: Skipped) -> None:
     if len(pending) >= FAILURES_IN_A_ROW:
         raise DataError(
-            f"{len(pending)} utterances in a row failed, the last, {last.uid}, with "
+            f"{pluralize(len(pending), 'utterance')} in a row failed, the last, {last.uid}, with "
             f"{last.detail}: the log has the traceback; nothing of them is written"
         )
 

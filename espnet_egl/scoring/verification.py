@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from humanfriendly.text import pluralize
 
 from espnet_egl.acquisition import Evidence
 from espnet_egl.acquisition.egl import EGL
@@ -128,7 +129,5 @@ def describe(rows: Iterable[Mapping[str, str]]) -> str:
     if not differences:
         return "No utterance was scored again by the definition"
     largest = max(differences, key=lambda d: math.inf if math.isnan(d) else d)
-    return (
-        f"{len(differences)} utterances scored again by the definition: largest relative "
-        f"difference {largest:.2g}"
-    )
+    again = pluralize(len(differences), "utterance")
+    return f"{again} scored again by the definition: largest relative difference {largest:.2g}"

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from humanfriendly.text import pluralize
+
 from espnet_egl.errors import BudgetError
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class Budget:
 
     def __str__(self) -> str:
         if self.utterances is not None:
-            return f"{self.utterances} utterances"
+            return pluralize(self.utterances, "utterance")
         return f"{self.money:g}" if self.seconds is None else f"{self.seconds / 3600:.3g} h"
 
     @property

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from humanfriendly.text import pluralize
+
 from espnet_egl.errors import BudgetError, ConfigError, DataError
 from espnet_egl.selection import diversity, holdout
 from espnet_egl.selection.budget import FREE, Budget, Prices, parse_budget
@@ -213,7 +215,8 @@ def _mixed(chosen: pd.DataFrame) -> pd.DataFrame:
 def _nothing(table: pd.DataFrame, filtered: pd.DataFrame, budget: str) -> str:
     if len(filtered) == len(table):
         counts = ", ".join(f"{n} {r}" for r, n in filtered["reason"].value_counts().items())
-        return f"all {len(table)} utterances are filtered out ({counts}): loosen the filters"
+        of = pluralize(len(table), "utterance")
+        return f"all is filtered out, {of} ({counts}): loosen the filters"
     return (
         f"budget '{budget}' is shorter than the shortest utterance ({table['seconds'].min():.2f} s)"
     )
@@ -271,21 +274,21 @@ def describe(table: pd.DataFrame, selection: Selection, rules: Rules) -> str:
     """What was selected, for the end of the stage: size, the ten best, and the overlaps."""
     chosen = selection.chosen
     lines = [
-        f"Selected {len(chosen)} of {len(table)} utterances by {rules.method}: "
+        f"Selected {len(chosen)} of {pluralize(len(table), 'utterance')} by {rules.method}: "
         f"{duration(chosen['seconds'].sum())} of {duration(table['seconds'].sum())} of audio "
         f"(budget {rules.budget}).",
     ]
     if rules.prices:
         lines.append(f"Cost: {rules.prices.of(chosen).sum():.2f}.")
     if drawn := int((chosen["reason"] == "random").sum()):
-        lines.append(f"{drawn} of them are drawn at random: they tell what the pool is like.")
+        lines.append(f"Drawn at random, to tell what the pool is like: {drawn} of them.")
     if not selection.filtered.empty:
         counts = selection.filtered["reason"].value_counts()
         listed = ", ".join(f"{n} {reason}" for reason, n in counts.items())
         lines.append(f"Left out, see filtered.tsv: {listed}.")
     asked = selection.filtered.loc[selection.filtered["reason"] == ASKED, "detail"]
     for place, count in asked.map(place_of).value_counts(sort=False).items():
-        lines.append(f"{count} of these were handed over by {place}, and are not asked again.")
+        lines.append(f"Handed over by {place}, and not asked again: {count} of these.")
     best = chosen[chosen["reason"] != "random"].head(10)
     lines += ["", "The best:", _best(best, rules.method), ""]
     for other in methods_of(table):
@@ -299,7 +302,7 @@ def _best(rows: pd.DataFrame, method: str) -> str:
     text = {
         "utterance": rows["utterance"],
         "seconds": rows["seconds"].map("{:.2f}".format),
-        method: rows["score"].map("{:.4g}".format),
+        method: rows["score"].map("{:z.4g}".format),
         "confidence": rows["confidence"].map("{:.3f}".format),
         "best hypothesis": rows["best_hypothesis"].str.slice(0, 60),
     }
@@ -330,5 +333,5 @@ def _compare(table: pd.DataFrame, selection: Selection, rules: Rules, other: str
     return (
         f"{other} would have chosen {common} of these {len(chosen)} "
         f"({100 * common / len(chosen):.0f} %); Spearman correlation of {of} over "
-        f"the pool: {correlation:.2f}."
+        f"the pool: {correlation:z.2f}."
     )

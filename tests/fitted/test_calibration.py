@@ -98,7 +98,7 @@ def test_calibrated_confidences_keep_their_order(confidences: list[float]) -> No
 @pytest.mark.parametrize(
     ("right", "groups", "message"),
     [
-        ([True, False] * 9, range(18), "18 words are too few: give at least 20"),
+        ([True, False] * 9, range(18), "too few words, 18: give at least 20"),
         ([True] * 30, range(30), "of 30 words 30 are right"),
         ([False] * 30, range(30), "of 30 words 0 are right"),
         ([False] * 5 + [True] * 25, [0] * 5 + list(range(1, 26)), "in at least 2 utterances each"),

@@ -71,7 +71,7 @@ def test_far_outside_of_the_data_it_stays_a_number() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.head(49), "49 utterances are too few"),
+        (lambda t: t.head(49), "too few utterances to fit to, 49"),
         (lambda t: t.assign(score_true_gl=1.0), "true_gl is 1 for every utterance"),
         (lambda t: t.drop(columns="score_true_gl"), "not scored with 'true_gl'"),
         (lambda t: t.drop(columns="score_egl"), "not scored with 'egl'"),

@@ -138,7 +138,9 @@ def test_there_and_back(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     team = hand_over()
-    assert f"/projects/{team.project.id}: 4 tasks added, 0 were there." in capsys.readouterr().out
+    assert (
+        f"/projects/{team.project.id}: 4 tasks added, 0 there already." in capsys.readouterr().out
+    )
     tasks = team.tasks()
     # The most valuable first.
     assert [task.data["confidence"] for task in tasks.values()] == [0.5, 0.6, 0.7, 0.8]
@@ -243,7 +245,7 @@ def test_what_was_pushed_is_completed_and_not_overwritten(
     team.owner.tasks.delete(id=str(team.tasks()["d"].id))
     capsys.readouterr()
     again = hand_over()
-    assert "1 tasks added, 3 were there." in capsys.readouterr().out
+    assert "1 task added, 3 there already." in capsys.readouterr().out
     assert again.project.id == team.project.id
     assert sorted(again.tasks()) == sorted(DRAFTS)
     assert take_back("labelled") == {"a": "one"}

@@ -70,7 +70,7 @@ def test_a_second_selection_asks_for_other_clips_and_says_so(
     capsys.readouterr()
     assert select(pool, "_b", "--budget", "1h") == ["c", "d"]
     said = capsys.readouterr().out
-    assert "2 of these were handed over by r1/select, and are not asked again." in said
+    assert "Handed over by r1/select, and not asked again: 2 of these." in said
     filtered = read_rows(pool.parent / "al" / "r1" / "select_b" / "filtered.tsv")
     assert [tuple(row.values()) for row in filtered] == [
         ("a", "asked_already", "r1/select"),
@@ -107,7 +107,7 @@ def test_a_recording_that_was_cut_anew_is_not_asked_twice(
         capsys.readouterr()
         assert select(pool, "_b", "--budget", "1.5h") == ["j", "l", "e"]
         said = capsys.readouterr().out
-        assert "2 of these were handed over by r1/select, and are not asked again." in said
+        assert "Handed over by r1/select, and not asked again: 2 of these." in said
     filtered = read_rows(pool.parent / "al" / "r1" / "select_b" / "filtered.tsv")
     assert [tuple(row.values()) for row in filtered] == [
         ("i", "asked_already", "r1/select, some of the audio of b"),
@@ -150,7 +150,7 @@ def test_a_budget_for_all_rounds_is_spent_at_some_time(
     hand_over(pool, "_b")
     with pytest.raises(SystemExit):
         select(pool, "_c", "--budget_total", "1.5h")
-    assert "--budget_total 1.5h is spent: 3 clips, 1.5 h were asked" in capsys.readouterr().err
+    assert "--budget_total 1.5h is spent, asked so far: 3 clips, 1.5 h" in capsys.readouterr().err
 
 
 def test_a_selection_whose_clips_went_out_by_another_is_not_handed_over(pool: Path) -> None:

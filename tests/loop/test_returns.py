@@ -163,7 +163,9 @@ def test_a_part_comes_back_then_the_rest(
     assert list(read_table(labelled / "wav.scp")) == ["a"]
     rest = HEADER + "a\tone\t\nb\t\tnot speech\nc\tzone\t\n"
     run(tmp_path, rest, "--token_list", str(tokens))
-    assert "1 transcripts have tokens that the model does not know (z)" in capsys.readouterr().out
+    assert (
+        "Tokens that the model does not know: z, in 1 transcript, which" in capsys.readouterr().out
+    )
     assert read_table(labelled / "text") == {"a": "one", "c": "zone"}
     rows = (labelled / "returned.tsv").read_text().splitlines()
     assert rows == [

@@ -137,7 +137,7 @@ def test_another_directorys_clips_are_not_selected_by_id_or_by_audio(
     add(path, replace(record_of_d, state="withdrawn"))
     assert select(pool, "", "--budget", "1h", "--ledger", str(path)) == ["d", "e"]
     said = capsys.readouterr().out
-    assert "3 of these were handed over by /al/r1/select, and are not asked again." in said
+    assert "Handed over by /al/r1/select, and not asked again: 3 of these." in said
     filtered = read_rows(pool.parent / "al" / "r1" / "select" / "filtered.tsv")
     assert [(row["utterance"], row["detail"]) for row in filtered] == [
         ("a", "/al/r1/select"),

@@ -63,8 +63,7 @@ def test_what_changed_or_was_mended_is_found(files: Path) -> None:
     # Of the missing file no state was known; of the command none ever is.
     assert (found.changed, found.mended) == (["cut", "missing", "whole"], ["pipe"])
     assert found.describe() == (
-        "3 clips whose files changed are scored again, 1 that could not be read can be now, "
-        "e.g. 'cut'"
+        "3 clips scored again, whose files changed, 1 that could not be read before, e.g. 'cut'"
     )
 
 

@@ -107,7 +107,7 @@ def test_one_shard_at_a_time_is_in_memory(tmp_path: Path) -> None:
         ("scores.tsv", b"", "scores.tsv is empty"),
         ("nbest.tsv", b"utterance\ttext\n", "nbest.tsv has other columns"),
         ("skipped.tsv", b"utterance\treason\tdetail\n\xff\n", "skipped.tsv: not UTF-8"),
-        ("skipped.tsv", b"utterance\treason\tdetail\n", "1 utterances lost .'u45'."),
+        ("skipped.tsv", b"utterance\treason\tdetail\n", "1 lost .'u45'."),
         (embeddings.NAME, None, "2 embeddings for 4 rows of scores.tsv"),
     ],
 )

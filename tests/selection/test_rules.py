@@ -345,8 +345,8 @@ def test_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--min_speech", "0.1"), "all 4 utterances are filtered out (4 no_speech)"),
-        (("--min_seconds", "9"), "all 4 utterances are filtered out (4 too_short)"),
+        (("--min_speech", "0.1"), "all is filtered out, 4 utterances (4 no_speech)"),
+        (("--min_seconds", "9"), "all is filtered out, 4 utterances (4 too_short)"),
         (("--budget", "0utt"), "nothing would be selected"),
         (("--budget", "5utt"), "larger than the pool's 4 scored utterances"),
         (("--budget", "1h"), "larger than the pool's"),

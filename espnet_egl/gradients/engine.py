@@ -186,7 +186,8 @@ class GradientEngine:
         return True
 
     def _decoder_agrees(self, speech: Any) -> bool:
-        first = [t for t in range(3) if t != self.recognizer.model.blank_id]
+        left_out = (self.recognizer.model.blank_id, self.recognizer.not_available)
+        first = [t for t in range(4) if t not in left_out]
         with self.encode([speech]) as batch:
             (alone,) = batch.utterances
             fast, plain = (

@@ -71,7 +71,12 @@ def rescore_cleaned(
     possible = candidates
     if recognizer.has_ctc_loss():
         frames = encoded.frames
-        possible = [y for y in candidates if has_ctc_alignment(y, frames)]
+        targets = zip(candidates, recognizer.ctc_targets(candidates), strict=True)
+        possible = [
+            y
+            for y, target in targets
+            if has_ctc_alignment(target, frames) and recognizer.not_available not in y
+        ]
         if len(possible) < len(candidates):
             logger.debug(
                 f"{len(candidates) - len(possible)} of {len(candidates)} hypotheses have no CTC"

@@ -118,10 +118,16 @@ def write_model(directory: Path, seed: int = 0, **overrides: Any) -> ModelFiles:
     args = train_args(directory, **overrides)
     torch.manual_seed(seed)
     model = task_of(overrides).build_model(args)
-    # Apart enough that what a clip is told makes a difference.
-    for name, parameter in model.named_parameters():
-        if name == "embed.weight":
-            torch.nn.init.normal_(parameter)
+    with torch.no_grad():
+        if hasattr(model, "embed"):
+            # Apart enough that what a clip is told makes a difference.
+            torch.nn.init.normal_(model.embed.weight)
+        # No trained model emits them within a transcript.
+        unheard = [model.sos, model.sop]
+        if model.ctc is not None:
+            model.ctc.ctc_lo.bias[[*unheard, model.eos]] = -20.0
+        if getattr(model, "decoder", None) is not None:
+            model.decoder.output_layer.bias[[*unheard, model.blank_id]] = -20.0
     files = ModelFiles(directory / "config.yaml", directory / "valid.loss.best.pth")
     files.config.write_text(yaml.safe_dump(vars(args)), encoding="utf-8")
     torch.save(model.state_dict(), files.checkpoint)

@@ -29,7 +29,7 @@ import torch
 
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.gradients.batch import EncodedBatch
-from espnet_egl.gradients.directions import enough
+from espnet_egl.gradients.directions import ENERGY_LEFT_OUT, enough
 from espnet_egl.gradients.losses import (
     HiddenCotangents,
     loss_is_ctc,
@@ -199,7 +199,9 @@ class GradientEngine:
 
     def counts(self, energies: torch.Tensor) -> torch.Tensor:
         """How many directions (G,) of the given energies (G, R) are pulled back."""
-        wanted = enough(energies)
+        # What a decoder's prompt adds is the same in every hypothesis, and dwarfs what differs.
+        prompted = bool(self.recognizer.decoder_prompt)
+        wanted = enough(energies, ENERGY_LEFT_OUT / 10 if prompted else ENERGY_LEFT_OUT)
         if not self.shared:
             return torch.zeros_like(wanted)
         return wanted if self.limit is None else wanted.clamp_max(self.limit)

@@ -125,7 +125,7 @@ def write_model(directory: Path, seed: int = 0, **overrides: Any) -> ModelFiles:
         # No trained model emits them within a transcript.
         unheard = [model.sos, model.sop]
         if model.ctc is not None:
-            model.ctc.ctc_lo.bias[[*unheard, model.eos]] = -20.0
+            model.ctc.ctc_lo.bias[[*unheard, model.eos, model.na]] = -20.0
         if getattr(model, "decoder", None) is not None:
             model.decoder.output_layer.bias[[*unheard, model.blank_id]] = -20.0
     files = ModelFiles(directory / "config.yaml", directory / "valid.loss.best.pth")

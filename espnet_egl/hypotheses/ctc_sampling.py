@@ -15,7 +15,7 @@ from collections import Counter
 
 import torch
 
-from espnet_egl.errors import ConfigError
+from espnet_egl.errors import ConfigError, UtteranceError
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.hypotheses.rescoring import rescore_cleaned
 from espnet_egl.model.encoded import Encoded
@@ -57,7 +57,10 @@ class CTCSampleSource(AbsHypothesisSource):
             counts, best = Counter(collapse(alignments, blank)), collapse(best_alignment, blank)
         candidates = list(dict.fromkeys([*counts, *best]))
         nbest = rescore_cleaned(recognizer, encoded, candidates, "ctc")
-        return NBest(nbest.hypotheses, tuple(counts[h.tokens] for h in nbest.hypotheses))
+        drawn = tuple(counts[h.tokens] for h in nbest.hypotheses)
+        if not any(drawn):
+            raise UtteranceError("no_hypothesis", "no sample is a transcript to train on")
+        return NBest(nbest.hypotheses, drawn)
 
 
 def draw(probs: torch.Tensor, size: int, seed: str) -> torch.Tensor:

@@ -38,7 +38,6 @@ KINDS = {
             **owsm.OWSM_CTC["encoder_conf"],
             "interctc_layer_idx": [],
             "interctc_use_conditioning": False,
-            "input_layer": "conv2d",
         },
         "promptencoder_conf": {**owsm.OWSM_CTC["promptencoder_conf"], "output_size": 16},
         "model_conf": {"ctc_asr_only": [False]},
@@ -370,3 +369,16 @@ def test_a_transcript_needs_a_language_where_none_is_known(load_s2t: Load) -> No
     )
     with pytest.raises(UtteranceError, match="empty_transcript"):
         known.to_tokens("<jpn><asr>")
+
+
+def test_samples_that_nobody_could_train_on_are_none(
+    load_s2t: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``<na>``: of a clip that has no transcript, the model's loss is nothing."""
+    recognizer = load_s2t("owsm_ctc")
+    encoded, na = encode(recognizer, make_speech()), recognizer.model.na
+    bias = recognizer.model.ctc.ctc_lo.bias.detach().clone()
+    bias[na] = 50.0
+    monkeypatch.setattr(recognizer.model.ctc.ctc_lo.bias, "data", bias)
+    with pytest.raises(UtteranceError, match="no_hypothesis"):
+        CTCSampleSource(size=3)(recognizer, "u", encoded)

@@ -155,7 +155,7 @@ def ctc_entries(log_probs: torch.Tensor, prefix: Sequence[int], blank: int) -> t
         prefix: At least one token.
         blank: Id of the blank.
     """
-    *before, last = prefix
+    before = prefix[:-1]
     columns = log_probs.detach().double().cpu().numpy()
     # After the first i tokens: with a blank since, and within the i-th.
     waiting = np.full(len(prefix), -np.inf)

@@ -25,13 +25,12 @@ def score(files: Any, pool: Path, out: Path, *options: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["OWSM_CTC", "OWSM"])
-def test_a_pool_is_scored(
-    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_pool_is_scored(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     """With every clip's own language; the definition agrees at the end of the shard."""
     files = owsm.write_model(tmp_path / "model", **getattr(owsm, name))
     pool = make_pool(tmp_path)
-    lines = [f"spk{i % 2}-utt{i} {language}\n" for i, language in enumerate("eng jpn <eng>".split())]
+    languages = enumerate(["eng", "jpn", "<eng>"])
+    lines = [f"spk{i % 2}-utt{i} {language}\n" for i, language in languages]
     (pool / "utt2lang").write_text("".join(sorted([*lines, "spk1-utt3 xyz\n"])))
     methods = ["--methods", "egl", "confidence", "entropy", "pctc", "committee"]
     sample = ["--hyp_source", "ctc_sample", "--nbest", "20", "--posterior", "ctc"]

@@ -50,7 +50,9 @@ def test_a_prefix_longer_than_the_audio_has_no_probability() -> None:
 def test_all_transcripts_after_a_prompt_have_all_of_the_probability() -> None:
     log_probs, prompt = posteriors(5, 3), (1, 2)
     targets = [y for y in all_alignments(log_probs) if y[:2] == prompt]
-    given = ctc_log_likelihoods(log_probs, targets, 0) - ctc_entries(log_probs, prompt, 0).logsumexp(0)
+    given = ctc_log_likelihoods(log_probs, targets, 0) - ctc_entries(
+        log_probs, prompt, 0
+    ).logsumexp(0)
     assert given.exp().sum() == pytest.approx(1, rel=ROUNDING_OF_DOUBLES)
 
 

@@ -325,14 +325,10 @@ def test_clips_are_not_cut_off_and_stay_what_they_are(load_s2t: Load) -> None:
         ("", "--quantize_s2t_model true", "quantize_s2t_model"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(
-    files: Any, prompt: str, args: str, message: str
-) -> None:
+def test_what_cannot_be_scored_is_refused(files: Any, prompt: str, args: str, message: str) -> None:
     f = files("owsm_ctc")
     with pytest.raises((ConfigError, UnsupportedModelError), match=message):
-        load_recognizer(
-            f.config, f.checkpoint, inference_args=args, prompts=Prompts.parse(prompt)
-        )
+        load_recognizer(f.config, f.checkpoint, inference_args=args, prompts=Prompts.parse(prompt))
 
 
 def test_transcripts_with_times_are_refused(files: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_egl import __version__, options
-from espnet_egl.scoring import effort
+from espnet_egl.scoring import effort, prompting
 
 if TYPE_CHECKING:
     from espnet_egl.data.pool import Pool
@@ -81,6 +81,7 @@ def get_parser() -> argparse.ArgumentParser:
         default=True,
         help="Refuse a checkpoint whose keys are not exactly the model's",
     )
+    prompting.add_arguments(group)
 
     effort.add_arguments(parser)
 
@@ -234,7 +235,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     from espnet_egl.store.files import file_hash
 
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
-    free |= {"verify", "advice", "earlier", "effort"}
+    free |= {"verify", "advice", "earlier", "effort", *prompting.NAMES}
     files = {"key_file", "segments", "utt2dur", "utt2speech"}
     files |= {"asr_train_config", "asr_model_file", "inference_config", "fitted", "text"}
     found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
@@ -252,7 +253,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     found["data_path_and_name_and_type"] = [",".join(words) for words in data]
     found["data_sha256"] = file_hash(data[0][0])
     versions = {"espnet": compat.ESPNET_VERSION, "torch": torch.__version__}
-    return {**found, **versions, "espnet_egl": __version__}
+    return {**found, **prompting.settings(args), **versions, "espnet_egl": __version__}
 
 
 def make_pool(args: argparse.Namespace, keys: Sequence[str], recognizer: Any = None) -> Pool:
@@ -350,6 +351,7 @@ def score(args: argparse.Namespace) -> None:
         device="cuda" if args.ngpu else "cpu",
         dtype=args.dtype,
         strict=args.strict_checkpoint,
+        prompts=prompting.read(args),
     )
     scorer = make_scorer(
         recognizer,

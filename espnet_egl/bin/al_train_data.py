@@ -9,6 +9,7 @@ from typing import Any
 
 from espnet_egl import options
 from espnet_egl.loop.returns import PARTS
+from espnet_egl.scoring import prompting
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -42,6 +43,7 @@ def get_parser() -> argparse.ArgumentParser:
         default="",
         help='As the seed set was perturbed, e.g. "0.9 1.0 1.1": what is labelled is, too',
     )
+    prompting.add_arguments(parser)
     options.add_pipe_arguments(parser)
     parser.add_argument(
         "--model_dir", help="Where it is trained; one that holds a model of other data is refused"
@@ -77,6 +79,7 @@ def model_settings(args: argparse.Namespace) -> dict[str, Any]:
         "train_options": args.train_options,
         "speed_perturb_factors": args.speed_perturb_factors,
         "train_file_sha256": [file_hash(path) for path in args.train_file],
+        **prompting.settings(args),
     }
 
 
@@ -112,6 +115,7 @@ def join(args: argparse.Namespace) -> None:
         parse_factors(args.speed_perturb_factors),
         args.pipe_timeout,
         args.audio_format,
+        prompting.read(args),
     )
     left_out = f", {skipped} left out, see skipped.tsv" if skipped else ""
     print(f"Training set {args.output_dir}: {seed} of the seed set, {added} labelled{left_out}")

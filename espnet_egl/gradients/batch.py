@@ -193,7 +193,7 @@ class EncodedBatch:
             logits,
             encoded.lengths,
             branch_weights,
-            hypotheses,
+            [recognizer.ctc_targets(found) for found in hypotheses],
             model.blank_id,
         )
 

@@ -155,7 +155,7 @@ def noticeable(weights: Sequence[float], left_out: float) -> list[int]:
     return order[min(sum(1 for _ in below), len(order) - 1) :][::-1]
 
 
-def enough(energies: torch.Tensor) -> torch.Tensor:
-    """How many directions (G,) leave out no more than ENERGY_LEFT_OUT, of energies (G, R)."""
+def enough(energies: torch.Tensor, share: float = ENERGY_LEFT_OUT) -> torch.Tensor:
+    """How many directions (G,) leave out no more than a share, of energies (G, R)."""
     left_out = energies.flip(1).cumsum(1).flip(1)
-    return (left_out > ENERGY_LEFT_OUT * left_out[:, :1]).sum(1)
+    return (left_out > share * left_out[:, :1]).sum(1)

@@ -29,7 +29,7 @@ import torch
 
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.gradients.batch import EncodedBatch
-from espnet_egl.gradients.directions import enough
+from espnet_egl.gradients.directions import ENERGY_LEFT_OUT, enough
 from espnet_egl.gradients.losses import (
     HiddenCotangents,
     loss_is_ctc,
@@ -186,7 +186,8 @@ class GradientEngine:
         return True
 
     def _decoder_agrees(self, speech: Any) -> bool:
-        first = [t for t in range(3) if t != self.recognizer.model.blank_id]
+        left_out = (self.recognizer.model.blank_id, self.recognizer.not_available)
+        first = [t for t in range(4) if t not in left_out]
         with self.encode([speech]) as batch:
             (alone,) = batch.utterances
             fast, plain = (
@@ -198,7 +199,9 @@ class GradientEngine:
 
     def counts(self, energies: torch.Tensor) -> torch.Tensor:
         """How many directions (G,) of the given energies (G, R) are pulled back."""
-        wanted = enough(energies)
+        # What a decoder's prompt adds is the same in every hypothesis, and dwarfs what differs.
+        prompted = bool(self.recognizer.decoder_prompt)
+        wanted = enough(energies, ENERGY_LEFT_OUT / 10 if prompted else ENERGY_LEFT_OUT)
         if not self.shared:
             return torch.zeros_like(wanted)
         return wanted if self.limit is None else wanted.clamp_max(self.limit)

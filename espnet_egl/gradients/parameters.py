@@ -11,7 +11,8 @@ from espnet_egl.errors import ConfigError
 # The decoder's last layer goes by these names in ESPnet's decoders.
 GROUPS = {
     "all": r"",
-    "encoder": r"^(frontend|preencoder|encoder|postencoder)\.",
+    "encoder": r"^(frontend|preencoder|encoder|postencoder|prompt_encoder|embed|embed_proj"
+    r"|prompt_proj)\.",
     "decoder": r"^(decoder|joint_network|lm_lin)\.",
     "head": r"^(ctc\.ctc_lo|ctc_lin|decoder\.output_layer|decoder\.output"
     r"|joint_network\.lin_out|lm_lin)\.",

@@ -15,10 +15,11 @@ from collections import Counter
 
 import torch
 
-from espnet_egl.errors import ConfigError
+from espnet_egl.errors import ConfigError, UtteranceError
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.hypotheses.rescoring import rescore_cleaned
 from espnet_egl.model.encoded import Encoded
+from espnet_egl.model.likelihoods import ctc_entries
 from espnet_egl.model.recognizer import Recognizer
 from espnet_egl.store.files import seed_of
 from espnet_egl.types import NBest
@@ -41,12 +42,25 @@ class CTCSampleSource(AbsHypothesisSource):
         with torch.no_grad():
             probs = recognizer.model.ctc.softmax(encoded.hidden)[0].double().cpu()
         alignments = draw(probs, self.size, f"{self.seed} {uid}")
-        blank = recognizer.model.blank_id
-        counts = Counter(collapse(alignments, blank))
-        best = collapse(probs.argmax(1, keepdim=True), blank)
+        best_alignment = probs.argmax(1, keepdim=True)
+        blank, prompt = recognizer.model.blank_id, recognizer.ctc_prompt
+        if prompt:
+            entries = ctc_entries(probs.log(), prompt, blank)
+            alignments = after_prompt(alignments, entries, prompt[-1], f"prompt {self.seed} {uid}")
+            first = after_prompt(best_alignment, entries, prompt[-1])
+            # What the model says of itself, where it says the prompt of itself, too.
+            (said,) = collapse(best_alignment, blank)
+            told = said[: len(prompt)] == prompt
+            best = [said[len(prompt) :]] if told else [y[1:] for y in collapse(first, blank)]
+            counts = Counter(y[1:] for y in collapse(alignments, blank))
+        else:
+            counts, best = Counter(collapse(alignments, blank)), collapse(best_alignment, blank)
         candidates = list(dict.fromkeys([*counts, *best]))
         nbest = rescore_cleaned(recognizer, encoded, candidates, "ctc")
-        return NBest(nbest.hypotheses, tuple(counts[h.tokens] for h in nbest.hypotheses))
+        drawn = tuple(counts[h.tokens] for h in nbest.hypotheses)
+        if not any(drawn):
+            raise UtteranceError("no_hypothesis", "no sample is a transcript to train on")
+        return NBest(nbest.hypotheses, drawn)
 
 
 def draw(probs: torch.Tensor, size: int, seed: str) -> torch.Tensor:
@@ -56,6 +70,30 @@ def draw(probs: torch.Tensor, size: int, seed: str) -> torch.Tensor:
     # By the inverse of the distribution function: a rounding error in it moves next to none.
     found = torch.searchsorted(probs.cumsum(1), uniform, right=True)
     return found.clamp_max(probs.size(1) - 1)
+
+
+def after_prompt(
+    alignments: torch.Tensor, entries: torch.Tensor, last: int, seed: str | None = None
+) -> torch.Tensor:
+    """Alignments given that CTC's first tokens are a prompt, begun with the prompt's last token.
+
+    Where that begins is drawn from its probability. What is emitted before is settled by then, and
+    every frame after it is independent of all others, as without a prompt.
+
+    Args:
+        alignments: (T, S), drawn frame by frame.
+        entries: (T,) log-probabilities, see :func:`.likelihoods.ctc_entries`.
+        last: The prompt's last token.
+        seed: None: the most probable place.
+    """
+    probs = entries.softmax(0)
+    if seed is None:
+        places = probs.argmax().expand(alignments.size(1))
+    else:
+        places = draw(probs.unsqueeze(0), alignments.size(1), seed)[0]
+    frames = torch.arange(len(probs)).unsqueeze(1)
+    # As long as it is not over, the last token says nothing new.
+    return torch.where(frames <= places, last, alignments)
 
 
 def collapse(alignments: torch.Tensor, blank: int) -> list[tuple[int, ...]]:

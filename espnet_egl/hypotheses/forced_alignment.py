@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from humanfriendly.text import pluralize
@@ -66,7 +66,7 @@ def align(
     posterior = recognizer.resolve_posterior(posterior)
     with torch.no_grad(), scoring_mode(recognizer.model):
         if posterior == "ctc":
-            return align_ctc(_ctc_log_probs(recognizer, encoded), tokens, recognizer.model.blank_id)
+            return _align_by_ctc(recognizer, encoded, tokens)
         if posterior == "transducer":
             return _align_transducer(recognizer, encoded, tokens)
         return _align_decoder(recognizer, encoded, tokens)
@@ -74,6 +74,15 @@ def align(
 
 def _ctc_log_probs(recognizer: Recognizer, encoded: Encoded) -> torch.Tensor:
     return recognizer.model.ctc.log_softmax(encoded.hidden)[0, : encoded.frames]
+
+
+def _align_by_ctc(recognizer: Recognizer, encoded: Encoded, tokens: Sequence[int]) -> Alignment:
+    """:func:`align_ctc`, where what the model emits of its prompt belongs to no token."""
+    log_probs, (target,) = _ctc_log_probs(recognizer, encoded), recognizer.ctc_targets([tokens])
+    found = align_ctc(log_probs, target, recognizer.model.blank_id)
+    count = len(target) - len(tokens)
+    owners = tuple(owner - count if owner >= count else LEADING for owner in found.owners)
+    return replace(found, owners=owners, spans=found.spans and found.spans[count:])
 
 
 def align_ctc(log_probs: torch.Tensor, tokens: Sequence[int], blank: int) -> Alignment:
@@ -124,15 +133,15 @@ def _ctc_path(log_probs: torch.Tensor, tokens: Sequence[int], blank: int) -> lis
 def _align_decoder(recognizer: Recognizer, encoded: Encoded, tokens: Sequence[int]) -> Alignment:
     """A step a token, and the end of the sentence; times from CTC if the model has it."""
     model = recognizer.model
-    history = torch.tensor([[model.sos, *tokens]], device=recognizer.device)
+    prompt = recognizer.decoder_prompt
+    history = torch.tensor([[model.sos, *prompt, *tokens]], device=recognizer.device)
     lengths = torch.tensor([history.size(1)], device=recognizer.device)
     logits, _ = model.decoder(encoded.hidden, encoded.lengths, history, lengths)
     spans = None
     if model.ctc is not None:
-        ctc = align_ctc(_ctc_log_probs(recognizer, encoded), tokens, model.blank_id)
-        spans = ctc.spans
+        spans = _align_by_ctc(recognizer, encoded, tokens).spans
     return Alignment(
-        logits[0].log_softmax(-1),
+        logits[0, len(prompt) :].log_softmax(-1),
         (*tokens, model.eos),
         (*range(len(tokens)), END),
         (False,) * (len(tokens) + 1),

@@ -78,7 +78,12 @@ def rescore_cleaned(
     possible = candidates
     if recognizer.has_ctc_loss():
         frames = encoded.frames
-        possible = [y for y in candidates if has_ctc_alignment(y, frames)]
+        targets = zip(candidates, recognizer.ctc_targets(candidates), strict=True)
+        possible = [
+            y
+            for y, target in targets
+            if has_ctc_alignment(target, frames) and recognizer.not_available not in y
+        ]
         if len(possible) < len(candidates):
             logger.debug(
                 f"Hypotheses left out, for want of a CTC alignment: "

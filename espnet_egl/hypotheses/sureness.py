@@ -181,13 +181,15 @@ class ConfidenceMeasure:
         words = words_of(recognizer.to_text, hypothesis.tokens)
         steps = self.steps(alignment.log_probs, alignment.symbols).tolist()
         utterance, confidences = self.join(steps, alignment, hypothesis, [own for _, own in words])
-        shift = seconds / encoded.frames
+        shift, first = recognizer.clock(encoded, seconds)
         found = []
         for (text, own), confidence in zip(words, confidences, strict=True):
-            start, end = 0.0, float(encoded.frames)
+            start, end = 0.0, seconds
             if alignment.spans is not None:
-                start, end = alignment.spans[own[0]][0], alignment.spans[own[-1]][1]
-            found.append(Word(text, start * shift, (end - start) * shift, confidence))
+                spans = (alignment.spans[own[0]][0], alignment.spans[own[-1]][1])
+                # Of a window longer than the clip, words may be found in the silence after it.
+                start, end = (min(max(s - first, 0.0) * shift, seconds) for s in spans)
+            found.append(Word(text, start, end - start, confidence))
         return TranscriptConfidence(utterance, tuple(found))
 
 

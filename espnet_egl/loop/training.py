@@ -18,6 +18,8 @@ from espnet_egl.data.recordings import Recordings
 from espnet_egl.data.sources import find_sound, is_ark_entry
 from espnet_egl.errors import ConfigError, DataError, UtteranceError
 from espnet_egl.loop.returns import read_handled
+from espnet_egl.loop.s2t_texts import S2TTexts
+from espnet_egl.model.prompts import Prompts
 from espnet_egl.progress import progress
 from espnet_egl.store.files import atomic_open, read_manifest, safe_name, write_lines
 from espnet_egl.store.tables import SKIPPED_COLUMNS, write_rows
@@ -40,6 +42,7 @@ def join_sets(
     speed_factors: Sequence[float] = (1.0,),
     pipe_timeout: float = PIPE_TIMEOUT,
     audio_format: str = "flac",
+    prompts: Prompts | None = None,
 ) -> tuple[int, int, int]:
     """Write a training set as ESPnet's stage 4 leaves one.
 
@@ -61,6 +64,7 @@ def join_sets(
         pipe_timeout: How long such a command may take, in seconds.
         audio_format: How the seed set was dumped, as asr.sh has it: ESPnet reads a set either
             as files or as arks.
+        prompts: Language and task of what is labelled, where the seed set is of the task s2t.
 
     Returns:
         How many utterances are of the seed set, how many labelled ones were added, and how
@@ -80,6 +84,8 @@ def join_sets(
     names = ("wav.scp", "text", "utt2spk")
     tables = {n: {} if seed_dir is None else read_table(Path(seed_dir) / n) for n in names}
     _check_format(f"{seed_dir}/wav.scp", tables["wav.scp"], audio_format)
+    s2t = None if seed_dir is None else S2TTexts.like(seed_dir, prompts or Prompts())
+    tables |= {} if s2t is None else s2t.seed
     of_seed, skipped, added = len(tables["text"]), [], 0
     labelled = [_read_labelled(Path(directory), part) for directory in labelled_dirs]
     if part != "all" and not any(texts for texts, _, _ in labelled):
@@ -101,11 +107,15 @@ def join_sets(
                 try:
                     speech, seconds = _speech(clip, rate, factor, audio_format in ARKS, opened)
                     _check_duration(seconds, min_seconds, max_seconds)
+                    written = {"text": texts[original]}
+                    if s2t is not None:
+                        written = s2t.write(original, texts[original], seconds)
                 except UtteranceError as e:
                     skipped.append((uid, e.reason, e.detail))
                     continue
                 tables["wav.scp"][uid] = clip[0] if speech is None else write(uid, clip, speech)
-                tables["text"][uid] = texts[original]
+                for name, text in written.items():
+                    tables[name][uid] = text
                 tables["utt2spk"][uid] = prefix + speakers[original]
                 # Copies at other speeds are no further clips.
                 added += factor == speed_factors[0]

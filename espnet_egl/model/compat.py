@@ -127,6 +127,18 @@ def reads_padding(module: torch.nn.Module) -> bool:
     return isinstance(module, convolution) and bool(vars(module)["stride"] > 1)
 
 
+def s2t_inference(ctc_only: bool) -> tuple[Any, type[Any]]:
+    """What knows the options of decoding with OWSM or OWSM-CTC, and the class that decodes.
+
+    Since 202611 one class does both, and that of OWSM-CTC alone is deprecated.
+    """
+    general = importlib.import_module("espnet2.bin.s2t_inference")
+    if not ctc_only:
+        return general, general.Speech2Text
+    module = importlib.import_module("espnet2.bin.s2t_inference_ctc")
+    return module, (general if hasattr(general, "CTC_ONLY_MODEL") else module).Speech2Text
+
+
 def lora_linear() -> list[type[torch.nn.Module]]:
     """loralib's linear layer, which ESPnet's adapters use, if it is installed."""
     try:

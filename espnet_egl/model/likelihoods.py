@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from espnet_egl.model import compat
@@ -23,8 +24,9 @@ class Branch:
 
     Attributes:
         is_in: Whether a model has it.
-        log_likelihoods: A model, one encoded utterance, K hypotheses -> (K,) natural logarithms,
-            float64; -inf where no alignment exists.
+        log_likelihoods: A recogniser, one encoded utterance, K hypotheses -> (K,) natural
+            logarithms, float64; -inf where no alignment exists. Of a prompted model, given its
+            prompt.
     """
 
     is_in: Callable[[Any], bool]
@@ -39,12 +41,19 @@ def _has_attention(model: Any) -> bool:
     return model.decoder is not None and not model.use_transducer_decoder
 
 
-def _ctc(model: Any, encoded: Encoded, hypotheses: Hypotheses) -> torch.Tensor:
+def _ctc(recognizer: Any, encoded: Encoded, hypotheses: Hypotheses) -> torch.Tensor:
+    model, prompt = recognizer.model, recognizer.ctc_prompt
     log_probs = model.ctc.log_softmax(encoded.hidden)[0, : encoded.frames].double()
-    return ctc_log_likelihoods(log_probs, hypotheses, model.blank_id)
+    found = ctc_log_likelihoods(log_probs, recognizer.ctc_targets(hypotheses), model.blank_id)
+    if prompt:
+        found = found - ctc_entries(log_probs, prompt, model.blank_id).logsumexp(0).to(found)
+    return found
 
 
-def _attention(model: Any, encoded: Encoded, hypotheses: Hypotheses) -> torch.Tensor:
+def _attention(recognizer: Any, encoded: Encoded, hypotheses: Hypotheses) -> torch.Tensor:
+    model = recognizer.model
+    if recognizer.decoder_prompt:
+        return _prompted(recognizer, encoded, hypotheses)
     targets, lengths = pad(hypotheses, encoded.hidden.device, fill=model.ignore_id)
     count = len(hypotheses)
     return -model.batchify_nll(
@@ -52,16 +61,38 @@ def _attention(model: Any, encoded: Encoded, hypotheses: Hypotheses) -> torch.Te
     ).double()
 
 
-def _joint(model: Any, encoded: Encoded, hypotheses: Hypotheses) -> torch.Tensor:
-    weight = model.ctc_weight
-    return weight * _ctc(model, encoded, hypotheses) + (1 - weight) * _attention(
-        model, encoded, hypotheses
+def _prompted(recognizer: Any, encoded: Encoded, hypotheses: Hypotheses) -> torch.Tensor:
+    """log P of transcripts and their ends after the decoder's prompt."""
+    model, prompt = recognizer.model, recognizer.decoder_prompt
+    found = []
+    size = encoded.frames + model.vocab_size
+    longest = max(map(len, hypotheses)) + len(prompt) + 2
+    for chunk in chunks(hypotheses, size * longest):
+        device, count = encoded.hidden.device, len(chunk)
+        history, lengths = pad([[model.sos, *prompt, *y] for y in chunk], device, fill=model.eos)
+        ends = [[*y, model.eos] for y in chunk]
+        targets, _ = pad(ends, device, fill=model.ignore_id)
+        logits, _ = model.decoder(
+            encoded.hidden.expand(count, -1, -1), encoded.lengths.expand(count), history, lengths
+        )
+        log_probs = logits[:, len(prompt) :].double().log_softmax(-1)
+        inside = targets != model.ignore_id
+        kept = log_probs.gather(-1, targets.masked_fill(~inside, 0).unsqueeze(-1)).squeeze(-1)
+        found.append((kept * inside).sum(1))
+    return torch.cat(found)
+
+
+def _joint(recognizer: Any, encoded: Encoded, hypotheses: Hypotheses) -> torch.Tensor:
+    weight = recognizer.model.ctc_weight
+    return weight * _ctc(recognizer, encoded, hypotheses) + (1 - weight) * _attention(
+        recognizer, encoded, hypotheses
     )
 
 
-def _transducer(model: Any, encoded: Encoded, hypotheses: Hypotheses) -> torch.Tensor:
+def _transducer(recognizer: Any, encoded: Encoded, hypotheses: Hypotheses) -> torch.Tensor:
     from espnet2.asr_transducer.utils import get_transducer_task_io
 
+    model = recognizer.model
     device = encoded.hidden.device
     model.decoder.set_device(device)
     log_probs = []
@@ -111,6 +142,37 @@ def ctc_log_likelihoods(
             -torch.nn.functional.ctc_loss(copies, targets, frames, lengths, reduction="none")
         )
     return torch.cat(parts)
+
+
+def ctc_entries(log_probs: torch.Tensor, prefix: Sequence[int], blank: int) -> torch.Tensor:
+    """log P(CTC's first tokens are ``prefix``, the last of which it begins at frame t): (T,).
+
+    Whatever comes after, the tokens begin so: these are disjoint, and their sum is the probability
+    of the prefix.
+
+    Args:
+        log_probs: (T, V), normalised.
+        prefix: At least one token.
+        blank: Id of the blank.
+    """
+    before = prefix[:-1]
+    columns = log_probs.detach().double().cpu().numpy()
+    # After the first i tokens: with a blank since, and within the i-th.
+    waiting = np.full(len(prefix), -np.inf)
+    within = np.full(len(prefix), -np.inf)
+    waiting[0] = 0.0
+    entries = []
+    for frame in columns:
+        entered = [
+            np.logaddexp(waiting[i], -np.inf if i and before[i - 1] == token else within[i])
+            + frame[token]
+            for i, token in enumerate(prefix)
+        ]
+        entries.append(entered[-1])
+        waiting = np.logaddexp(waiting, within) + frame[blank]
+        stayed = [-np.inf, *(within[i + 1] + frame[token] for i, token in enumerate(before))]
+        within = np.logaddexp(stayed, [-np.inf, *entered[:-1]])
+    return torch.tensor(np.array(entries))
 
 
 def occurring(

@@ -22,7 +22,8 @@ from espnet_egl.errors import (
     EGLError,
     UnsupportedModelError,
 )
-from espnet_egl.model import compat, transducer_task
+from espnet_egl.model import compat, s2t_task, transducer_task
+from espnet_egl.model.prompts import Prompts
 from espnet_egl.model.recognizer import Recognizer
 from espnet_egl.store.files import read_yaml
 
@@ -41,6 +42,7 @@ def load_recognizer(
     device: str = "cpu",
     dtype: str = "float32",
     strict: bool = True,
+    prompts: Prompts | None = None,
 ) -> Recognizer:
     """Load a model and the search ESPnet would decode it with.
 
@@ -48,12 +50,14 @@ def load_recognizer(
         train_config: ``config.yaml`` that ESPnet's training left.
         model_file: The checkpoint, e.g. ``valid.loss.ave.pth``.
         inference_config: Options of ``espnet2.bin.asr_inference`` in a yaml file, or of
-            ``asr_transducer_inference`` for a model of that task.
+            ``asr_transducer_inference``, ``s2t_inference`` or ``s2t_inference_ctc`` for a model of
+            these tasks.
         inference_args: More of these options as on a command line; they win.
         nbest: Length of the N-best lists.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
         dtype: ``float32`` or ``float64``.
         strict: Refuse a checkpoint whose keys are not exactly the model's.
+        prompts: Language and task, for models that are told them.
 
     Raises:
         ConfigError: A file is missing, or ESPnet cannot make the model or the search.
@@ -68,19 +72,29 @@ def load_recognizer(
     compat.provide_rnnt_loss()
     train = read_train_config(train_config)
     options = inference_options(train, inference_config, inference_args)
-    options.update(asr_train_config=str(train_config), device=device, dtype=dtype, nbest=nbest)
+    config = "s2t_train_config" if s2t_task.is_of_the_task(train) else "asr_train_config"
+    options |= {config: str(train_config), "device": device, "dtype": dtype, "nbest": nbest}
     lm_file = options.pop("lm_file", None)
     if lm_file is not None and options["lm_train_config"] is None:
         raise ConfigError(f"--lm_file {lm_file} needs --lm_train_config, its config.yaml")
     if options["lm_train_config"] is not None:
         _check_vocabulary(train_config, options["lm_train_config"])
-    speech2text = _build(options, train)
+    speech2text = _build(options, train, options[config])
     load_checkpoint(speech2text.asr_model, model_file, device, strict)
     if lm_file is not None and options["lm_weight"] != 0.0:
         language_model = _language_model(speech2text)
         load_checkpoint(language_model, lm_file, device, strict, prefix="lm.")
         # ESPnet leaves a transducer's in training mode, and with it its dropout on.
         language_model.eval()
+    return _recognizer(speech2text, train, prompts or Prompts())
+
+
+def _recognizer(speech2text: Any, train: Mapping[str, Any], prompts: Prompts) -> Recognizer:
+    if s2t_task.is_of_the_task(train):
+        kind = s2t_task.OWSMCTC if s2t_task.is_ctc_only(train) else s2t_task.OWSM
+        return kind(speech2text, prompts)
+    if prompts:
+        raise ConfigError("--prompt and --utt2lang are for models that take one, as OWSM does")
     return Recognizer(speech2text)
 
 
@@ -167,15 +181,20 @@ def has_ctc(train: Mapping[str, Any]) -> bool:
     conf = train.get("model_conf") or {}
     if transducer_task.is_of_the_task(train):
         return float(conf.get("auxiliary_ctc_weight", 0.0)) > 0
+    if s2t_task.is_ctc_only(train):
+        return True
     return float(conf.get("ctc_weight", 0.5)) > 0
 
 
-def _inference(train: Mapping[str, Any]) -> Any:
-    """The module of ESPnet that decodes with a model."""
+def _inference(train: Mapping[str, Any]) -> tuple[Any, type[Any]]:
+    """The module of ESPnet whose options a model is decoded with, and the class that decodes."""
+    if s2t_task.is_of_the_task(train):
+        return compat.s2t_inference(s2t_task.is_ctc_only(train))
     of_transducers = transducer_task.is_of_the_task(train)
-    return importlib.import_module(
+    module = importlib.import_module(
         transducer_task.INFERENCE if of_transducers else "espnet2.bin.asr_inference"
     )
+    return module, module.Speech2Text
 
 
 def inference_options(
@@ -191,9 +210,9 @@ def inference_options(
     Raises:
         ConfigError: An option is unknown or has a wrong value.
     """
-    inference = _inference(train)
+    inference, decoder = _inference(train)
     parser = inference.get_parser()
-    if not transducer_task.is_of_the_task(train):
+    if not (transducer_task.is_of_the_task(train) or s2t_task.is_of_the_task(train)):
         _add_streaming(parser)
 
     # argparse would end the process; the user's option stands behind two layers of scripts.
@@ -211,7 +230,7 @@ def inference_options(
         given = vars(parser.parse_args(words))
     except (ValueError, TypeError, yaml.YAMLError) as e:
         refuse(str(e))
-    known = inspect.signature(inference.Speech2Text.__init__).parameters
+    known = inspect.signature(decoder.__init__).parameters
     return {key: value for key, value in given.items() if key in known}
 
 
@@ -228,21 +247,28 @@ def _add_streaming(parser: argparse.ArgumentParser) -> None:
             parser._add_action(action)
 
 
-def _build(options: dict[str, Any], train: dict[str, Any]) -> Any:
+# Of ESPnet's decoding.
+_WITHOUT_GRADIENTS = ("quantize_asr_model", "quantize_s2t_model", "quantize_lm", "enh_s2t_task")
+_REFUSED = (*_WITHOUT_GRADIENTS, "multi_asr", "partial_ar", "predict_time")
+
+
+def _build(options: dict[str, Any], train: dict[str, Any], path: str) -> Any:
     """Make Speech2Text with random weights."""
-    _refuse_prompted(train, options["asr_train_config"])
-    of_transducers = transducer_task.is_of_the_task(train)
-    if of_transducers:
-        transducer_task.check(train, options["asr_train_config"])
+    _refuse_prompted(train, path)
+    if transducer_task.is_of_the_task(train):
+        transducer_task.check(train, path)
         options["streaming"] = False  # it would only get ready for audio in pieces
-    options |= {k: v for k, v in (("asr_model_file", None), ("batch_size", 1)) if k in options}
-    for key in ("quantize_asr_model", "quantize_lm", "enh_s2t_task", "multi_asr"):
+    made = {"asr_model_file": None, "s2t_model_file": None, "batch_size": 1}
+    options |= {k: v for k, v in made.items() if k in options}
+    for key in _REFUSED:
         if options.get(key):
             raise UnsupportedModelError(f"--{key} cannot be combined with gradient lengths")
     try:
-        speech2text = _inference(train).Speech2Text(**_fitted(options, train))
-        if of_transducers:
-            transducer_task.adapt(speech2text)
+        _, decoder = _inference(train)
+        speech2text = decoder(**_fitted(options, train))
+        for task in (transducer_task, s2t_task):
+            if task.is_of_the_task(train):
+                task.adapt(speech2text)
     except EGLError:
         raise
     except Exception as e:  # from assertions to type checks, whatever the options break
@@ -261,11 +287,6 @@ def _build(options: dict[str, Any], train: dict[str, Any]) -> Any:
 
 def _refuse_prompted(train: Mapping[str, Any], path: str) -> None:
     """Refuse models whose search starts from a prompt, which no likelihood here is given."""
-    if str(train.get("preprocessor", "")).startswith("s2t"):
-        raise UnsupportedModelError(
-            f"{path}: a model of ESPnet's task s2t, as OWSM is, is not supported: its transcripts "
-            "hang on a prompt. Give a model of the task asr"
-        )
     for name in ("encoder", "decoder", "token_type", "bpemodel"):
         if str(train.get(name, "")) in WHISPER:
             raise UnsupportedModelError(
@@ -279,7 +300,7 @@ def _fitted(options: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:
     """``options`` without what the model of ``train`` cannot meet."""
     options = dict(options)
     ctc_weight = float((train.get("model_conf") or {}).get("ctc_weight", 0.5))
-    if ctc_weight in (0.0, 1.0) and options["ctc_weight"] != ctc_weight:
+    if ctc_weight in (0.0, 1.0) and options.get("ctc_weight", ctc_weight) != ctc_weight:
         logger.info(f"The model has one branch only: decoding with ctc_weight {ctc_weight}")
         options["ctc_weight"] = ctc_weight
     vocabulary = len(_token_list(train["token_list"]))

@@ -24,7 +24,7 @@ def blind_to_padding(model: Any, lengths: torch.Tensor) -> Iterator[None]:
         model: ESPnet's model.
         lengths: (B,) feature frames.
     """
-    if len(lengths) == 1 or model.encoder is None:
+    if model.encoder is None or bool((lengths == lengths[0]).all()):
         yield
         return
     embed: Any = getattr(model.encoder, "embed", None)

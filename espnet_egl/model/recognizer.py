@@ -6,7 +6,7 @@ Axes: B utterances, K hypotheses, T encoder frames, L tokens, D features, V voca
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -32,9 +32,18 @@ class Recognizer:
     Args:
         speech2text: ESPnet's ``Speech2Text`` with its weights loaded.
 
+    Attributes:
+        ctc_prompt: Tokens that CTC emits before every transcript of the clips at hand.
+        decoder_prompt: Tokens between sos and every transcript, likewise.
+        not_available: The token by which a training's data say that there is no transcript.
+
     Raises:
         UnsupportedModelError: The model is of a kind that cannot be scored.
     """
+
+    ctc_prompt: tuple[int, ...] = ()
+    decoder_prompt: tuple[int, ...] = ()
+    not_available: int | None = None
 
     def __init__(self, speech2text: Any):
         self.speech2text = speech2text
@@ -72,8 +81,7 @@ class Recognizer:
         Raises:
             UtteranceError: Too short for the front end.
         """
-        batch = torch.as_tensor(speech).to(self.device, self.dtype).unsqueeze(0)
-        lengths = torch.tensor([batch.size(1)], device=self.device)
+        batch, lengths = self._alone(speech)
         with self._too_short(batch):
             features, feature_lengths = self.model._extract_feats(batch, lengths)
         return features[0, : int(feature_lengths[0])]
@@ -87,8 +95,12 @@ class Recognizer:
         Raises:
             UtteranceError: Too short for the model's front end or subsampling.
         """
+        return self._encode(*self._alone(speech))
+
+    def _alone(self, speech: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One utterance as a batch, and its length."""
         batch = torch.as_tensor(speech).to(self.device, self.dtype).unsqueeze(0)
-        return self._encode(batch, torch.tensor([batch.size(1)], device=self.device))
+        return batch, torch.tensor([batch.size(1)], device=self.device)
 
     def encode_features(self, features: Sequence[torch.Tensor]) -> Encoded:
         """The encoder over utterances of different lengths at once.
@@ -111,12 +123,15 @@ class Recognizer:
 
     def _encode(self, batch: torch.Tensor, lengths: torch.Tensor) -> Encoded:
         with self._too_short(batch):
-            output, output_lengths = self.model.encode(batch, lengths)
+            output, output_lengths = self._model_encode(batch, lengths)
         if int(output_lengths.min()) < 1:
             raise UtteranceError(
                 "too_short", f"no frame is left of {pluralize(int(lengths.min()), 'sample')}"
             )
         return Encoded(output, torch.as_tensor(output_lengths, device=self.device))
+
+    def _model_encode(self, batch: torch.Tensor, lengths: torch.Tensor) -> Any:
+        return self.model.encode(batch, lengths)
 
     @contextmanager
     def _too_short(self, batch: torch.Tensor) -> Iterator[None]:
@@ -178,6 +193,32 @@ class Recognizer:
         tokenizer = self.speech2text.tokenizer
         return " ".join(words) if tokenizer is None else tokenizer.tokens2text(words)
 
+    # ---- what the model is told beside the audio ----
+
+    def prompt_of(self, uid: str) -> Any:
+        """What tells apart clips that cannot share a batch."""
+        return None
+
+    def prompted(self, uids: Sequence[str]) -> AbstractContextManager[None]:
+        """Score the clips ``uids``, which have the same prompt, in this block.
+
+        Raises:
+            UtteranceError: One has none that the model knows.
+        """
+        return nullcontext()
+
+    def ctc_targets(self, hypotheses: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+        """What CTC is trained to emit for transcripts."""
+        return [(*self.ctc_prompt, *y) for y in hypotheses]
+
+    def samples(self, speech: np.ndarray | torch.Tensor) -> int:
+        """How many samples of an utterance, or frames of features, the model takes in."""
+        return len(speech)
+
+    def clock(self, encoded: Encoded, seconds: float) -> tuple[float, int]:
+        """Seconds of an encoder frame, and how many frames stand before the audio's first."""
+        return seconds / encoded.frames, 0
+
     # ---- exact likelihoods ----
 
     def log_likelihoods(
@@ -201,7 +242,7 @@ class Recognizer:
         """
         branch = BRANCHES[self.resolve_posterior(posterior)]
         with torch.no_grad(), scoring_mode(self.model):
-            return branch.log_likelihoods(self.model, encoded, hypotheses)
+            return branch.log_likelihoods(self, encoded, hypotheses)
 
     def resolve_posterior(self, posterior: str) -> str:
         """The branch itself, also for ``auto``.
@@ -237,9 +278,13 @@ class Recognizer:
         tokens, nothing divided by their number unless the model's configuration says so.
         Call it in :func:`scoring_mode`, or dropout and SpecAugment take part.
         """
-        batch = torch.as_tensor(speech).to(self.device, self.dtype).unsqueeze(0)
-        lengths = torch.tensor([batch.size(1)], device=self.device)
-        text, text_lengths = pad([tokens], self.device, fill=self.model.ignore_id)
+        return self._model_loss(*self._alone(speech), [tokens])
+
+    def _model_loss(
+        self, batch: torch.Tensor, lengths: torch.Tensor, hypotheses: Sequence[Sequence[int]]
+    ) -> Any:
+        """The mean over the batch, as ESPnet's losses are."""
+        text, text_lengths = pad(hypotheses, self.device, fill=self.model.ignore_id)
         loss, _, _ = self.model(
             speech=batch, speech_lengths=lengths, text=text, text_lengths=text_lengths
         )
@@ -258,17 +303,10 @@ class Recognizer:
             hypotheses: B token sequences.
         """
         count = len(hypotheses)
-        text, text_lengths = pad(hypotheses, self.device, fill=self.model.ignore_id)
         placeholder = encoded.hidden.new_zeros(count, 1)
+        lengths = torch.ones(count, dtype=torch.long, device=self.device)
         with replaced(self.model, "encode", lambda *_: (encoded.output, encoded.lengths)):
-            loss, _, _ = self.model(
-                speech=placeholder,
-                speech_lengths=torch.ones(count, dtype=torch.long, device=self.device),
-                text=text,
-                text_lengths=text_lengths,
-            )
-        # ESPnet's losses are means over the batch.
-        return loss * count
+            return self._model_loss(placeholder, lengths, hypotheses) * count
 
     def has_ctc_loss(self) -> bool:
         """Whether CTC is part of the training loss."""

@@ -1,4 +1,4 @@
-"""Putting the stages into a recipe: al.sh beside asr.sh, conf/al.yaml, and one word of run.sh."""
+"""Putting the stages into a recipe: al.sh beside asr.sh or s2t.sh, al.yaml, one word of run.sh."""
 
 from __future__ import annotations
 
@@ -54,18 +54,25 @@ def check(recipe: Path) -> None:
         raise ConfigError(
             f"{recipe} is a recipe for unsupervised recognition: uasr.sh has a stage 20 of its own"
         )
-    for name in ("run.sh", "asr.sh", "path.sh", "cmd.sh"):
+    script = script_of(recipe)
+    for name in ("run.sh", script, "path.sh", "cmd.sh"):
         if (recipe / name).is_symlink() and not (recipe / name).exists():
             raise ConfigError(f"{recipe / name} is a broken link: give a recipe in its checkout")
         if not (recipe / name).exists():
             raise ConfigError(
                 f"{recipe} is no asr1 recipe: {name} is missing; give a directory like "
-                "egs2/mini_an4/asr1"
+                "egs2/mini_an4/asr1, or s2t1"
             )
     # Bytes: a script may be in any encoding.
-    script = (recipe / "asr.sh").read_bytes()
-    if own := re.search(rb"stage\}? -le (2[0-9]|[3-9][0-9])\b", script):
-        raise ConfigError(f"{recipe / 'asr.sh'} has a stage {own[1].decode()} of its own")
+    content = (recipe / script).read_bytes()
+    if own := re.search(rb"stage\}? -le (2[0-9]|[3-9][0-9])\b", content):
+        raise ConfigError(f"{recipe / script} has a stage {own[1].decode()} of its own")
+
+
+def script_of(recipe: Path) -> str:
+    """The script that a recipe's run.sh calls: ``asr.sh``, or ``s2t.sh`` of the task s2t."""
+    has_s2t_alone = not (recipe / "asr.sh").exists() and (recipe / "s2t.sh").exists()
+    return "s2t.sh" if has_s2t_alone else "asr.sh"
 
 
 def plan(recipe: Path, apply: bool) -> list[Step]:
@@ -80,14 +87,14 @@ def plan(recipe: Path, apply: bool) -> list[Step]:
     """
     check(recipe)
     steps = [_install(recipe, name) for name in FILES]
-    run = recipe / "run.sh"
-    changed = renamed(run, "asr.sh", "al.sh")
+    run, script = recipe / "run.sh", script_of(recipe)
+    changed = renamed(run, script, "al.sh")
     if changed == run.read_bytes():
-        if renamed(run, "al.sh", "asr.sh") == changed:
-            raise ConfigError(f"{run} does not call ./asr.sh: write ./al.sh in its place by hand")
+        if renamed(run, "al.sh", script) == changed:
+            raise ConfigError(f"{run} does not call ./{script}: write ./al.sh in its place by hand")
         return [*steps, Step(run, "calls ./al.sh already")]
     if not apply:
-        what = "stays as it is; write ./al.sh for ./asr.sh, or give --apply true"
+        what = f"stays as it is; write ./al.sh for ./{script}, or give --apply true"
         return [*steps, Step(run, what, changed, shown_only=True)]
     _check_own(run)
     backup = recipe / BACKUP
@@ -96,7 +103,7 @@ def plan(recipe: Path, apply: bool) -> list[Step]:
     return [
         *steps,
         Step(backup, "to write: run.sh as it is", run.read_bytes()),
-        Step(run, "to change: ./al.sh for ./asr.sh", changed),
+        Step(run, f"to change: ./al.sh for ./{script}", changed),
     ]
 
 
@@ -108,11 +115,12 @@ def removal(recipe: Path) -> list[Step]:
     """
     check(recipe)
     run, backup = recipe / "run.sh", recipe / BACKUP
-    restored = renamed(run, "al.sh", "asr.sh")
+    script = script_of(recipe)
+    restored = renamed(run, "al.sh", script)
     steps = []
     if restored != run.read_bytes():
         _check_own(run)
-        steps.append(Step(run, "to change: ./asr.sh for ./al.sh", restored))
+        steps.append(Step(run, f"to change: ./{script} for ./al.sh", restored))
     if backup.exists():
         same = backup.read_bytes() == restored
         what = "to remove" if same else "stays: it differs from what run.sh becomes"
@@ -175,4 +183,4 @@ def carry_out(steps: list[Step]) -> None:
             if mode is not None:
                 step.path.chmod(mode)
             elif step.path.suffix != ".yaml":
-                shutil.copymode(step.path.with_name("asr.sh"), step.path)
+                shutil.copymode(step.path.with_name(script_of(step.path.parent)), step.path)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 
-# Active learning around asr.sh: write ./al.sh where your run.sh says ./asr.sh.
+# Active learning around asr.sh: write ./al.sh where your run.sh says ./asr.sh, or ./s2t.sh (OWSM).
 # Stages 1-15 are asr.sh's own; stages 20 and above are run only when asked for.
 
 # Lower-case variables without al_ are asr.sh's.
@@ -11,6 +11,10 @@
 set -e
 set -u
 set -o pipefail
+
+# Which script is the recipe's: asr.sh, or s2t.sh. What is said of asr.sh below is said of either.
+al_kind=asr
+[ -e asr.sh ] || [ ! -e s2t.sh ] || al_kind=s2t
 
 # Everything here is named al_*: asr.sh is sourced below and sets a hundred other variables.
 al_first_stage=20   # The first of our stages.
@@ -35,6 +39,8 @@ al_effort=
 al_nbest=
 al_hyp_source=
 al_posterior=
+al_prompt=
+al_utt2lang=
 al_allow_pipes=
 al_score_args=
 al_select_args=
@@ -129,6 +135,9 @@ Options:
     --al_hyp_source    # Where hypotheses come from: beam, or ctc_sample, which needs no search
                        # (default: al_score's, beam).
     --al_posterior     # Whose P(transcript | audio) weighs them (default: al_score's, auto).
+    --al_prompt        # What a model that is prompted is told of every clip, as "<eng><asr>" (OWSM)
+                       # (default: lang_sym and task_sym of the decoding).
+    --al_utt2lang      # A file that says each clip's language, in place of one for all.
     --al_allow_pipes   # false: no command in a wav.scp of the pool, or of what is selected from it, is run
                        # by any stage from 20 on: for lists from others (default: the commands', true).
     --al_score_args    # Other arguments for al_score (default="${al_score_args}").
@@ -203,7 +212,7 @@ Options:
     --confidence_measure  # max_prob, gibbs, tsallis, renyi or posterior; --confidence_alpha, _norm,
                        # _aggregation, _temperature, _level and _exclude_blank are al_score's too.
 
-All other options are asr.sh's:
+All other options are ${al_kind}.sh's:
 EOF
 )
 
@@ -218,7 +227,7 @@ while [ $# -gt 0 ]; do
     case "${al_option}" in
         --help|_h)
             echo "${al_help_message}"
-            ./asr.sh --help
+            "./${al_kind}.sh" --help
             exit 0 ;;
         --*=*)
             echo "$0: write '${1%%=*} ${1#*=}' for $1" 1>&2; exit 2 ;;
@@ -231,7 +240,7 @@ while [ $# -gt 0 ]; do
                 --egl_*|--confidence_*)
                     [ "${al_option}" = --egl_temperature ] && al_temperature=$2
                     al_egl_opts+=("${al_option}" "$2") ;;
-                --al_first_stage|--al_last_stage|--al_egl_opts|--al_temperature|--al_all|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
+                --al_first_stage|--al_last_stage|--al_egl_opts|--al_temperature|--al_kind|--al_all|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
                     echo "$0: invalid option $1" 1>&2; exit 2 ;;
                 *)
                     [ -z "${!al_name+x}" ] && { echo "$0: invalid option $1" 1>&2; exit 2; }
@@ -284,7 +293,7 @@ if [ -z "${al_stop_stage}" ]; then
     [ "${al_stage}" -gt 22 ] && al_stop_stage=${al_last_stage}
 fi
 if [ "${al_stage}" -lt "${al_first_stage}" ]; then
-    ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage "${al_stage}" --stop_stage "${al_stop_stage}"
+    "./${al_kind}.sh" ${al_rest[@]+"${al_rest[@]}"} --stage "${al_stage}" --stop_stage "${al_stop_stage}"
 fi
 if [ "${al_stop_stage}" -lt "${al_first_stage}" ]; then
     exit 0
@@ -296,11 +305,19 @@ fi
 export EGL_VERBOSE="${al_verbose}"
 al_unsaid=(-e "Skipped stages:" -e "Successfully finished\.")
 "${al_verbose}" || al_unsaid+=(-e " --stage ${al_first_stage} --stop_stage $((al_first_stage - 1))\$")
-# shellcheck disable=SC1091
-. ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage "${al_first_stage}" --stop_stage $((al_first_stage - 1)) \
+# shellcheck disable=SC1090
+. "./${al_kind}.sh" ${al_rest[@]+"${al_rest[@]}"} --stage "${al_first_stage}" --stop_stage $((al_first_stage - 1)) \
     > >(grep -v "${al_unsaid[@]}")
 wait
-
+if [ "${al_kind}" = s2t ]; then
+    asr_exp="${s2t_exp}"
+    asr_stats_dir="${s2t_stats_dir}"
+    asr_config="${s2t_config}"
+    asr_args="${s2t_args}"
+    inference_asr_model="${inference_s2t_model}"
+    # The window of such models; what is longer is cut.
+    al_score_args="--max_seconds 30 ${al_score_args}"
+fi
 
 if [ -z "${al_dir}" ]; then
     al_dir="${expdir}/al_${al_tag:-$(basename "${asr_exp}")_${al_pool//\//_}}"
@@ -325,7 +342,7 @@ done
 al_seed_model="${inference_asr_model}"
 al_seed_tag="${inference_tag}"
 al_new_model="${al_inference_asr_model:-${inference_asr_model}}"
-al_new_tag="${inference_tag/_asr_model_"${al_seed_model%.*}"/_asr_model_"${al_new_model%.*}"}"
+al_new_tag="${inference_tag/_${al_kind}_model_"${al_seed_model%.*}"/_${al_kind}_model_"${al_new_model%.*}"}"
 # Whether nothing of what came back can be trained on.
 al_without_speech() {
     [ -e "$1/returned.tsv" ] && [ ! -e "$1/text" ]
@@ -366,7 +383,8 @@ al_pipe_opts=()
 # What the stages' commands are told of what is given here.
 al_score_opts=(${al_effort:+--effort "${al_effort}"} ${al_nbest:+--nbest "${al_nbest}"}
     ${al_hyp_source:+--hyp_source "${al_hyp_source}"}
-    ${al_posterior:+--posterior "${al_posterior}"} ${al_seed:+--seed "${al_seed}"})
+    ${al_posterior:+--posterior "${al_posterior}"} ${al_prompt:+--prompt "${al_prompt}"}
+    ${al_utt2lang:+--utt2lang "${al_utt2lang}"} ${al_seed:+--seed "${al_seed}"})
 # shellcheck disable=SC2206
 al_select_opts=(${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"}
     ${al_budget_total:+--budget_total "${al_budget_total}"} --al_dir "${al_dir}"
@@ -611,6 +629,7 @@ al_train_data() {
         [ -e "${_file}" ] && _opts+=(--train_file "${_file}")
     done
     ${python} -m espnet_egl.bin.al_train_data "${_opts[@]}" --part "${_part}" \
+        ${al_prompt:+--prompt "${al_prompt}"} ${al_utt2lang:+--utt2lang "${al_utt2lang}"} \
         --seed_dir "${data_feats}/${train_set}" \
         --audio_format "$(cat "${data_feats}/${train_set}/audio_format" 2>/dev/null || echo "${audio_format}")" \
         --output_dir "${data_feats}/$(al_train_set "${_part}")" \
@@ -624,7 +643,7 @@ al_train_data() {
 
 # Train on the seed set and a part of what is labelled: al_train <part>
 al_train() {
-    local _exp _opts=() _start _lock
+    local _exp _opts=() _args _start _lock
     _exp="$(al_part_dir "$1")"
     # Two trainings would write into each other's checkpoints. What trains keeps the lock, also
     # when this script is killed; some network disks know none.
@@ -643,13 +662,20 @@ al_train() {
     fi
 
     "${al_resume}" || rm -f "${_exp}/checkpoint.pth"
-    _opts=(--train_set "$(al_train_set "$1")" --asr_exp "${_exp}" --asr_stats_dir "${al_round_dir}/asr_stats${_exp#"${al_round_dir}/asr"}")
-    [ "${al_train_from}" = last ] && _opts+=(--pretrained_model "${asr_exp}/${inference_asr_model}")
-    [ -n "${al_new_train_args}" ] && _opts+=(--asr_args "${asr_args} ${al_new_train_args}")
+    _opts=(--train_set "$(al_train_set "$1")" "--${al_kind}_exp" "${_exp}"
+        "--${al_kind}_stats_dir" "${al_round_dir}/asr_stats${_exp#"${al_round_dir}/asr"}")
+    _args="${al_new_train_args}"
+    if [ "${al_train_from}" = last ] && [ "${al_kind}" = s2t ]; then
+        # s2t.sh has no option for it.
+        _args+=" --init_param ${asr_exp}/${inference_asr_model}"
+    elif [ "${al_train_from}" = last ]; then
+        _opts+=(--pretrained_model "${asr_exp}/${inference_asr_model}")
+    fi
+    [ -n "${_args}" ] && _opts+=("--${al_kind}_args" "${asr_args} ${_args}")
     # The training set is perturbed already.
     [ -n "${speed_perturb_factors:-}" ] && _opts+=(--speed_perturb_factors "")
     _start=${SECONDS}
-    ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 10 --stop_stage 11 "${_opts[@]}"
+    "./${al_kind}.sh" ${al_rest[@]+"${al_rest[@]}"} --stage 10 --stop_stage 11 "${_opts[@]}"
     echo $((SECONDS - _start)) > "${_exp}/.train_seconds"
     mv "${_exp}/.train_seconds" "${_exp}/train_seconds"
     exec {_lock}>&-
@@ -664,8 +690,8 @@ al_decode() {
     if [ -e scripts/score.py ] || command -v sclite > /dev/null; then
         _stop=13
     fi
-    ./asr.sh ${al_rest[@]+"${al_rest[@]}"} --stage 12 --stop_stage "${_stop}" --asr_exp "$1" \
-        --inference_asr_model "$2" --inference_tag "$3" --test_sets "${al_test_sets# }"
+    "./${al_kind}.sh" ${al_rest[@]+"${al_rest[@]}"} --stage 12 --stop_stage "${_stop}" "--${al_kind}_exp" "$1" \
+        "--inference_${al_kind}_model" "$2" --inference_tag "$3" --test_sets "${al_test_sets# }"
 }
 
 
@@ -683,13 +709,27 @@ al_decode_seed() {
 }
 
 
+# A text to be scored; of s2t.sh's, without language, task and times: al_text <file>
+al_text() {
+    if [ "${al_kind}" = asr ] || [ ! -e "$1" ]; then
+        echo "$1"
+        return
+    fi
+    local _plain="${al_dir}/plain/${1//\//_}"
+    mkdir -p "${al_dir}/plain"
+    sed -E 's/<[^<> ]+>/ /g; s/ +/ /g; s/ $//' "$1" > "${_plain}.$$"
+    mv "${_plain}.$$" "${_plain}"
+    echo "${_plain}"
+}
+
+
 # Points of the learning curve: al_point <directory of decoding> <option of al_curve>...
 al_point() {
     local _dir=$1 _opts=() _dset
     shift
     for _dset in ${al_test_sets}; do
         [ -e "${_dir}/${_dset}/text" ] || { log "Error: ${_dir}/${_dset}/text is missing: decode again"; exit 1; }
-        _opts+=(--result "${_dset},${data_feats}/${_dset}/text,${_dir}/${_dset}/text")
+        _opts+=(--result "${_dset},$(al_text "${data_feats}/${_dset}/text"),$(al_text "${_dir}/${_dset}/text")")
     done
     # shellcheck disable=SC2086
     ${python} -m espnet_egl.bin.al_curve "${_opts[@]}" --curve_file "${al_curve_file}" \
@@ -975,14 +1015,14 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
     done
     if "${al_pilot}" && [ -e "${al_curve_file}" ]; then
         for dset in ${al_test_sets}; do
-            _opts=(--before "${al_seed_exp}/${al_seed_tag}/${dset}/text")
+            _opts=(--before "$(al_text "${al_seed_exp}/${al_seed_tag}/${dset}/text")")
             for _part in "${al_parts[@]}"; do
-                _opts+=("--${_part}" "$(al_part_dir "${_part}")/${al_new_tag}/${dset}/text")
+                _opts+=("--${_part}" "$(al_text "$(al_part_dir "${_part}")/${al_new_tag}/${dset}/text")")
             done
             log "The pilot's answer on ${dset}:"
             # shellcheck disable=SC2086
             ${python} -m espnet_egl.bin.al_pilot --select_dir "${al_select_dir}" --test_set "${dset}" \
-                --labelled_dir "${al_labelled_dir}" --reference "${data_feats}/${dset}/text" \
+                --labelled_dir "${al_labelled_dir}" --reference "$(al_text "${data_feats}/${dset}/text")" \
                 "${_opts[@]}" --output_file "${al_round_dir}/pilot_${dset//\//_}.md" \
                 ${al_scoring_opts[@]+"${al_scoring_opts[@]}"} ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_pilot_args}
             _report_opts+=(--pilot_file "${al_round_dir}/pilot_${dset//\//_}.json")

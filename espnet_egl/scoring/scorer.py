@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -93,15 +94,19 @@ class Scorer:
         return any(m.needs_truth and m.needs_gradients for m in self.methods.values())
 
     def batches(self, utterances: Sequence[Utterance]) -> list[list[Utterance]]:
-        """Cut utterances into batches of similar length, the longest first."""
+        """Cut utterances into batches of similar length and one prompt, the longest first."""
         if self.engine is None or not self.engine.batches:
             return [[utterance] for utterance in utterances]
         found: list[list[Utterance]] = []
+        last: dict[Any, list[Utterance]] = {}
         for utterance in sorted(utterances, key=lambda u: (-len(u.speech), u.uid)):
-            if found and len(found[-1][0].speech) * (len(found[-1]) + 1) <= self.batch_bins:
-                found[-1].append(utterance)
-            else:
-                found.append([utterance])
+            prompt = self.recognizer.prompt_of(utterance.uid)
+            batch = last.get(prompt, [])
+            longest = self.recognizer.samples((batch or [utterance])[0].speech)
+            if not batch or longest * (len(batch) + 1) > self.batch_bins:
+                batch = last[prompt] = []
+                found.append(batch)
+            batch.append(utterance)
         return found
 
     def verify(self, utterances: Sequence[Utterance]) -> bool:
@@ -115,7 +120,8 @@ class Scorer:
         for batch in sorted(self.batches(utterances), key=lambda batch: -len(batch[0].speech)):
             ends = batch if len(batch) < 2 else batch[:: len(batch) - 1]
             try:
-                self.engine.verify([u.speech for u in ends])
+                with self.recognizer.prompted([u.uid for u in ends]):
+                    self.engine.verify([u.speech for u in ends])
             except UtteranceError:
                 continue  # another batch will do, or another window
             return True
@@ -146,10 +152,11 @@ class Scorer:
         return [*self.score(batch[:middle]), *self.score(batch[middle:])]
 
     def _score(self, batch: Sequence[Utterance]) -> list[ScoredUtterance | Skipped]:
-        evidence = self._evidence(batch, self._truths(batch))
-        # After the engine's recording: methods may run the model themselves.
-        with torch.no_grad(), scoring_mode(self.recognizer.model):
-            return [e if isinstance(e, Skipped) else self._row(e) for e in evidence]
+        with self.recognizer.prompted([u.uid for u in batch]):
+            evidence = self._evidence(batch, self._truths(batch))
+            # After the engine's recording: methods may run the model themselves.
+            with torch.no_grad(), scoring_mode(self.recognizer.model):
+                return [e if isinstance(e, Skipped) else self._row(e) for e in evidence]
 
     def _evidence(
         self, batch: Sequence[Utterance], truths: Sequence[Truth | None]
@@ -211,9 +218,10 @@ class Scorer:
             return self._no_truth(e)
 
     def _aligned(self, y: list[int], encoded: Encoded) -> list[int] | None:
-        if not self.recognizer.has_ctc_loss() or has_ctc_alignment(y, encoded.frames):
+        (target,) = self.recognizer.ctc_targets([y])
+        if not self.recognizer.has_ctc_loss() or has_ctc_alignment(target, encoded.frames):
             return y
-        detail = not_aligned(len(y), encoded.frames)
+        detail = not_aligned(len(target), encoded.frames)
         return self._no_truth(UtteranceError("no_alignment", detail))
 
     def _no_truth(self, error: UtteranceError) -> list[int] | None:

@@ -61,6 +61,10 @@ class Verifier:
             utterance: As it was read to be scored.
             score: What was written for it.
         """
+        with self.recognizer.prompted([utterance.uid]):
+            return self._verify(utterance, score)
+
+    def _verify(self, utterance: Utterance, score: float) -> list[str]:
         recognizer = self.recognizer
         with self.engine.encode([utterance.speech]) as batch:
             (encoded,) = batch.utterances

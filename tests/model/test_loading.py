@@ -256,15 +256,3 @@ def test_models_made_of_whisper_are_refused(
     name, value = next(iter(parts.items()))
     with pytest.raises(UnsupportedModelError, match=rf"made of Whisper \({name}: {value}\)"):
         load_recognizer(tmp_path / "config.yaml", files.checkpoint)
-
-
-@pytest.mark.parametrize("preprocessor", ["s2t", "s2t_ctc"])
-def test_models_of_the_task_s2t_are_refused(
-    model_files: Any, tmp_path: Path, preprocessor: str
-) -> None:
-    files = model_files("ctc_conformer")
-    config = yaml.safe_load(files.config.read_text())
-    config["preprocessor"] = preprocessor
-    (tmp_path / "config.yaml").write_text(yaml.dump(config))
-    with pytest.raises(UnsupportedModelError, match="OWSM"):
-        load_recognizer(tmp_path / "config.yaml", files.checkpoint)

@@ -27,6 +27,7 @@ COMMANDS = (
     *("al_select", "al_export", "al_import", "al_train_data", "al_curve"),
     *("al_pilot", "al_simulate", "al_worth", "al_report", "al_state"),
     *("al_init", "al_score_dir", "al_channel", "al_segment"),
+    *("al_self_pool", "al_self_train"),
 )
 
 # What al.sh tells of a directory that holds results of other settings.
@@ -298,6 +299,19 @@ def add_worth_arguments(parser: argparse.ArgumentParser) -> None:
         help="Of the seed set's copies, which are no hours of speech",
     )
     add_price_arguments(group)
+
+
+def share(text: str) -> float:
+    """``10%`` or ``0.1``: above 0, at most 1."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no share: write it as 10% or 0.1, above 0 and at most 100%"
+        )
+    return value
 
 
 def yaml_dict(text: str) -> dict[str, Any]:

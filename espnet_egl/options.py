@@ -301,19 +301,6 @@ def add_worth_arguments(parser: argparse.ArgumentParser) -> None:
     add_price_arguments(group)
 
 
-def share(text: str) -> float:
-    """``10%`` or ``0.1``: above 0, at most 1."""
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is no share: write it as 10% or 0.1, above 0 and at most 100%"
-        )
-    return value
-
-
 def yaml_dict(text: str) -> dict[str, Any]:
     """An option's value written as a yaml mapping, e.g. ``{my_method: {alpha: 2}}``."""
     try:

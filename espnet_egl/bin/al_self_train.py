@@ -9,6 +9,19 @@ from collections.abc import Sequence
 from espnet_egl import options
 
 
+def share(text: str) -> float:
+    """``10%`` or ``0.1``: above 0, at most 1."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no share: write it as 10% or 0.1, above 0 and at most 100%"
+        )
+    return value
+
+
 def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_self_train", __doc__ or "")
     parser.add_argument("--score_dir", required=True, help="The model's scores of --pool_dir")
@@ -17,14 +30,14 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", required=True, help="Becomes a Kaldi data directory")
     parser.add_argument(
         "--self_train_wer",
-        type=options.share,
+        type=share,
         default=0.1,
         help="Share of wrong words in all that is taken, at most, by the calibrated confidence: "
         "10%% or 0.1",
     )
     parser.add_argument(
         "--self_train_share",
-        type=options.share,
+        type=share,
         help="In place of it: the most confident clips, so much of the audio: 80%%",
     )
     parser.add_argument(

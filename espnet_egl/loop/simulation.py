@@ -195,7 +195,7 @@ def plan(
                 f"budget {budget} has no clip for each of {rounds} rounds: give a larger one, or "
                 "fewer --rounds"
             )
-    if wrong := [m for m in methods if "self" in m.removesuffix(SELF).split("+")]:
+    if wrong := [m for m in methods if {"", "self"} & {*m.removesuffix(SELF).split("+")}]:
         raise ConfigError(f"{wrong[0]}: write a method and {SELF} behind it, as in random{SELF}")
     methods = sorted(methods, key=lambda method: method.endswith(SELF))
     numbers = range(first_seed, first_seed + seeds)

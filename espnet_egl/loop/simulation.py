@@ -95,10 +95,13 @@ class Simulation:
         home = self.directory / "cells" / cell.path
         if len({point.round for point in read_curve(home / "curve.tsv")} - {"0"}) == self.rounds:
             return
-        first = home / "r1" / "score"
-        first.parent.mkdir(parents=True, exist_ok=True)
-        if not first.is_symlink():
-            first.symlink_to(self.score_dir.resolve())
+        first = home / "r1"
+        first.mkdir(parents=True, exist_ok=True)
+        # Beside the pool's scores, those of a sample of the training set and of a target set.
+        for name in (self.score_dir.name, "seed", "target"):
+            there = self.score_dir.resolve().with_name(name)
+            if there.exists() and not (first / name).is_symlink():
+                (first / name).symlink_to(there)
         if cell.by_itself:
             self._share(replace(cell, method=cell.selects), home / "r1")
         for number in range(1, self.rounds + 1):

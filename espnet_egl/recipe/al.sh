@@ -25,6 +25,7 @@ al_ledger=
 al_ask_again=
 al_fusion=
 al_diversity=
+al_target_set=
 al_random_share=
 al_pool=pool
 al_channel=
@@ -104,7 +105,10 @@ Options:
                        # al_select's, egl).
     --al_fusion        # Of several: rank, by the sum of their ranks, or alternate, each takes its best
                        # in turn (default: al_select's, rank).
-    --al_diversity     # kmeans++ spreads the selection over gradient directions (default: none).
+    --al_diversity     # kmeans++ spreads the selection over gradient directions; fisher chooses the batch that
+                       # covers best what the pool holds and the model does not know (default: none).
+    --al_target_set    # Name of a data directory of what the model is wanted for, with text or without; a hundred
+                       # clips are plenty: for the method target, and in place of the pool for fisher.
     --al_random_share  # Share of the budget that is drawn at random, to estimate by it what the pool
                        # is like (default: al_select's, 0).
     --al_score_methods # Methods whose scores stage 20 computes beside it (default: confidence random).
@@ -594,6 +598,25 @@ al_check_search() {
 }
 
 
+# Clips of what the model is wanted for.
+al_target_data=
+if [ -n "${al_target_set}" ]; then
+    al_target_data="${data_feats}/${al_target_set}"
+    has_audio "${al_target_data}" || al_target_data="data/${al_target_set}"
+    [[ "${al_target_set}" == */* ]] && has_audio "${al_target_set}" && al_target_data="${al_target_set}"
+fi
+al_check_target() {
+    if [ -n "${al_target_data}" ] && ! has_audio "${al_target_data}"; then
+        log "Error: no target set: neither ${data_feats}/${al_target_set} nor data/${al_target_set} has audio"
+        exit 1
+    fi
+    if [ -z "${al_target_data}" ] && [[ " ${_methods:-} " == *" target "* || "+${al_method}+" == *"+target+"* ]]; then
+        log "Error: the method target needs a target set: give it with --al_target_set"
+        exit 1
+    fi
+}
+
+
 # Score a data directory: al_score_data <data_dir> <score_dir> <option of al_prepare>... -- <option of al_score>...
 al_score_data() {
     local _data=$1 _score_dir=$2 _prepare_opts=() _opts=()
@@ -927,6 +950,7 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     log "Stage 20: Score the pool: ${al_data}, model=${asr_exp}/${inference_asr_model}"
     log "Deciding: ${al_decides}"
 
+    al_check_target
     al_check_search
     _opts=(${al_score_opts[@]+"${al_score_opts[@]}"})
     _plan=$(${python} -m espnet_egl.bin.al_plan --method "${al_method}" --score_methods "${al_score_methods}" \
@@ -960,6 +984,26 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
         _fit_opts=(--fitted "${al_round_dir}/fit/fitted.yaml")
     fi
 
+    # What a batch is held against: what the model knows, and what it is wanted for.
+    if [ "${al_diversity}" = fisher ]; then
+        _seed_data="${data_feats}/${train_set}"
+        _dir="${asr_exp#"${expdir}"/}"
+        [ ! -d "${_seed_data}_${_dir//\//_}" ] || _seed_data+="_${_dir//\//_}"
+        ${python} -m espnet_egl.bin.al_sample --data_dir "${_seed_data}" --output_dir "${al_round_dir}/seed" \
+            ${al_config_opts[@]+"${al_config_opts[@]}"}
+        al_score_data "${al_round_dir}/seed/sample" "${al_round_dir}/seed" -- ${_opts[@]+"${_opts[@]}"} \
+            --methods fisher ${al_egl_opts[@]+"${al_egl_opts[@]}"} --egl_temperature 1
+    fi
+    if [ -n "${al_target_data}" ]; then
+        log "The target set: ${al_target_data}"
+        _target_opts=(--methods fisher)
+        [ ! -e "${al_target_data}/text" ] || _target_opts=(--methods fisher true_gradient
+            --text "${al_target_data}/text" --skip_untranscribed false)
+        al_score_data "${al_target_data}" "${al_round_dir}/target" -- ${_opts[@]+"${_opts[@]}"} \
+            ${al_egl_opts[@]+"${al_egl_opts[@]}"} --egl_temperature 1 "${_target_opts[@]}"
+        _opts+=(--target "${al_round_dir}/target/embeddings.npy")
+    fi
+
     _prepare_opts=(--al_dir "${al_dir}" --round "${al_round}")
     for dset in "${train_set}" "${valid_set}" ${al_test_sets}; do
         [ "${dset}" = "${al_pool}" ] && continue
@@ -991,10 +1035,15 @@ fi
 
 if [ "${al_stage}" -le 21 ] && [ "${al_stop_stage}" -ge 21 ]; then
     log "Stage 21: Select: ${al_method:+method=${al_method} }${al_budget:+budget=${al_budget}}"
+    _opts=()
+    if [ "${al_diversity}" = fisher ]; then
+        _opts=(--seed_score_dir "${al_round_dir}/seed")
+        [ -z "${al_target_set}" ] || _opts+=(--target_score_dir "${al_round_dir}/target")
+    fi
     ${python} -m espnet_egl.bin.al_select \
         --score_file "${al_score_dir}/scores.tsv" \
         --data_dir "${al_data}" \
-        --output_dir "${al_select_dir}" \
+        --output_dir "${al_select_dir}" ${_opts[@]+"${_opts[@]}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_select_opts[@]+"${al_select_opts[@]}"}
 fi
 

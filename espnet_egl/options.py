@@ -24,6 +24,7 @@ COMMANDS = (
     *("al_select", "al_export", "al_import", "al_train_data", "al_curve"),
     *("al_pilot", "al_simulate", "al_worth", "al_report", "al_state"),
     *("al_init", "al_score_dir", "al_channel", "al_segment"),
+    *("al_self_pool", "al_self_train", "al_sample"),
 )
 
 # What al.sh tells of a directory that holds results of other settings.

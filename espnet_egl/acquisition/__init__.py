@@ -30,10 +30,12 @@ class Truth:
     Attributes:
         text: The transcript, as the recogniser would write it.
         gradient_length: || grad_theta loss(x, transcript) ||^2, if any method needs it.
+        embedding: (S,) the same gradient projected; likewise.
     """
 
     text: str
     gradient_length: float | None = None
+    embedding: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,19 @@ class AbsAcquisition(ABC):
     Attributes:
         needs_gradients: Whether :attr:`Evidence.gradient` is wanted.
         needs_embedding: Whether the gradients' projections are.
+        needs_factors: Whether those of the Fisher information are written beside these.
         needs_truth: Whether :attr:`Evidence.truth` is: an oracle, or for fitting.
+        embeds_truth: Whether the projection that is written is that of the transcript's gradient:
+            of a target, never of a pool.
         needs_columns: Whether :attr:`Evidence.columns` are: it is asked after the others.
         columns: Of the score table, that :meth:`details` fills.
     """
 
     needs_gradients = False
     needs_embedding = False
+    needs_factors = False
     needs_truth = False
+    embeds_truth = False
     needs_columns = False
     columns: tuple[str, ...] = ()
 
@@ -114,9 +121,12 @@ acquisition_methods = Registry(
         "expected_wer": "espnet_egl.acquisition.expected_wer:ExpectedWER",
         "committee": "espnet_egl.acquisition.committee:Committee",
         "badge": "espnet_egl.acquisition.badge:BADGE",
+        "fisher": "espnet_egl.acquisition.fisher:Fisher",
+        "target": "espnet_egl.acquisition.target:Target",
         "predicted_gl": "espnet_egl.acquisition.predicted:PredictedGL",
         "predicted_wer": "espnet_egl.acquisition.predicted:PredictedWER",
         "true_gl": "espnet_egl.acquisition.oracle:TrueGL",
         "true_wer": "espnet_egl.acquisition.oracle:TrueWER",
+        "true_gradient": "espnet_egl.acquisition.oracle:TrueGradient",
     },
 )

@@ -37,3 +37,21 @@ class TrueWER(AbsAcquisition):
         words = evidence.truth.text.split()
         best = evidence.nbest.hypotheses[0].text.split()
         return editdistance.eval(words, best) / max(1, len(words))
+
+
+class TrueGradient(AbsAcquisition):
+    """Squared length of the transcript's projected gradient, 0 where there is none to train on.
+
+    In ``embeddings.npy`` the transcript's gradient stands where else the best hypothesis's does:
+    what a target set that is transcribed pulls at.
+    """
+
+    needs_gradients = True
+    needs_embedding = True
+    needs_truth = True
+    embeds_truth = True
+
+    def score(self, evidence: Evidence) -> float:
+        if evidence.truth is None or evidence.truth.embedding is None:
+            return 0.0
+        return float(evidence.truth.embedding.square().sum())

@@ -9,6 +9,8 @@ from espnet_egl.errors import ConfigError
 
 # Beside the method that decides.
 COMPANIONS = ("confidence", "random")
+# How a selection is spread, and the method that it needs.
+EMBEDDINGS = {"kmeans++": "badge", "fisher": "fisher"}
 # Found anew for the set, or of no use as what is predicted from.
 NO_FEATURES = ("random", "predicted_", "true_")
 
@@ -53,8 +55,8 @@ def plan(
     methods: tuple[str, ...] = ()
     if method or beside or diversity:
         wanted = (method or "egl").split("+")
-        # Gradient embeddings are the method badge's.
-        wanted += ["badge"] if diversity not in ("", "none") else []
+        # What batches are made of is written by these methods.
+        wanted += [EMBEDDINGS[diversity]] if diversity in EMBEDDINGS else []
         methods = _distinct([*wanted, *(beside or COMPANIONS)])
     predicted = any(m.startswith("predicted_") for m in methods)
     if predicted and temperature == "auto":

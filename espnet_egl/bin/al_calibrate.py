@@ -25,13 +25,17 @@ def calibrate(args: argparse.Namespace) -> None:
 
     calibration = Calibration.fit(args.score_dir, args.text)
     calibration.save(args.output_file)
-    print(f"\n{'':24}{'AUC-ROC':>10}{'ECE':>10}{'NCE':>10}")
-    for name, fitted in (("words", calibration.word), ("utterances", calibration.utterance)):
+    print(f"\n{'':30}{'AUC-ROC':>10}{'ECE':>10}{'NCE':>10}")
+    for name, fitted in (
+        ("words", calibration.word),
+        ("utterances", calibration.utterance),
+        ("words of utterances", calibration.accuracy),
+    ):
         if fitted is None:
             continue
         for when, quality in (("before", fitted.before), ("after", fitted.after)):
             values = "".join(f"{value:z10.3f}" for value in vars(quality).values())
-            print(f"{name + ', ' + when:24}{values}")
+            print(f"{name + ', ' + when:30}{values}")
     print(f"\nGive it to al_merge: --calibration {args.output_file}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from espnet_egl import options
 
-COMMANDS = ("score", "select", "export", "import")
+COMMANDS = ("score", "select", "export", "import", "self_train")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -58,7 +58,7 @@ def what_decides(args: argparse.Namespace) -> str:
     if args.config is not None:
         for command in options.read_sections(args.config):
             parser_of(command).read_section(args.config)
-    score, select, export, returned = (
+    score, select, export, returned, _ = (
         parsed(f"al_{name}", vars(args)[name], args.config) for name in COMMANDS
     )
     for method in [*score.methods, *split_methods(select.method)]:

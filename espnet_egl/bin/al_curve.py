@@ -49,6 +49,12 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--round", type=int, default=0, help="Of active learning; 0: the seed model")
     group.add_argument("--name", help="Of the method, if another than the selection's")
     group.add_argument("--tag", default="", help="Stands after the method, without --name")
+    group.add_argument(
+        "--self_trained",
+        type=options.str2bool,
+        default=False,
+        help="Whether the model trained itself on the rest of the pool, too: +self",
+    )
     group.add_argument("--budget", help="If another than the selection's, as of several rounds")
     group.add_argument("--train_seconds", type=float, default=0.0, help="That training took")
 
@@ -71,7 +77,8 @@ def curve(args: argparse.Namespace) -> None:
     method = budget = ""
     if args.select_dir is not None:
         # The seed model's point has no name: it is every method's.
-        method = args.name or f"{made_with['method']}{args.tag}"
+        by_itself = "+self" if args.self_trained else ""
+        method = args.name or f"{made_with['method']}{by_itself}{args.tag}"
         budget = args.budget or made_with["budget"]
     if args.part != "all":
         method = f"{method}:{args.part}"

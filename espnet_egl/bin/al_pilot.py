@@ -18,6 +18,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", required=True, help="As the model trained on all of it did")
     parser.add_argument("--chosen", required=True, help="... on what was chosen")
     parser.add_argument("--random", required=True, help="... on what was drawn at random")
+    parser.add_argument("--self", help="... on all, and by its own hypotheses on more")
+    parser.add_argument("--self_dir", help="With it: what these are, of al_self_train")
     parser.add_argument("--test_set", default="test", help="What it is called")
     options.add_cleaning_arguments(parser)
     options.add_measured_price_arguments(parser.add_argument_group("Cost related"))
@@ -35,6 +37,7 @@ def pilot(args: argparse.Namespace) -> None:
     from espnet_egl.loop.curve import Cleaning
     from espnet_egl.loop.pilot import Part, Pilot, measure, tell
     from espnet_egl.loop.returns import PARTS, read_cost, read_handled
+    from espnet_egl.loop.self_training import read_taken
     from espnet_egl.store.files import read_manifest, write_lines
     from espnet_egl.store.tables import read_rows
 
@@ -48,6 +51,10 @@ def pilot(args: argparse.Namespace) -> None:
         for row in read_rows(Path(args.select_dir) / "selection.tsv")
     }
     made_with = read_manifest(args.select_dir)
+    alone = None
+    if args.self is not None:
+        taken = read_taken(args.self_dir)
+        alone = Part(taken.clips, taken.seconds, cleaning.read(args.self, recognised=True))
     figures = measure(
         Pilot(
             references=cleaning.read(args.reference),
@@ -66,6 +73,7 @@ def pilot(args: argparse.Namespace) -> None:
             cost=read_cost([args.labelled_dir], "all", made_with, options.prices_conf(args)),
             worked=_worked(args.labelled_dir),
             test_set=args.test_set,
+            alone=alone,
         )
     )
     lines = tell(figures)

@@ -137,6 +137,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--fitted", help="The file of al_fit, for predicted_gl, predicted_wer and auto options"
     )
+    group.add_argument("--target", help="Of the method target: embeddings.npy of a target set")
     group.add_argument(
         "--text",
         help="Transcripts in Kaldi's format, for the oracles true_gl and true_wer; for sets that "
@@ -220,8 +221,8 @@ def method_conf(args: argparse.Namespace, method: str) -> dict[str, Any]:
         "confidence": {"posterior": args.posterior, **confidence},
         "random": {"seed": args.seed},
         "committee": {"size": args.committee_size, "seed": args.seed},
-        "predicted_gl": {"fitted": args.fitted},
-        "predicted_wer": {"fitted": args.fitted},
+        **{name: {"fitted": args.fitted} for name in ("predicted_gl", "predicted_wer")},
+        "target": {"embeddings": args.target},
     }
     return {**own.get(method, {}), **args.method_conf.get(method, {})}
 
@@ -237,7 +238,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     free = {"output_dir", "config", "log_level", "num_workers", "ngpu", "egl_batch_bins"}
     free |= {"verify", "advice", "earlier", "effort", *prompting.NAMES}
     files = {"key_file", "segments", "utt2dur", "utt2speech"}
-    files |= {"asr_train_config", "asr_model_file", "inference_config", "fitted", "text"}
+    files |= {"asr_train_config", "asr_model_file", "inference_config", "fitted", "text", "target"}
     found: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in free | files}
     for name in files:
         path = getattr(args, name)

@@ -53,14 +53,24 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--diversity",
         default="none",
-        choices=("none", "kmeans++"),
-        help="kmeans++ spreads the selection over gradient embeddings (method badge)",
+        choices=("none", "kmeans++", "fisher"),
+        help="kmeans++ spreads the selection over gradient embeddings (method badge); fisher "
+        "chooses the batch that covers the pool's Fisher information best (method fisher)",
     )
     group.add_argument(
         "--diversity_pool",
         type=float,
         default=3.0,
-        help="The best worth so many budgets are candidates for it",
+        help="The best worth so many budgets are candidates for kmeans++",
+    )
+    group.add_argument(
+        "--seed_score_dir",
+        help="For fisher: scores of a sample of the training set (al_sample), which is known",
+    )
+    group.add_argument(
+        "--target_score_dir",
+        help="For fisher: scores of a target set, whose information is covered in place of the "
+        "pool's",
     )
     group.add_argument(
         "--random_share",
@@ -119,6 +129,7 @@ def select(args: argparse.Namespace) -> None:
     from espnet_egl import api
     from espnet_egl.data.kaldi import read_table
     from espnet_egl.selection import select as selection
+    from espnet_egl.selection.information import read_background
     from espnet_egl.store import embeddings
     from espnet_egl.store.files import check_directory, claim_directory
     from espnet_egl.store.tables import read_scores
@@ -134,6 +145,7 @@ def select(args: argparse.Namespace) -> None:
         rules,
         speakers,
         embeddings.read(projected) if wanted else None,
+        read_background(args.seed_score_dir, args.target_score_dir),
     )
     made_with = settings(args, rules)
     advice = (
@@ -207,13 +219,20 @@ def _read_cap_map(args: argparse.Namespace) -> dict[str, str]:
 
 def settings(args: argparse.Namespace, rules: Rules) -> dict[str, Any]:
     """What determines the selection, for the manifest."""
+    from pathlib import Path
+
+    from espnet_egl.store import embeddings
     from espnet_egl.store.files import file_hash, text_hash
 
     free = {"score_file", "data_dir", "output_dir", "config", "log_level"}
     free |= {"exclude_dir", "block_file", "al_dir", "ledger"}
     # Where they are not given, a selection is as those of earlier versions were.
     free |= {name for name in ("budget_total", "ask_again") if not getattr(args, name)}
+    free |= {"seed_score_dir", "target_score_dir"}
     found = {name: value for name, value in vars(args).items() if name not in free}
+    for name in ("seed_score_dir", "target_score_dir"):
+        if (directory := getattr(args, name)) is not None:
+            found[f"{name}_sha256"] = file_hash(Path(directory) / embeddings.NAME)
     return {
         **found,
         "labelled_sha256": text_hash("\n".join(sorted(rules.filters.labelled))),

@@ -30,6 +30,16 @@ def get_parser() -> argparse.ArgumentParser:
         choices=PARTS,
         help="Of what is labelled: all, what a method chose, or what was drawn at random",
     )
+    parser.add_argument(
+        "--self_dir", help="What the model trains itself on beside it, of al_self_train"
+    )
+    parser.add_argument(
+        "--self_train_ratio",
+        type=options.positive,
+        default=3.0,
+        help="Clips of it for one that is transcribed, at most: where there are more, what is "
+        "transcribed is repeated",
+    )
     parser.add_argument("--fs", default="16k", help="The model's sampling rate")
     parser.add_argument(
         "--audio_format",
@@ -73,7 +83,12 @@ def model_settings(args: argparse.Namespace) -> dict[str, Any]:
 
     seed_dirs = [] if args.seed_dir is None else [args.seed_dir]
     texts = [Path(directory) / "text" for directory in [*seed_dirs, *args.labelled_dir]]
+    by_itself: dict[str, Any] = {}
+    if args.self_dir is not None:
+        texts.append(Path(args.self_dir) / "text")
+        by_itself = {"self_train_ratio": args.self_train_ratio}
     return {
+        **by_itself,
         "text_sha256": [file_hash(path) for path in texts],
         "part": args.part,
         "train_options": args.train_options,
@@ -116,9 +131,22 @@ def join(args: argparse.Namespace) -> None:
         args.pipe_timeout,
         args.audio_format,
         prompting.read(args),
+        args.self_dir,
+        args.self_train_ratio,
     )
     left_out = f", {skipped} left out, see skipped.tsv" if skipped else ""
-    print(f"Training set {args.output_dir}: {seed} of the seed set, {added} labelled{left_out}")
+    print(
+        f"Training set {args.output_dir}: {seed} of the seed set, {added} labelled"
+        f"{_by_itself(args)}{left_out}"
+    )
+
+
+def _by_itself(args: argparse.Namespace) -> str:
+    if args.self_dir is None:
+        return ""
+    from espnet_egl.loop.self_training import read_texts
+
+    return f", {len(read_texts(args.self_dir))} by the model itself"
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

@@ -44,6 +44,20 @@ def score_words(directory: str | Path, audio_format: str = "") -> list[str]:
     return words
 
 
+def format_of(directory: str | Path, audio_format: str = "") -> str:
+    """What ``audio_format`` should say in a directory of some of its clips; empty: nothing.
+
+    Args:
+        directory: As for :func:`score_words`.
+        audio_format: Likewise.
+    """
+    directory = Path(directory)
+    if (directory / "audio_format").exists():
+        return (directory / "audio_format").read_text(encoding="utf-8").strip()
+    # As they came: not in ESPnet's arks, wherever the clips are listed.
+    return "wav" if "ark" in audio_format and _is_raw(directory) else audio_format
+
+
 def _is_raw(directory: Path) -> bool:
     """Whether recordings are as they came: in data/, or cut by segments, which ESPnet undoes."""
     return directory.parts[:1] == ("data",) or (directory / "segments").exists()

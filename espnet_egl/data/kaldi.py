@@ -222,7 +222,7 @@ def subset_data_dir(
     source: str | Path,
     target: str | Path,
     uids: Iterable[str],
-    durations: dict[str, float],
+    durations: dict[str, float] | None = None,
     speakers: dict[str, str] | None = None,
 ) -> None:
     """Write the data directory ``target`` with the utterances ``uids`` of ``source``.
@@ -234,7 +234,7 @@ def subset_data_dir(
         source: A Kaldi data directory with wav.scp or feats.scp, perhaps segments.
         target: The directory to write.
         uids: Utterance ids, all in ``source``.
-        durations: Utterance id -> seconds, for ``utt2dur``.
+        durations: Utterance id -> seconds, for ``utt2dur``; None: there is none.
         speakers: ``utt2spk`` of ``source``, where it was read already.
 
     Raises:
@@ -266,7 +266,8 @@ def subset_data_dir(
     known_speakers = read_table(target / "utt2spk") if (target / "utt2spk").exists() else {}
     write_table(target / "utt2spk", {uid: known_speakers.get(uid) or uid for uid in wanted})
     write_spk2utt(target)
-    write_table(target / "utt2dur", {uid: f"{durations[uid]:.3f}" for uid in wanted})
+    if durations is not None:
+        write_table(target / "utt2dur", {uid: f"{durations[uid]:.3f}" for uid in wanted})
 
 
 def read_utterances(directory: str | Path) -> list[str]:

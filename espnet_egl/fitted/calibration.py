@@ -2,7 +2,8 @@
 
 A confidence ranks; its value means nothing by itself. On transcribed data that the model was
 not trained on, a logistic regression on logit(confidence) learns what share of the words, and
-of the utterances, of a confidence are correct.
+of the utterances, of a confidence are correct; and of the utterances of a confidence, what share
+of their words is, with those that are missing.
 """
 
 from __future__ import annotations
@@ -88,11 +89,13 @@ class Calibration:
         word: P(the word is right).
         utterance: P(no error in the utterance); None if the data had none, or nothing else.
         settings: What the confidences were made with; those it is applied to must agree.
+        accuracy: 1 - WER by the utterance's confidence; None in files of earlier versions.
     """
 
     word: Logistic
     utterance: Logistic | None
     settings: dict[str, Any] = field(default_factory=dict)
+    accuracy: Logistic | None = None
 
     @classmethod
     def fit(cls, score_dir: str | Path, text: str | Path) -> Calibration:
@@ -114,7 +117,7 @@ class Calibration:
                 f"{text} has no transcript of {len(unknown)} of {len(confidences)} scored "
                 f"utterances, e.g. '{unknown[0]}'; give the text of what was scored"
             )
-        values, right, groups, whole = [], [], [], []
+        values, right, groups, whole, shares = [], [], [], [], []
         for number, uid in enumerate(confidences):
             hypothesis = [row[4] for row in words[uid]]
             reference = references[uid].split()
@@ -122,15 +125,40 @@ class Calibration:
             right += word_correctness(reference, hypothesis)
             groups += [number] * len(hypothesis)
             whole.append(reference == hypothesis)
+            shares.append(words_right(reference, hypothesis))
         word = fit_logistic("words", values, right, groups)
-        utterance = None
+        utterance = accuracy = None
+        known = list(confidences.values())
         try:
-            utterance = fit_logistic(
-                "utterances", list(confidences.values()), whole, range(len(whole))
-            )
+            utterance = fit_logistic("utterances", known, whole, range(len(whole)))
         except DataError as e:
             logger.warning(f"utterances keep their confidence as it is: {e}")
-        return cls(word, utterance, confidence_settings(Path(score_dir) / "logdir"))
+        rows = [(known[n], share, n) for n, of in enumerate(shares) for share in of]
+        try:
+            accuracy = fit_logistic("words of utterances", *map(list, zip(*rows, strict=True)))
+        except DataError as e:
+            logger.warning(f"what share of an utterance's words is right is not known: {e}")
+        settings = confidence_settings(Path(score_dir) / "logdir")
+        return cls(word, utterance, settings, accuracy)
+
+    def check_settings(self, logdir: str | Path) -> None:
+        """See that a pool's confidences were made as those that it was learnt from.
+
+        Args:
+            logdir: Of the pool's shards.
+
+        Raises:
+            ConfigError: They were made with other options. Another model is warned of.
+        """
+        found = confidence_settings(logdir)
+        for name in sorted(found.keys() & self.settings.keys()):
+            if found[name] == self.settings[name]:
+                continue
+            message = f"{name}: {self.settings[name]!r} in the calibration, {found[name]!r} here"
+            if name == MODEL:
+                logger.warning(f"{message}: another model's calibration may not fit")
+            else:
+                raise ConfigError(f"the calibration is of other confidences: {message}")
 
     def apply(self, score_dir: str | Path, logdir: str | Path, output_dir: str | Path) -> None:
         """Write calibrated ``words.ctm`` and ``utt2confidence``.
@@ -143,15 +171,7 @@ class Calibration:
         Raises:
             ConfigError: The confidences there were made with other options.
         """
-        found = confidence_settings(logdir)
-        for name in sorted(found.keys() & self.settings.keys()):
-            if found[name] == self.settings[name]:
-                continue
-            message = f"{name}: {self.settings[name]!r} in the calibration, {found[name]!r} here"
-            if name == MODEL:
-                logger.warning(f"{message}: another model's calibration may not fit")
-            else:
-                raise ConfigError(f"the calibration is of other confidences: {message}")
+        self.check_settings(logdir)
         confidences = read_confidences(score_dir)
         rows = read_words(Path(score_dir) / "words.ctm")
         of_words = self.word([float(row[5]) for row in rows])
@@ -184,6 +204,7 @@ class Calibration:
                 _logistic(content["word"]),
                 None if content["utterance"] is None else _logistic(content["utterance"]),
                 dict(content["settings"]),
+                None if content.get("accuracy") is None else _logistic(content["accuracy"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise ConfigError(f"{path}: not a calibration that al_calibrate wrote: {e}") from e
@@ -258,6 +279,21 @@ def word_correctness(reference: Sequence[str], hypothesis: Sequence[str]) -> lis
                 for i in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
                     right[i] = True
     return right
+
+
+def words_right(reference: Sequence[str], hypothesis: Sequence[str]) -> list[bool]:
+    """One for every word of the reference, right or not: as many wrong as there are word errors.
+
+    Of more errors than words, all are wrong; of words where nothing was said, each is.
+    """
+    import jiwer
+
+    if not reference:
+        return [False] * len(hypothesis)
+    found = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
+    errors = found.substitutions + found.deletions + found.insertions
+    wrong = min(errors, len(reference))
+    return [True] * (len(reference) - wrong) + [False] * wrong
 
 
 # ---- the regression ----

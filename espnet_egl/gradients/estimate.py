@@ -13,6 +13,7 @@ import torch
 
 from espnet_egl.gradients.losses import Combined
 from espnet_egl.gradients.paths import Paths
+from espnet_egl.store.embeddings import FACTORS
 
 # How far the part taken in proportion to its energy may be off, as a share of it: the
 # reference lies within two of these in more than 90 % (bench/gradient_engine.py).
@@ -30,6 +31,8 @@ class ExpectedGradientLength:
         passes: Backward passes it took through what the hypotheses share.
         embedding: (S,) the projected gradient of the hypothesis of the largest weight, as far
             as the directions that were pulled back hold it; S is zero if not asked for.
+        factors: (FACTORS, S) V with V^T V about sum_k w_k g_k g_k^T, g_k the projected gradients:
+            its largest part of so low a rank; likewise.
     """
 
     value: float
@@ -37,6 +40,7 @@ class ExpectedGradientLength:
     spread: float
     passes: int
     embedding: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    factors: torch.Tensor = field(default_factory=lambda: torch.zeros(FACTORS, 0))
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,23 @@ class Pulled:
             spread(weights, each),
             self.count,
             self.best[: self.count] @ projected[: self.count],
+            low_rank(
+                self.energies[: self.count].sqrt()[:, None] * projected[: self.count],
+                math.sqrt(shared / measured) if measured > 0 else 1.0,
+            ),
         )
+
+
+def low_rank(rows: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+    """(FACTORS, S) V with V^T V the nearest to R^T R of so low a rank, for R (R, S).
+
+    Args:
+        rows: R.
+        scale: Of V: what R does not hold is taken to be like it.
+    """
+    _, vectors = torch.linalg.eigh(rows @ rows.T)
+    found = scale * (vectors.flip(1)[:, :FACTORS].T @ rows)
+    return torch.cat([found, found.new_zeros(FACTORS - len(found), rows.size(1))])
 
 
 def spread(weights: torch.Tensor, lengths: torch.Tensor) -> float:

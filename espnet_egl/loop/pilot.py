@@ -1,7 +1,8 @@
 """What a first, small round says: does labelling pay here, and does it pay to choose?
 
 Half of a pilot's clips are chosen, half are drawn at random. Three models are trained: on all of
-them, and on each half alone. All three and the seed model decode the same test set, so that
+them, and on each half alone; with self-training a fourth, on all of them and what that model made
+of the rest of the pool. All of these and the seed model decode the same test set, so that
 differences are paired by utterance; the intervals are by bootstrap over these. What another
 training with other random numbers would give is not in them: a small difference may be luck.
 """
@@ -57,6 +58,7 @@ class Pilot:
         cost: Of labelling all of it; 0: not known.
         worked: Seconds that annotators worked on it; 0: not known.
         test_set: Its name.
+        alone: What the model trained itself on, beside all of it; None: nothing.
     """
 
     references: Texts
@@ -68,6 +70,7 @@ class Pilot:
     cost: float = 0.0
     worked: float = 0.0
     test_set: str = "test"
+    alone: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,9 @@ class Figures:
         pool: The seed model's WER on the pool, by what was drawn; None: not known.
         cost: Of labelling; 0: not known.
         worked: Seconds that annotators worked; 0: not known.
+        alone: Clips and seconds that the model trained itself on; None: none.
+        alone_after: WER of the model that did so.
+        alone_gain: The difference to the model trained on what is labelled.
     """
 
     test_set: str
@@ -105,6 +111,9 @@ class Figures:
     pool: Interval | None
     cost: float
     worked: float
+    alone: tuple[int, float] | None = None
+    alone_after: Interval | None = None
+    alone_gain: Interval | None = None
 
     def write(self, path: str | Path) -> None:
         """As JSON."""
@@ -142,6 +151,7 @@ def measure(pilot: Pilot) -> Figures:
     pool = None
     if any(pilot.drawn.values()):
         pool = rate(*count_errors(pilot.drawn, pilot.drawn_before))
+    alone = None if pilot.alone is None else errors(pilot.alone.hypotheses)
     return Figures(
         test_set=pilot.test_set,
         method=pilot.method,
@@ -157,6 +167,9 @@ def measure(pilot: Pilot) -> Figures:
         pool=pool,
         cost=pilot.cost,
         worked=pilot.worked,
+        alone=None if pilot.alone is None else (pilot.alone.clips, pilot.alone.seconds),
+        alone_after=None if alone is None else rate(alone, words),
+        alone_gain=None if alone is None else rate(alone - after, words),
     )
 
 
@@ -210,6 +223,19 @@ def tell(found: Figures, say: Say = str.format) -> list[str]:
         + " "
         + _verdict(found.more, better, worse, unknown)
     )
+    if found.alone and found.alone_after and found.alone_gain:
+        better, worse = say("Self-training pays here."), say("Self-training made it worse.")
+        lines.append(
+            say(
+                "Trained by its own hypotheses on {rest} of the rest of the pool, too, it is "
+                "{after:.1f} %: {difference}.",
+                rest=_size(*found.alone, say),
+                after=found.alone_after[0],
+                difference=_points(found.alone_gain, say),
+            )
+            + " "
+            + _verdict(found.alone_gain, better, worse, unknown)
+        )
     if found.pool is not None:
         pool = _rate(found.pool, say)
         lines.append(

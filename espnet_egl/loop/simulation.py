@@ -1,7 +1,8 @@
 """What labelling would buy: rounds over a pool whose transcripts are hidden until selected.
 
 A cell is a method, a budget and a random seed. It lives in a directory of its own and runs the
-recipe's own stages there; all cells share the first scoring pass. Heavy work is submitted by the
+recipe's own stages there; all cells share the first scoring pass, and a cell with self-training
+the first round's selection and model with the one without. Heavy work is submitted by the
 stages themselves, through the recipe's cmd.sh: what runs here is only the shells that wait for it.
 """
 
@@ -11,8 +12,8 @@ import itertools
 import shutil
 import subprocess
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet_egl.errors import ConfigError, DataError
@@ -21,6 +22,10 @@ from espnet_egl.progress import progress
 from espnet_egl.selection.budget import parse_amount
 from espnet_egl.store.tables import write_rows
 
+# Stands behind a method whose models train themselves on the rest of the pool, too.
+SELF = "+self"
+# What of the first round is the same with it and without.
+SHARED = ("select", "labelled", "asr", "asr_stats")
 # How long training takes is not the same twice; curve.tsv is.
 TIME_COLUMN = "seconds"
 RESULT_COLUMNS = (
@@ -34,7 +39,7 @@ class Cell:
     """One learning curve's piece.
 
     Attributes:
-        method: What selects.
+        method: What selects; with SELF behind it, there is self-training.
         budget: Of all rounds together.
         seed: Of what is drawn and of training.
     """
@@ -42,6 +47,16 @@ class Cell:
     method: str
     budget: str
     seed: int
+
+    @property
+    def selects(self) -> str:
+        """The method alone."""
+        return self.method.removesuffix(SELF)
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether there is self-training."""
+        return self.method.endswith(SELF)
 
     @property
     def path(self) -> Path:
@@ -80,24 +95,40 @@ class Simulation:
         home = self.directory / "cells" / cell.path
         if len({point.round for point in read_curve(home / "curve.tsv")} - {"0"}) == self.rounds:
             return
-        first = home / "r1" / "score"
-        first.parent.mkdir(parents=True, exist_ok=True)
-        if not first.is_symlink():
-            first.symlink_to(self.score_dir.resolve())
+        first = home / "r1"
+        first.mkdir(parents=True, exist_ok=True)
+        # Beside the pool's scores, those of a sample of the training set and of a target set.
+        for name in (self.score_dir.name, "seed", "target"):
+            there = self.score_dir.resolve().with_name(name)
+            if there.exists() and not (first / name).is_symlink():
+                (first / name).symlink_to(there)
+        if cell.by_itself:
+            self._share(replace(cell, method=cell.selects), home / "r1")
         for number in range(1, self.rounds + 1):
             self._run_round(cell, home, number)
+
+    def _share(self, other: Cell, here: Path) -> None:
+        """Refer to what the cell without self-training has, where it is done."""
+        there = (self.directory / "cells" / other.path / "r1").resolve()
+        if not (there / "done").exists():
+            return
+        for name in SHARED:
+            if (there / name).exists() and not (here / name).exists():
+                (here / name).symlink_to(there / name)
 
     def _run_round(self, cell: Cell, home: Path, number: int) -> None:
         here = home / f"r{number}"
         if (here / "done").exists():
             return
         # Training that was cut short starts over: it would go on with other random numbers.
-        if not (here / "asr" / "train_seconds").exists():
-            shutil.rmtree(here / "asr", ignore_errors=True)
+        for model in [here / "asr", *here.glob("asr_self*")]:
+            if not (model / "train_seconds").exists():
+                shutil.rmtree(model, ignore_errors=True)
         options = ["--al_dir", str(home), "--al_round", str(number), "--al_seed", str(cell.seed)]
         budget = self._part(cell, number) if self.rounds > 1 else cell.budget
-        options += ["--al_method", cell.method, "--al_budget", budget]
-        if cell.method == "random":
+        options += ["--al_method", cell.selects, "--al_budget", budget]
+        options += ["--al_self_train", str(cell.by_itself).lower()]
+        if cell.selects == "random":
             # The column of scores is one draw; every seed is another.
             options += ["--al_random_share", "1"]
         if number > 1:
@@ -148,8 +179,12 @@ def plan(
 ) -> list[Cell]:
     """Every cell, seed by seed: cut short, a simulation has whole comparisons.
 
+    Of a seed and a budget, those with self-training come behind those without, whose models they
+    share.
+
     Raises:
-        ConfigError: One is named twice, or there are none, or a budget has fewer clips than rounds.
+        ConfigError: One is named twice, or there are none, or a budget has fewer clips than rounds;
+            or no method stands before SELF.
     """
     for kind, values in (("method", methods), ("budget", budgets)):
         if not values or len(set(values)) != len(values):
@@ -163,6 +198,9 @@ def plan(
                 f"budget {budget} has no clip for every round of {rounds}: give a larger one, or "
                 "fewer --rounds"
             )
+    if wrong := [m for m in methods if {"", "self"} & {*m.removesuffix(SELF).split("+")}]:
+        raise ConfigError(f"{wrong[0]}: write a method and {SELF} behind it, as in random{SELF}")
+    methods = sorted(methods, key=lambda method: method.endswith(SELF))
     numbers = range(first_seed, first_seed + seeds)
     return [Cell(m, b, s) for s, b, m in itertools.product(numbers, budgets, methods)]
 
@@ -175,8 +213,13 @@ def run_all(simulation: Simulation, cells: Sequence[Cell], nj: int) -> list[tupl
     """
     failed = []
     pool = ThreadPoolExecutor(nj)
+    jobs: dict[Future[None], Cell] = {}
     try:
-        jobs = {pool.submit(simulation.run, cell): cell for cell in cells}
+        for cell in cells:
+            # Submitted before, and so begun: to wait for it blocks nobody.
+            plain = replace(cell, method=cell.selects)
+            before = [job for job, other in jobs.items() if other == plain]
+            jobs[pool.submit(_run_after, simulation, cell, before)] = cell
         for job in progress(as_completed(jobs), len(cells), unit="cell"):
             if error := job.exception():
                 failed.append((jobs[job], str(error)))
@@ -185,6 +228,11 @@ def run_all(simulation: Simulation, cells: Sequence[Cell], nj: int) -> list[tupl
         # Interrupted, it starts no more of them.
         pool.shutdown(cancel_futures=True)
     return failed
+
+
+def _run_after(simulation: Simulation, cell: Cell, before: Sequence[Future[None]]) -> None:
+    wait(before)
+    simulation.run(cell)
 
 
 def write_curve(simulation: Simulation) -> None:

@@ -14,6 +14,7 @@ from humanfriendly.text import pluralize
 from espnet_egl.errors import DataError
 from espnet_egl.loop.curve import read_curve
 from espnet_egl.loop.ledger import is_handed_over, is_round, read_asked, summarize, totals
+from espnet_egl.loop.self_training import TABLE, read_taken
 from espnet_egl.store.files import read_manifest
 from espnet_egl.store.tables import duration, number_in, read_rows
 
@@ -100,6 +101,10 @@ def _selection(path: Path, tag: str) -> dict[str, Any]:
     trained = path / f"asr{tag}" / "train_seconds"
     if trained.exists():
         found["model"] = str(trained.parent)
+    for table in sorted(path.glob(f"self*/{TABLE}")):
+        if table.parent.name.partition("_")[2] == tag.removeprefix("_"):
+            taken = read_taken(table.parent)
+            found[table.parent.name] = f"{pluralize(taken.clips, 'clip')} by the model itself"
     return found
 
 

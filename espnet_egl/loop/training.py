@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import count
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 # asr.sh's --audio_format where it dumps audio into arks, and what they hold.
 ARKS = {"wav.ark": "WAV", "flac.ark": "FLAC"}
 
+# Clips that a model trains itself on for one that is transcribed, at most.
+SELF_RATIO = 3.0
+
 
 def join_sets(
     seed_dir: str | Path | None,
@@ -43,6 +47,8 @@ def join_sets(
     pipe_timeout: float = PIPE_TIMEOUT,
     audio_format: str = "flac",
     prompts: Prompts | None = None,
+    self_dir: str | Path | None = None,
+    self_ratio: float = SELF_RATIO,
 ) -> tuple[int, int, int]:
     """Write a training set as ESPnet's stage 4 leaves one.
 
@@ -65,10 +71,13 @@ def join_sets(
         audio_format: How the seed set was dumped, as asr.sh has it: ESPnet reads a set either
             as files or as arks.
         prompts: Language and task of what is labelled, where the seed set is of the task s2t.
+        self_dir: What the model trains itself on, as :mod:`.self_training` left it; None: nothing.
+        self_ratio: Clips of it for one that is transcribed, at most: where there are more, what
+            is transcribed stands there several times, the copies as ``again<n>-<utterance>``.
 
     Returns:
         How many utterances are of the seed set, how many labelled ones were added, and how
-        many of these were left out, listed in ``skipped.tsv``.
+        many clips were left out, listed in ``skipped.tsv``.
 
     Raises:
         ConfigError: ``audio_format`` is of arks that are not supported.
@@ -93,9 +102,16 @@ def join_sets(
             f"{labelled_dirs[-1]}: nothing of the {part} half is transcribed yet. A pilot compares "
             "two halves: have some of each transcribed, and run the same command again"
         )
+    sources = list(zip(map(Path, labelled_dirs), labelled, strict=True))
+    if self_dir is not None:
+        sources.append((Path(self_dir), _read_texts(Path(self_dir))))
+    transcribed: list[str] = []
     opened = Recordings(allow_pipes, pipe_timeout)
     with _writer(output_dir, rate, audio_format) as write, closing(opened):
-        for directory, (texts, speakers, clips) in zip(labelled_dirs, labelled, strict=True):
+        for directory, (texts, speakers, clips) in sources:
+            by_itself = self_dir is not None and directory == Path(self_dir)
+            if by_itself:
+                transcribed = list(tables["text"])
             wanted_speeds = [(uid, factor) for uid in sorted(texts) for factor in speed_factors]
             for original, factor in progress(wanted_speeds, len(wanted_speeds)):
                 prefix = "" if factor == 1 else f"sp{factor:g}-"
@@ -118,7 +134,9 @@ def join_sets(
                     tables[name][uid] = text
                 tables["utt2spk"][uid] = prefix + speakers[original]
                 # Copies at other speeds are no further clips.
-                added += factor == speed_factors[0]
+                added += factor == speed_factors[0] and not by_itself
+    if self_dir is not None:
+        _repeat(tables, transcribed, self_ratio)
     for name, table in tables.items():
         write_table(output_dir / name, table)
     write_spk2utt(output_dir)
@@ -126,6 +144,19 @@ def join_sets(
     write_lines(output_dir / "audio_format", [audio_format])
     write_rows(output_dir / "skipped.tsv", SKIPPED_COLUMNS, sorted(skipped))
     return of_seed, added, len(skipped)
+
+
+def _repeat(tables: Mapping[str, dict[str, str]], uids: Sequence[str], ratio: float) -> None:
+    """Let some utterances stand there so often that no more than ``ratio`` others come to one."""
+    others = len(tables["text"]) - len(uids)
+    for number in range(2, math.ceil(others / (ratio * len(uids))) + 1):
+        for uid in uids:
+            copy = f"again{number}-{uid}"
+            if copy in tables["text"]:
+                raise DataError(f"'{copy}' is in the training set already; rename it")
+            for table in tables.values():
+                table[copy] = table[uid]
+            tables["utt2spk"][copy] = f"again{number}-{tables['utt2spk'][uid]}"
 
 
 # In a model's manifest: what it was trained on, which grows with every return.
@@ -163,10 +194,15 @@ def put_aside(model_dir: str | Path, settings: Mapping[str, Any]) -> None:
     found = read_manifest(path)
     other = {name for name in {*found, *settings} if found.get(name) != settings.get(name)}
     if other == {TRANSCRIPTS}:
-        numbers = (path.with_name(f"{path.name}.{n}") for n in count(1))
-        aside = next(p for p in numbers if not p.exists())
-        path.rename(aside)
+        aside = move_aside(path)
         logger.info(f"{path} was trained on other transcripts: it is {aside} from now on")
+
+
+def move_aside(path: Path) -> Path:
+    """Give a directory the first name of ``asr.1``, ``asr.2``, ... that is free."""
+    numbers = (path.with_name(f"{path.name}.{n}") for n in count(1))
+    aside = next(p for p in numbers if not p.exists())
+    return path.rename(aside)
 
 
 def parse_rate(text: str) -> int:
@@ -258,7 +294,12 @@ def _read_labelled(
 ) -> tuple[dict[str, str], dict[str, str], dict[str, Clip]]:
     """Texts, speakers and clips of what stage 23 left."""
     wanted = read_handled(directory, part)
-    texts = {u: text for u, text in read_table(directory / "text").items() if u in wanted}
+    texts, speakers, clips = _read_texts(directory)
+    return {u: text for u, text in texts.items() if u in wanted}, speakers, clips
+
+
+def _read_texts(directory: Path) -> tuple[dict[str, str], dict[str, str], dict[str, Clip]]:
+    texts = read_table(directory / "text")
     speakers = read_table(directory / "utt2spk")
     clips = _clips(directory)
     for name, table in (("wav.scp", clips), ("utt2spk", speakers)):

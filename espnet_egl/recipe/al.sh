@@ -29,6 +29,7 @@ al_ledger=
 al_ask_again=
 al_fusion=
 al_diversity=
+al_target_set=
 al_random_share=
 al_pool=pool
 al_channel=
@@ -62,6 +63,9 @@ al_pilot_args=
 al_report_lang=
 al_report_args=
 al_pilot=false
+al_self_train=false
+al_self_train_iterations=1
+al_self_train_ratio=
 al_simulate=false
 al_truth=
 al_methods="random egl confidence"
@@ -86,6 +90,8 @@ al_dir=
 # --egl_* and --confidence_* options go to al_score as they are.
 al_egl_opts=()
 al_temperature=
+# --self_train_wer and --self_train_share go to al_self_train.
+al_self_opts=()
 
 al_help_message=$(cat << EOF
 Usage: $0 [options of asr.sh] --stage 20 [--stop_stage ${al_last_stage}] [--al_* options]
@@ -106,7 +112,10 @@ Options:
                        # al_select's, egl).
     --al_fusion        # Of several: rank, by the sum of their ranks, or alternate, each takes its best
                        # in turn (default: al_select's, rank).
-    --al_diversity     # kmeans++ spreads the selection over gradient directions (default: none).
+    --al_diversity     # kmeans++ spreads the selection over gradient directions; fisher chooses the batch that
+                       # covers best what the pool holds and the model does not know (default: none).
+    --al_target_set    # Name of a data directory of what the model is wanted for, with text or without; a hundred
+                       # clips are plenty: for the method target, and in place of the pool for fisher.
     --al_random_share  # Share of the budget that is drawn at random, to estimate by it what the pool
                        # is like (default: al_select's, 0).
     --al_score_methods # Methods whose scores stage 20 computes beside it (default: confidence random).
@@ -173,12 +182,21 @@ Options:
                        # at random. Stage 24 also trains on each half alone, and stage 26 says in plain
                        # words whether labelling pays, and choosing. Run --stage 20 --stop_stage 26;
                        # when the clips are transcribed, the same again (default="${al_pilot}").
+    --al_self_train    # true: stage 24 then trains once more, with the rest of the pool as the round's model
+                       # recognises it, as far as it is sure; al_fit_set says how sure that is
+                       # (default="${al_self_train}").
+    --self_train_wer   # Share of wrong words in what is taken, at most (default: al_self_train's, 10%).
+    --self_train_share  # In place of it: the most confident clips, so much of the audio, 80%.
+    --self_train_ratio  # Clips of it for one that is transcribed, at most: where there are more, what is
+                       # transcribed is repeated (default: al_train_data's, 3).
+    --self_train_iterations  # How often: the model of one recognises for the next
+                       # (default="${al_self_train_iterations}").
     --al_simulate      # true: what would labelling buy? Rounds over a pool whose transcripts exist,
                        # for every one of --al_methods, --al_budgets and --al_seeds: curve.tsv
                        # (default="${al_simulate}").
     --al_truth         # The pool's transcripts (Kaldi's text), hidden until they are selected: stage 23
                        # takes them in place of annotators.
-    --al_methods       # What is compared (default="${al_methods}").
+    --al_methods       # What is compared, with self-training as egl+self (default="${al_methods}").
     --al_budgets       # At which sizes (default="${al_budgets}").
     --al_rounds        # In how many rounds a budget is spent (default="${al_rounds}").
     --al_seeds         # How often, with other random numbers (default="${al_seeds}").
@@ -188,8 +206,8 @@ Options:
     --al_nj            # The number of scoring jobs (default: inference_nj).
     --al_gpu           # Whether to score on GPUs (default="${al_gpu}").
     --al_seed          # Random seed (default: al_score's, 0).
-    --al_fit_set       # Transcribed set that predicted_gl, predicted_wer and --egl_temperature auto are
-                       # fitted to; not one the model was trained on (default: valid_set).
+    --al_fit_set       # Transcribed set that predicted_gl, predicted_wer, --egl_temperature auto and
+                       # --al_self_train are fitted to; not one the model was trained on (default: valid_set).
     --al_calibrate     # true: learn on al_fit_set, too, what the confidences of words and utterances are
                        # worth: score/calibrated/ has them as probabilities (default="${al_calibrate}").
     --al_fit_methods   # Methods that predictions are made of (default="${al_fit_methods}").
@@ -231,7 +249,7 @@ while [ $# -gt 0 ]; do
             exit 0 ;;
         --*=*)
             echo "$0: write '${1%%=*} ${1#*=}' for $1" 1>&2; exit 2 ;;
-        --stage|--stop_stage|--al_*|--egl_*|--confidence_*)
+        --stage|--stop_stage|--al_*|--egl_*|--confidence_*|--self_train_*)
             [ $# -lt 2 ] && { echo "$0: $1 needs a value" 1>&2; exit 2; }
             al_name=${al_option#--}
             case "${al_option}" in
@@ -240,7 +258,11 @@ while [ $# -gt 0 ]; do
                 --egl_*|--confidence_*)
                     [ "${al_option}" = --egl_temperature ] && al_temperature=$2
                     al_egl_opts+=("${al_option}" "$2") ;;
-                --al_first_stage|--al_last_stage|--al_egl_opts|--al_temperature|--al_kind|--al_all|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
+                --self_train_wer|--self_train_share) al_self_opts+=("${al_option}" "$2") ;;
+                --self_train_iterations) al_self_train_iterations=$2 ;;
+                --self_train_ratio) al_self_train_ratio=$2 ;;
+                --self_train_*) echo "$0: invalid option $1" 1>&2; exit 2 ;;
+                --al_first_stage|--al_last_stage|--al_egl_opts|--al_self_opts|--al_self_train_*|--al_temperature|--al_kind|--al_all|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
                     echo "$0: invalid option $1" 1>&2; exit 2 ;;
                 *)
                     [ -z "${!al_name+x}" ] && { echo "$0: invalid option $1" 1>&2; exit 2; }
@@ -263,16 +285,21 @@ for al_number in "${al_stage}" "${al_stop_stage:-1}" "${al_round}" "${al_nj:-1}"
         exit 2
     }
 done
+[[ "${al_self_train_iterations}" =~ ^[1-9][0-9]*$ ]] || {
+    echo "$0: --self_train_iterations is a number from 1 on, not '${al_self_train_iterations}'" 1>&2; exit 2; }
 if [ "${al_stage}" -gt "${al_last_stage}" ]; then
     echo "$0: there is no stage ${al_stage}: the last is ${al_last_stage}" 1>&2; exit 2
 fi
 if [ "${al_stage}" -ge "${al_first_stage}" ] && [ "${al_stop_stage:-${al_last_stage}}" -lt "${al_stage}" ]; then
     echo "$0: nothing to do: --stop_stage ${al_stop_stage} is before --stage ${al_stage}" 1>&2; exit 2
 fi
-for _name in al_simulate al_dry_run al_verbose al_pilot al_calibrate al_resume al_gpu; do
+for _name in al_simulate al_dry_run al_verbose al_pilot al_calibrate al_resume al_gpu al_self_train; do
     [[ "${!_name}" =~ ^(true|false)$ ]] || {
         echo "$0: expected \"true\" or \"false\": --${_name} ${!_name}" 1>&2; exit 2; }
 done
+if "${al_simulate}" && "${al_self_train}"; then
+    echo "$0: in a simulation, write +self behind the methods: --al_methods \"random random+self\"" 1>&2; exit 2
+fi
 if "${al_pilot}"; then
     : "${al_budget:=300utt}" "${al_random_share:=0.5}"
 fi
@@ -333,6 +360,27 @@ al_curve_file="${al_dir}/curve.tsv"
 al_model_dir() {
     echo "${al_dir}/r$1/asr${al_select_tag:+_${al_select_tag}}"
 }
+# What the model that stage 24 trains then recognises of the rest of the pool:
+# al_self_dir <round> <part>; the parts are the iterations, self, self2, ...
+al_self_dir() {
+    echo "${al_dir}/r$1/$2${al_select_tag:+_${al_select_tag}}"
+}
+al_self_parts=()
+if "${al_self_train}"; then
+    for _number in $(seq "${al_self_train_iterations}"); do
+        al_self_parts+=("self${_number#1}")
+    done
+fi
+[ "${al_self_train_iterations}" -lt 10 ] || { log "Error: --self_train_iterations: 9 at most"; exit 1; }
+# What the next round goes on from: the model that trained itself last, where it found something.
+al_last_model_dir() {
+    local _part _dir
+    _dir="$(al_model_dir "$1")"
+    for _part in ${al_self_parts[@]+"${al_self_parts[@]}"}; do
+        [ ! -e "$(al_self_dir "$1" "${_part}")/text" ] || _dir="$(al_model_dir "$1")_${_part}"
+    done
+    echo "${_dir}"
+}
 al_seed_exp="${asr_exp}"
 al_labelled_dirs=()
 for _round in $(seq $((al_round - 1))); do
@@ -351,7 +399,7 @@ al_without_speech() {
 al_decoded="${al_seed_exp}/${al_seed_tag}"
 for _round in $(seq $((al_round - 1)) -1 1); do
     al_without_speech "${al_labelled_dirs[$((_round - 1))]}" && continue
-    asr_exp="$(al_model_dir "${_round}")"
+    asr_exp="$(al_last_model_dir "${_round}")"
     inference_asr_model="${al_new_model}"
     al_decoded="${asr_exp}/${al_new_tag}"
     if [ ! -e "${asr_exp}/${inference_asr_model}" ]; then
@@ -403,6 +451,18 @@ has_audio() {
     [ -e "$1/wav.scp" ] || [ -e "$1/feats.scp" ]
 }
 
+# The transcribed set that something is learnt from; it was not trained on.
+al_fit_data() {
+    local _dir="${data_feats}/${al_fit_set:-${valid_set}}"
+    has_audio "${_dir}" || _dir="data/${al_fit_set:-${valid_set}}"
+    if ! has_audio "${_dir}" || [ ! -e "${_dir}/text" ]; then
+        log "Error: to fit to ${al_fit_set:-${valid_set}}, its audio and text are needed in ${_dir}." \
+            "Give a transcribed set that the model was not trained on with --al_fit_set" 1>&2
+        exit 1
+    fi
+    echo "${_dir}"
+}
+
 # The whole message of one failed job, from its first line to the end of the log; where there is
 # none, as after a kill, the logs' ends: show_error <logdir> <first job> <last job>
 show_error() {
@@ -435,7 +495,10 @@ al_data="${data_feats}/${al_pool}"
 _score_words=(${al_score_opts[@]+"${al_score_opts[@]}"} ${al_egl_opts[@]+"${al_egl_opts[@]}"} ${al_score_args})
 _budgets=
 _methods="${al_score_methods}"
-"${al_simulate}" && { _budgets="${al_budgets}"; _methods+=" ${al_methods//+/ }"; }
+# Those that are compared, without what is no score.
+al_compared=" ${al_methods//+/ } "
+al_compared="${al_compared// self / }"
+"${al_simulate}" && { _budgets="${al_budgets}"; _methods+="${al_compared}"; }
 # shellcheck disable=SC2206
 [ -n "${_methods}" ] && _score_words+=(--methods ${_methods})
 _import_words=()
@@ -444,7 +507,7 @@ _import_words=()
 al_decides=$(${python} -m espnet_egl.bin.al_check ${al_config_opts[@]+"${al_config_opts[@]}"} \
     ${_score_words[@]+"${_score_words[@]/#/--score=}"} ${al_select_opts[@]+"${al_select_opts[@]/#/--select=}"} \
     ${al_export_opts[@]+"${al_export_opts[@]/#/--export=}"} ${_import_words[@]+"${_import_words[@]/#/--import=}"} \
-    --pilot "${al_pilot}" --budgets ${_budgets})
+    ${al_self_opts[@]+"${al_self_opts[@]/#/--self_train=}"} --pilot "${al_pilot}" --budgets ${_budgets})
 
 if "${al_dry_run}"; then
     log "A dry run: nothing is done. Stages ${al_stage}-${al_stop_stage} would go by:"
@@ -467,6 +530,7 @@ if "${al_dry_run}"; then
     al_line "selection" "${al_select_dir}"
     al_line "annotators get" "${al_annotate_dir}"
     al_line "new model" "$(al_model_dir "${al_round}")"
+    "${al_self_train}" && al_line "self-training" "$(al_self_dir "${al_round}" "${al_self_parts[-1]}")"
     al_line "learning curve" "${al_curve_file}"
     exit 0
 fi
@@ -492,6 +556,21 @@ if [ "${al_stage}" -le 20 ] && [ ! -e "${asr_exp}/${inference_asr_model}" ]; the
             "or train first (stage 11)"
     fi
     exit 1
+fi
+
+_needed=false
+"${al_simulate}" && [[ " ${al_methods} " == *"+self "* ]] && _needed=true
+"${al_self_train}" && [ "${al_stop_stage}" -ge 24 ] && _needed=true
+if "${_needed}"; then
+    if [ "${al_fit_set:-${valid_set}}" = "${train_set}" ]; then
+        log "Error: the model was trained on ${train_set}: of what it makes of other clips that says nothing." \
+            "Give another transcribed set with --al_fit_set"
+        exit 1
+    fi
+    al_fit_data > /dev/null || {
+        log "Error: self-training needs a transcribed set to learn from what confidences are worth"
+        exit 1
+    }
 fi
 
 # With a channel that is not the first, a directory that names it takes the pool's place.
@@ -529,6 +608,40 @@ if [ "${al_segment}" != false ]; then
 fi
 
 
+# The recipe's own search.
+al_search_opts=()
+[ -n "${inference_config}" ] && al_search_opts=(--inference_config "${inference_config}")
+al_inference_args="${inference_args}"
+if "${use_lm}"; then
+    al_inference_args+=" --lm_train_config ${lm_exp}/config.yaml --lm_file ${lm_exp}/${inference_lm}"
+fi
+al_check_search() {
+    if "${use_lm}" && "${use_word_lm:-false}"; then
+        log "Error: --use_word_lm true: the search over words is not supported; give a model over tokens"
+        exit 1
+    fi
+}
+
+
+# Clips of what the model is wanted for.
+al_target_data=
+if [ -n "${al_target_set}" ]; then
+    al_target_data="${data_feats}/${al_target_set}"
+    has_audio "${al_target_data}" || al_target_data="data/${al_target_set}"
+    [[ "${al_target_set}" == */* ]] && has_audio "${al_target_set}" && al_target_data="${al_target_set}"
+fi
+al_check_target() {
+    if [ -n "${al_target_data}" ] && ! has_audio "${al_target_data}"; then
+        log "Error: no target set: neither ${data_feats}/${al_target_set} nor data/${al_target_set} has audio"
+        exit 1
+    fi
+    if [ -z "${al_target_data}" ] && [[ " ${_methods:-} " == *" target "* || "+${al_method}+" == *"+target+"* ]]; then
+        log "Error: the method target needs a target set: give it with --al_target_set"
+        exit 1
+    fi
+}
+
+
 # Score a data directory: al_score_data <data_dir> <score_dir> <option of al_prepare>... -- <option of al_score>...
 al_score_data() {
     local _data=$1 _score_dir=$2 _prepare_opts=() _opts=()
@@ -563,7 +676,7 @@ al_score_data() {
         --asr_train_config "${asr_exp}/config.yaml" \
         --asr_model_file "${asr_exp}/${inference_asr_model}" \
         --inference_args="${al_inference_args}" \
-        ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} \
+        ${al_pipe_opts[@]+"${al_pipe_opts[@]}"} ${al_search_opts[@]+"${al_search_opts[@]}"} \
         ${_opts[@]+"${_opts[@]}"} "$@" > "${_logdir}/al_score.args"
     ${python} -m espnet_egl.bin.al_watch --logdir "${_logdir}" --first "${_first}" --last "${_last}" \
         --process $$ &
@@ -616,9 +729,51 @@ al_train_set() {
 al_new_train_args="${al_train_args}${al_seed:+ --seed ${al_seed}}"
 
 
+# What the model of an iteration trains itself on: al_self_data <part>
+al_self_data() {
+    local _part=$1 _dir _of _opts=() _left _labelled
+    # What scores is the round's model, or that of the iteration before, and it only recognises.
+    local asr_exp inference_asr_model="${al_new_model}" al_merge_opts=()
+    local _recognise=(--methods confidence --hyp_source beam --nbest 1 --write_nbest 1 --vad false)
+    local al_score_args="${al_score_args} ${_recognise[*]}"
+    _dir="$(al_self_dir "${al_round}" "${_part}")"
+    asr_exp="$(al_part_dir all)"
+    for _of in "${al_self_parts[@]}"; do
+        [ "${_of}" = "${_part}" ] && break
+        asr_exp="$(al_part_dir "${_of}")"
+    done
+    log "Self-training: ${asr_exp}/${inference_asr_model} recognises what nobody is asked for: ${_dir}"
+    al_check_search
+    for _labelled in "${al_labelled_dirs[@]}"; do
+        _opts+=(--labelled_dir "${_labelled}")
+    done
+    _left=$(${python} -m espnet_egl.bin.al_self_pool --score_file "${al_score_dir}/scores.tsv" \
+        --select_dir "${al_select_dir}" "${_opts[@]}" --data_dir "${al_data}" --audio_format "${audio_format}" \
+        --teacher "${asr_exp}/${inference_asr_model}" --output_dir "${_dir}" \
+        ${al_config_opts[@]+"${al_config_opts[@]}"})
+    if [ "${_left}" -eq 0 ]; then
+        log "Nothing of the pool is left for self-training"
+        return
+    fi
+    _of=$(al_fit_data)
+    al_score_data "${_of}" "${_dir}/fit" -- --text "${_of}/text"
+    ${python} -m espnet_egl.bin.al_calibrate --score_dir "${_dir}/fit" --text "${_of}/text" \
+        --output_file "${_dir}/fit/calibration.yaml" ${al_config_opts[@]+"${al_config_opts[@]}"} || {
+        log "Error: self-training needs a transcribed set that tells what this model's confidences are" \
+            "worth, and ${_of} does not: give another with --al_fit_set"
+        exit 1
+    }
+    al_score_data "${_dir}/pool" "${_dir}/score" --
+    ${python} -m espnet_egl.bin.al_self_train --score_dir "${_dir}/score" \
+        --calibration "${_dir}/fit/calibration.yaml" --pool_dir "${_dir}/pool" --output_dir "${_dir}" \
+        ${al_truth:+--truth "${al_truth}"} ${al_self_opts[@]+"${al_self_opts[@]}"} \
+        ${al_config_opts[@]+"${al_config_opts[@]}"}
+}
+
+
 # Join the seed set and a part of what is labelled: al_train_data <part> <option of al_train_data>...
 al_train_data() {
-    local _part=$1 _opts=() _files _dir _file
+    local _part=$1 _of=$1 _opts=() _files _dir _file
     shift
     for _dir in "${al_labelled_dirs[@]}"; do
         al_without_speech "${_dir}" || _opts+=(--labelled_dir "${_dir}")
@@ -628,7 +783,12 @@ al_train_data() {
     for _file in "${_files[@]}"; do
         [ -e "${_file}" ] && _opts+=(--train_file "${_file}")
     done
-    ${python} -m espnet_egl.bin.al_train_data "${_opts[@]}" --part "${_part}" \
+    if [[ "${_part}" == self* ]]; then
+        _opts+=(--self_dir "$(al_self_dir "${al_round}" "${_part}")"
+            ${al_self_train_ratio:+--self_train_ratio "${al_self_train_ratio}"})
+        _of=all
+    fi
+    ${python} -m espnet_egl.bin.al_train_data "${_opts[@]}" --part "${_of}" \
         ${al_prompt:+--prompt "${al_prompt}"} ${al_utt2lang:+--utt2lang "${al_utt2lang}"} \
         --seed_dir "${data_feats}/${train_set}" \
         --audio_format "$(cat "${data_feats}/${train_set}/audio_format" 2>/dev/null || echo "${audio_format}")" \
@@ -740,12 +900,18 @@ al_point() {
 
 # This round's: al_round_point <directory of decoding> <part> <seconds of training>
 al_round_point() {
-    local _opts=() _dir
+    local _opts=() _dir _part=$2 _name="${al_curve_name}"
     for _dir in "${al_labelled_dirs[@]}"; do
         _opts+=(--labelled_dir "${_dir}")
     done
-    al_point "$1" "${_opts[@]}" --part "$2" --round "${al_round}" \
-        ${al_curve_name:+--name "${al_curve_name}"} ${al_curve_budget:+--budget "${al_curve_budget}"} \
+    # What a model trains itself on is not labelled, and costs nobody's time.
+    if [[ "${_part}" == self* ]]; then
+        _part=all
+        _opts+=(--self_trained true)
+        "${al_pilot}" && _name+="${_name:++self}"
+    fi
+    al_point "$1" "${_opts[@]}" --part "${_part}" --round "${al_round}" \
+        ${_name:+--name "${_name}"} ${al_curve_budget:+--budget "${al_curve_budget}"} \
         ${al_select_tag:+--tag "_${al_select_tag}"} \
         --select_dir "${al_select_dir}" --train_seconds "$3"
 }
@@ -802,7 +968,7 @@ if "${al_simulate}"; then
     # Once, not by every simulated training.
     al_decode_seed
     log "Simulation: score the pool once for ${al_methods}"
-    read -r -a _names <<< "${al_methods//+/ }"
+    read -r -a _names <<< "${al_compared}"
     "${_again[@]}" --stage 20 --stop_stage 20 --al_dir "${al_sim_dir}/scored" \
         --al_method "${_names[0]}" --al_score_methods "${_names[*]} random"
     _opts=()
@@ -835,16 +1001,9 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     log "Stage 20: Score the pool: ${al_data}, model=${asr_exp}/${inference_asr_model}"
     log "Deciding: ${al_decides}"
 
-    al_inference_args="${inference_args}"
-    if "${use_lm}" && "${use_word_lm:-false}"; then
-        log "Error: --use_word_lm true: the search over words is not supported; give a model over tokens"
-        exit 1
-    fi
-    if "${use_lm}"; then
-        al_inference_args+=" --lm_train_config ${lm_exp}/config.yaml --lm_file ${lm_exp}/${inference_lm}"
-    fi
+    al_check_target
+    al_check_search
     _opts=(${al_score_opts[@]+"${al_score_opts[@]}"})
-    [ -n "${inference_config}" ] && _opts+=(--inference_config "${inference_config}")
     _plan=$(${python} -m espnet_egl.bin.al_plan --method "${al_method}" --score_methods "${al_score_methods}" \
         --diversity "${al_diversity}" --egl_temperature "${al_temperature}" --calibrate "${al_calibrate}" \
         --fit_methods "${al_fit_methods}")
@@ -853,13 +1012,7 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     # What is learnt from transcribed utterances: predictions, EGL's temperature, calibrated confidences.
     _fit_opts=()
     if [ -n "${_fit_methods}" ]; then
-        _fit_data="${data_feats}/${al_fit_set:=${valid_set}}"
-        has_audio "${_fit_data}" || _fit_data="data/${al_fit_set}"
-        if ! has_audio "${_fit_data}" || [ ! -e "${_fit_data}/text" ]; then
-            log "Error: to fit to ${al_fit_set}, its audio and text are needed in ${_fit_data}." \
-                "Give a transcribed set that the model was not trained on with --al_fit_set"
-            exit 1
-        fi
+        _fit_data=$(al_fit_data)
         _fit_egl_opts=()
         [ "${al_temperature}" = auto ] && _fit_egl_opts=(--egl_temperature 1)
         log "Fit to ${_fit_data}"
@@ -880,6 +1033,26 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
             --text "${_fit_data}/text" --output_file "${al_round_dir}/fit/fitted.yaml" \
             ${al_seed:+--seed "${al_seed}"} ${al_config_opts[@]+"${al_config_opts[@]}"}
         _fit_opts=(--fitted "${al_round_dir}/fit/fitted.yaml")
+    fi
+
+    # What a batch is held against: what the model knows, and what it is wanted for.
+    if [ "${al_diversity}" = fisher ]; then
+        _seed_data="${data_feats}/${train_set}"
+        _dir="${asr_exp#"${expdir}"/}"
+        [ ! -d "${_seed_data}_${_dir//\//_}" ] || _seed_data+="_${_dir//\//_}"
+        ${python} -m espnet_egl.bin.al_sample --data_dir "${_seed_data}" --output_dir "${al_round_dir}/seed" \
+            ${al_config_opts[@]+"${al_config_opts[@]}"}
+        al_score_data "${al_round_dir}/seed/sample" "${al_round_dir}/seed" -- ${_opts[@]+"${_opts[@]}"} \
+            --methods fisher ${al_egl_opts[@]+"${al_egl_opts[@]}"} --egl_temperature 1
+    fi
+    if [ -n "${al_target_data}" ]; then
+        log "The target set: ${al_target_data}"
+        _target_opts=(--methods fisher)
+        [ ! -e "${al_target_data}/text" ] || _target_opts=(--methods fisher true_gradient
+            --text "${al_target_data}/text" --skip_untranscribed false)
+        al_score_data "${al_target_data}" "${al_round_dir}/target" -- ${_opts[@]+"${_opts[@]}"} \
+            ${al_egl_opts[@]+"${al_egl_opts[@]}"} --egl_temperature 1 "${_target_opts[@]}"
+        _opts+=(--target "${al_round_dir}/target/embeddings.npy")
     fi
 
     _prepare_opts=(--al_dir "${al_dir}" --round "${al_round}")
@@ -913,10 +1086,15 @@ fi
 
 if [ "${al_stage}" -le 21 ] && [ "${al_stop_stage}" -ge 21 ]; then
     log "Stage 21: Select: ${al_method:+method=${al_method} }${al_budget:+budget=${al_budget}}"
+    _opts=()
+    if [ "${al_diversity}" = fisher ]; then
+        _opts=(--seed_score_dir "${al_round_dir}/seed")
+        [ -z "${al_target_set}" ] || _opts+=(--target_score_dir "${al_round_dir}/target")
+    fi
     ${python} -m espnet_egl.bin.al_select \
         --score_file "${al_score_dir}/scores.tsv" \
         --data_dir "${al_data}" \
-        --output_dir "${al_select_dir}" \
+        --output_dir "${al_select_dir}" ${_opts[@]+"${_opts[@]}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"} ${al_select_opts[@]+"${al_select_opts[@]}"}
 fi
 
@@ -979,13 +1157,31 @@ if [ "${al_stage}" -le 24 ] && [ "${al_stop_stage}" -ge 24 ]; then
     for _part in "${al_parts[@]}"; do
         al_train "${_part}"
     done
+    for _part in ${al_self_parts[@]+"${al_self_parts[@]}"}; do
+        al_self_data "${_part}"
+        # Where it is sure of nothing, the round's model stays what it is.
+        [ -e "$(al_self_dir "${al_round}" "${_part}")/text" ] || break
+        al_train "${_part}"
+    done
+fi
+
+# What stage 25 measures: the round's last model, in a pilot also those before it.
+al_measured=("${al_parts[@]}")
+al_last=all
+for _part in ${al_self_parts[@]+"${al_self_parts[@]}"}; do
+    [ -e "$(al_self_dir "${al_round}" "${_part}")/text" ] || break
+    al_last="${_part}"
+done
+if [ "${al_last}" != all ]; then
+    "${al_pilot}" || al_measured=()
+    al_measured+=("${al_last}")
 fi
 
 
 if [ "${al_stage}" -le 25 ] && [ "${al_stop_stage}" -ge 25 ]; then
     al_decode_seed
     al_point "${al_seed_exp}/${al_seed_tag}"
-    for _part in "${al_parts[@]}"; do
+    for _part in "${al_measured[@]}"; do
         if [ ! -e "$(al_part_dir "${_part}")/train_seconds" ]; then
             log "Error: $(al_part_dir "${_part}") is not trained to its end: run stage 24 first"
             exit 1
@@ -1009,7 +1205,7 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
     fi
     [ -e "${al_labelled_dir}/text" ] && _report_opts+=(--labelled_dir "${al_labelled_dir}")
     [ -d "${al_annotate_dir}" ] && _report_opts+=(--annotate_dir "${al_annotate_dir}")
-    for _part in "${al_parts[@]}"; do
+    for _part in "${al_measured[@]}"; do
         _dir="$(al_part_dir "${_part}")"
         [ -e "${_dir}/manifest.json" ] && _report_opts+=(--train_dir "${_dir}")
     done
@@ -1019,6 +1215,10 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
             for _part in "${al_parts[@]}"; do
                 _opts+=("--${_part}" "$(al_text "$(al_part_dir "${_part}")/${al_new_tag}/${dset}/text")")
             done
+            if [ "${al_last}" != all ]; then
+                _opts+=(--self "$(al_text "$(al_part_dir "${al_last}")/${al_new_tag}/${dset}/text")"
+                    --self_dir "$(al_self_dir "${al_round}" "${al_last}")")
+            fi
             log "The pilot's answer on ${dset}:"
             # shellcheck disable=SC2086
             ${python} -m espnet_egl.bin.al_pilot --select_dir "${al_select_dir}" --test_set "${dset}" \

@@ -14,6 +14,7 @@ from espnet_egl.acquisition import AbsAcquisition, Evidence, Truth
 from espnet_egl.acquisition.confidence import Confidence
 from espnet_egl.errors import ConfigError, EGLError, UtteranceError
 from espnet_egl.gradients.engine import GradientEngine
+from espnet_egl.gradients.estimate import ExpectedGradientLength
 from espnet_egl.hypotheses import AbsHypothesisSource
 from espnet_egl.hypotheses.rescoring import has_ctc_alignment, not_aligned
 from espnet_egl.model.encoded import Encoded
@@ -194,6 +195,7 @@ class Scorer:
             return [None] * len(batch)
         tokens = [self._transcript(utterance.uid) for utterance in batch]
         lengths: list[float | None] = [None] * len(batch)
+        embeddings: list[torch.Tensor | None] = [None] * len(batch)
         if self.wants_true_gradients:
             assert self.engine is not None
             with self.engine.encode([u.speech for u in batch]) as encoded:
@@ -203,9 +205,10 @@ class Scorer:
                     [[y] if y else [] for y in tokens], [[1.0] if y else [] for y in tokens]
                 )
             lengths = [gradient.value for gradient in gradients]
+            embeddings = [gradient.embedding for gradient in gradients]
         return [
-            Truth(self.recognizer.to_text(y), length) if y else None
-            for y, length in zip(tokens, lengths, strict=True)
+            Truth(self.recognizer.to_text(y), length, embedding) if y else None
+            for y, length, embedding in zip(tokens, lengths, embeddings, strict=True)
         ]
 
     def _transcript(self, uid: str) -> list[int] | None:
@@ -236,6 +239,19 @@ class Scorer:
         except UtteranceError as e:
             return Skipped(utterance.uid, e.reason, e.detail)
 
+    def _embedding(self, evidence: Evidence, gradient: ExpectedGradientLength) -> torch.Tensor:
+        """A row of ``embeddings.npy``; empty if no method asked.
+
+        Where the transcript is known, the gradient is that of the transcript.
+        """
+        first = gradient.embedding
+        if any(method.embeds_truth for method in self.methods.values()):
+            truth = evidence.truth
+            first = first if truth is None or truth.embedding is None else truth.embedding
+        if not any(method.needs_factors for method in self.methods.values()):
+            return first
+        return torch.cat([first, gradient.factors.flatten()])
+
     def _row(self, evidence: Evidence) -> ScoredUtterance | Skipped:
         utterance, nbest = evidence.utterance, evidence.nbest
         frames = evidence.encoded.frames
@@ -259,7 +275,9 @@ class Scorer:
             if not math.isfinite(value):
                 return Skipped(utterance.uid, "not_finite_score", f"{name} gave {value}")
         gradient = evidence.gradient
-        embedding = () if gradient is None else tuple(gradient.embedding.tolist())
+        embedding: tuple[float, ...] = ()
+        if gradient is not None:
+            embedding = tuple(self._embedding(evidence, gradient).tolist())
         return ScoredUtterance(
             utterance.uid,
             utterance.seconds,

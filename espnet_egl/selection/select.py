@@ -9,19 +9,23 @@ from typing import TYPE_CHECKING
 
 from humanfriendly.text import pluralize
 
+from espnet_egl.acquisition.plan import EMBEDDINGS
 from espnet_egl.errors import BudgetError, ConfigError, DataError
-from espnet_egl.selection import diversity, holdout
+from espnet_egl.selection import diversity, holdout, information
 from espnet_egl.selection.budget import FREE, Budget, Prices, parse_budget
 from espnet_egl.selection.filters import ASKED, FILTERED_COLUMNS, Filters, place_of
+from espnet_egl.selection.information import Background
 from espnet_egl.selection.ranking import FUSIONS, RANK_BY, rank, split_methods, values_of
 from espnet_egl.selection.take import take
+from espnet_egl.store.embeddings import factors_of, gradients_of
 from espnet_egl.store.tables import duration, methods_of, read_rows, score_column, write_rows
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-DIVERSITIES = ("none", "kmeans++")
+NOTHING = Background()
+DIVERSITIES = ("none", "kmeans++", "fisher")
 
 SELECTION_COLUMNS = (
     "rank",
@@ -49,8 +53,8 @@ class Rules:
         random_share: Of the budget, drawn at random: in [0, 1].
         cap: What a value of ``cap_map`` may have, as a budget; a share is the budget's.
         cap_map: Utterance -> speaker, or whatever is to be spread.
-        diversity: ``none``, or ``kmeans++`` over gradient embeddings.
-        diversity_pool: Candidates for it: the best worth so many budgets.
+        diversity: ``none``, or over gradient embeddings ``kmeans++`` or ``fisher``.
+        diversity_pool: Candidates for k-means++: the best worth so many budgets.
         seed: Of all that is drawn.
 
     Raises:
@@ -103,6 +107,7 @@ def select(
     rules: Rules,
     speakers: Mapping[str, str] | None = None,
     embeddings: np.ndarray | None = None,
+    background: Background = NOTHING,
 ) -> Selection:
     """Select under a budget.
 
@@ -111,6 +116,7 @@ def select(
         rules: How.
         speakers: Utterance -> speaker, for near duplicates.
         embeddings: (rows of the table, S), for diversity.
+        background: For ``fisher``.
 
     Raises:
         BudgetError: See :func:`parse_budget`; or nothing fits it.
@@ -142,7 +148,7 @@ def select(
     if not same.empty:
         ranked = ranked.drop(same.index)
     if rules.diversity != "none":
-        ranked = _spread(ranked, budget, rules, embeddings)
+        ranked = _spread(ranked, budget, rules, embeddings, background)
     chosen = _mixed(ranked[_fitting(ranked, budget, rules)])
     filtered = pd.concat([failed, same])
     if chosen.empty:
@@ -161,16 +167,22 @@ def _drawn(ranked: pd.DataFrame, budget: Budget, rules: Rules) -> np.ndarray:
 
 
 def _spread(
-    ranked: pd.DataFrame, budget: Budget, rules: Rules, embeddings: np.ndarray | None
+    ranked: pd.DataFrame,
+    budget: Budget,
+    rules: Rules,
+    embeddings: np.ndarray | None,
+    background: Background,
 ) -> pd.DataFrame:
-    """What was drawn, then the best candidates by k-means++, then the others."""
+    """What was drawn, then the best candidates by k-means++, or a batch, then the others."""
     import numpy as np
 
     if embeddings is None:
         raise ConfigError(
-            "--diversity needs gradient embeddings: score the pool with the method badge among "
-            "--methods, under another --al_tag"
+            "--diversity needs gradient embeddings: score the pool with the method "
+            f"{EMBEDDINGS[rules.diversity]} among --methods, under another --al_tag"
         )
+    if rules.diversity == "fisher":
+        return _covered(ranked, budget, embeddings, background)
     first = int(ranked["drawn"].sum())
     left = budget.limit - float(budget.costs(ranked.head(first)).sum())
     costs = budget.costs(ranked)[first:]
@@ -180,11 +192,38 @@ def _spread(
     # A third more than the budget has room for: short ones may be picked.
     picks = max(1, int(1.33 * left / costs[:count].mean()))
     rows = ranked.index.to_numpy()[first : first + count]
-    order = diversity.spread(embeddings[rows], picks, rules.seed)
+    order = diversity.spread(gradients_of(embeddings[rows]), picks, rules.seed)
     places = np.concatenate(
         [np.arange(first), first + order, np.arange(first + count, len(ranked))]
     )
     return ranked.iloc[places]
+
+
+def _covered(
+    ranked: pd.DataFrame, budget: Budget, embeddings: np.ndarray, background: Background
+) -> pd.DataFrame:
+    """What was drawn, then the batch that covers the pool's information best, then the others."""
+    import numpy as np
+
+    factors = factors_of(embeddings)
+    if factors is None:
+        raise ConfigError(
+            "--diversity fisher needs Fisher information: score the pool with the method fisher "
+            "among --methods, under another --al_tag"
+        )
+    first, rows = int(ranked["drawn"].sum()), ranked.index.to_numpy()
+    costs = budget.costs(ranked)
+    pool = information.total(factors[np.sort(rows)])
+    known = information.total(factors[rows[:first]])
+    order = information.cover(
+        factors[rows[first:]],
+        costs[first:],
+        budget.limit - float(costs[:first].sum()),
+        pool if background.target is None else background.target,
+        known if background.known is None else known + background.known,
+        float(np.trace(pool)) / len(rows),
+    )
+    return ranked.iloc[np.concatenate([np.arange(first), first + order])]
 
 
 def _fitting(ranked: pd.DataFrame, budget: Budget, rules: Rules) -> np.ndarray:
@@ -224,7 +263,7 @@ def _nothing(table: pd.DataFrame, filtered: pd.DataFrame, budget: str) -> str:
 
 def _described(chosen: pd.DataFrame, methods: list[str], rules: Rules, count: int) -> pd.DataFrame:
     """SELECTION_COLUMNS, with the reason for every row."""
-    picked = "picked by kmeans++, " if rules.diversity != "none" else ""
+    picked = f"picked by {rules.diversity}, " if rules.diversity != "none" else ""
     reasons = [
         "random" if drawn else f"{picked}{method} rank {place} of {count}"
         for drawn, method, place in zip(

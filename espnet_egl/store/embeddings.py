@@ -1,4 +1,8 @@
-"""Gradient embeddings beside the score table: row i of the one belongs to row i of the other."""
+"""Gradient embeddings beside the score table: row i of the one belongs to row i of the other.
+
+A row has the projected gradient at the best hypothesis, GRADIENT numbers; and where the method
+``fisher`` was asked for FACTORS times as many behind it, of which see :func:`factors_of`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,9 @@ from espnet_egl.errors import DataError
 from espnet_egl.store.files import atomic_open
 
 NAME = "embeddings.npy"
+GRADIENT = 256
+# Of a clip's Fisher information.
+FACTORS = 4
 DTYPE = np.dtype("<f4")
 
 
@@ -48,3 +55,19 @@ def read(path: str | Path) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as e:  # NumPy reads a header as Python's words, and raises as Python does
         raise DataError(f"{path}: not an array of numbers ({e}); score the pool again") from e
+
+
+def gradients_of(rows: np.ndarray) -> np.ndarray:
+    """(N, GRADIENT) projected gradients at the best hypotheses, of rows (N, ...)."""
+    return rows[:, :GRADIENT]
+
+
+def factors_of(rows: np.ndarray) -> np.ndarray | None:
+    """(N, FACTORS, GRADIENT) V_x of every row, where they are there.
+
+    V_x^T V_x is about the expectation of g g^T over the hypotheses, g their projected gradients.
+    """
+    if rows.shape[1] != GRADIENT * (1 + FACTORS):
+        return None
+    # In this order it stays on disk until it is used.
+    return rows.reshape(len(rows), 1 + FACTORS, GRADIENT)[:, 1:]

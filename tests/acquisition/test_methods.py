@@ -23,6 +23,7 @@ from espnet_egl.gradients.estimate import ExpectedGradientLength
 from espnet_egl.hypotheses.beam import BeamSearchSource
 from espnet_egl.model.encoded import Encoded
 from espnet_egl.model.modes import replaced, scoring_mode
+from espnet_egl.store import embeddings
 from espnet_egl.types import Hypothesis, NBest, Utterance
 
 METHODS = acquisition_methods.names()
@@ -38,14 +39,19 @@ def evidence(recognizer: Any, hypotheses: tuple[Hypothesis, ...] = (), uid: str 
     with scoring_mode(recognizer.model):
         encoded = recognizer.encode(speech)
     nbest = NBest(hypotheses) if hypotheses else BeamSearchSource()(recognizer, uid, encoded)
-    gradient = ExpectedGradientLength(2.0, 0.1, 1.0, 5, torch.tensor([3.0, 4.0]))
-    utterance, truth = Utterance(uid, speech, 0.6), Truth("a b", 7.0)
+    factors = torch.tensor([[1.0, 2.0], [0.0, 3.0]])
+    gradient = ExpectedGradientLength(2.0, 0.1, 1.0, 5, torch.tensor([3.0, 4.0]), factors)
+    truth = Truth("a b", 7.0, torch.tensor([1.0, 2.0]))
+    utterance = Utterance(uid, speech, 0.6)
     return Evidence(utterance, recognizer, encoded, nbest, gradient, truth, COLUMNS)
 
 
 def build(name: str, fitted: Path | None = None) -> Any:
     """A method with its defaults; predictions want a file."""
-    return acquisition_methods.build(name, {"fitted": fitted} if "predicted" in name else {})
+    conf: dict[str, Any] = {"fitted": fitted} if "predicted" in name else {}
+    if name == "target":
+        conf = {"embeddings": fitted and fitted.with_name("embeddings.npy")}
+    return acquisition_methods.build(name, conf)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +62,8 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wer = replace(gl, target_scale=0.0)
     path = tmp_path_factory.mktemp("fitted") / "fitted.yaml"
     path.write_text(yaml.safe_dump(write_predictors({"true_gl": gl, "true_wer": wer})))
+    target = np.array([[1.0, 0.0], [0.0, -2.0]], np.float32)
+    embeddings.write(path.with_name(embeddings.NAME), target, len(target))
     return path
 
 
@@ -253,6 +261,21 @@ def test_badge_by_hand(load: Any) -> None:
     assert build("badge").score(evidence(load("ctc_conformer"))) == pytest.approx(25.0)
 
 
+def test_fisher_by_hand(load: Any) -> None:
+    """Factors (1, 2) and (0, 3): the trace is 14."""
+    assert build("fisher").score(evidence(load("ctc_conformer"))) == pytest.approx(14.0)
+
+
+def test_target_by_hand(load: Any, fitted: Path) -> None:
+    """(3, 4) and the mean of (1, 0) and (0, -2), which is (0.5, -1): a step for it hurts."""
+    recognizer = load("ctc_conformer")
+    method = build("target", fitted)
+    method.prepare(recognizer)
+    assert method.score(evidence(recognizer)) == pytest.approx(-2.5)
+    with pytest.raises(ConfigError, match="give it with --al_target_set"):
+        build("target").prepare(recognizer)
+
+
 def test_predictions_by_hand(load: Any, fitted: Path) -> None:
     """0.3 + 0.5 (asinh(2) - 1) / 2 + 0.25 asinh(1)."""
     total = 0.3 + 0.25 * (math.asinh(2) - 1) + 0.25 * math.asinh(1)
@@ -267,8 +290,10 @@ def test_oracles_by_hand(load: Any) -> None:
     found = evidence(load("ctc_conformer"), (best,))
     assert build("true_gl").score(found) == 7.0
     assert build("true_wer").score(found) == 1.0
+    assert build("true_gradient").score(found) == 5.0
     nothing = replace(found, truth=Truth("", 0.0))
     assert build("true_wer").score(nothing) == 3.0
+    assert build("true_gradient").score(nothing) == 0.0
 
 
 @pytest.mark.parametrize("model", MODELS)

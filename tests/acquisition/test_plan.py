@@ -20,6 +20,7 @@ def test_what_decides_stands_first_and_once() -> None:
 
 def test_diversity_brings_gradient_embeddings() -> None:
     assert plan(diversity="kmeans++").methods == ("egl", "badge", "confidence", "random")
+    assert plan("pctc", diversity="fisher").methods[:2] == ("pctc", "fisher")
     assert plan(diversity="none").methods == ("egl", "confidence", "random")
 
 

@@ -12,7 +12,9 @@ from tolerances import ROUNDING
 
 from espnet_egl.errors import ConfigError
 from espnet_egl.gradients.engine import GradientEngine
+from espnet_egl.gradients.estimate import low_rank
 from espnet_egl.gradients.projection import DIMENSIONS, SIDE, Projection
+from espnet_egl.store.embeddings import FACTORS, GRADIENT
 
 MODELS = ["ctc_conformer", "ctc_interctc", "ctc_ebranchformer", "hybrid_conformer", "ctc_lstmp"]
 
@@ -54,6 +56,39 @@ def test_the_embedding_is_the_best_hypothesis_s_gradient_projected(load: Any, na
         assert close > 0.99
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_factors_are_the_hypotheses_gradients(load: Any, name: str) -> None:
+    """Their sum w g g^T, by plain autograd, as far as so few factors can hold it."""
+    recognizer = load(name)
+    speech = make_speech(0.9)
+    weights = shares(recognizer, speech, HYPOTHESES)
+    engine = GradientEngine(recognizer, "encoder", mode="exact", embedding=True)
+    (result,) = run(engine, [speech], HYPOTHESES, [weights])
+    projection = Projection(recognizer.model, engine.shared)
+    own = {n for n in linear_weights(recognizer.model) if n in engine.shared}
+    wanted = torch.zeros(DIMENSIONS, DIMENSIONS, dtype=torch.float64)
+    for w, y in zip(weights, HYPOTHESES, strict=True):
+        gradient = gradient_of(recognizer, speech, y)
+        g = projection.gradients({n: gradient.get(n) for n in own})[0].double()
+        wanted += w * g[:, None] * g
+    assert result.factors.shape == (FACTORS, DIMENSIONS)
+    best = torch.linalg.eigvalsh(wanted).flip(0)[:FACTORS]
+    lengths = result.factors.square().sum(1).sort(descending=True).values
+    # Exact mode leaves out 7e-4 of the energy.
+    torch.testing.assert_close(lengths, best, rtol=0.01, atol=0.01 * float(best[0]))
+    left = torch.linalg.matrix_norm(wanted - result.factors.T @ result.factors)
+    bound = float((torch.linalg.matrix_norm(wanted).square() - best.square().sum()).clamp_min(0))
+    assert left <= bound**0.5 + 0.02 * float(best[0])
+
+
+def test_few_directions_leave_factors_of_nothing() -> None:
+    """One direction of length 2, of which a quarter of the energy was not pulled back."""
+    found = low_rank(torch.tensor([[0.0, 2.0]], dtype=torch.float64), (4 / 3) ** 0.5)
+    wanted = torch.zeros(FACTORS, 2, dtype=torch.float64)
+    wanted[0, 1] = 4 / 3**0.5
+    torch.testing.assert_close(found.abs(), wanted)
+
+
 def test_plain_autograd_projects_alike(load: Any) -> None:
     recognizer = load("ctc_conformer")
     speech = [make_speech(0.9)]
@@ -83,6 +118,10 @@ def test_inner_products_are_unbiased(load: Any) -> None:
     values = torch.tensor(found)
     assert abs(values.mean() - true) < 4 * values.std() / len(values) ** 0.5
     assert values.std() < 5 * size / SIDE
+
+
+def test_rows_on_disk_are_as_long_as_projections() -> None:
+    assert GRADIENT == DIMENSIONS
 
 
 def test_what_has_nothing_to_project_is_refused(load: Any) -> None:

@@ -104,6 +104,25 @@ def test_the_figures_are_told_in_another_language_of_a_file(tmp_path: Path) -> N
         Figures.read(tmp_path / "wrong")
 
 
+def test_self_training_has_a_line_of_its_own(tmp_path: Path) -> None:
+    whole = pilot(recognised(2), recognised(3), recognised(1))
+    without = tell(measure(whole))
+    lines = tell(measure(replace(whole, alone=Part(700, 1200.0, recognised(0)))))
+    assert [line for line in lines if line not in without] == [
+        "Trained by its own hypotheses on 700 clips, 20.0 minutes of the rest of the pool, too, it "
+        "is 0.0 %: -20.0 points (-20.0 to -20.0). Self-training pays here."
+    ]
+    assert lines[0] == without[0]
+    figures = measure(replace(whole, alone=Part(700, 1200.0, recognised(2))))
+    figures.write(tmp_path / "pilot.json")
+    assert "Self-training made it worse." in tell(Figures.read(tmp_path / "pilot.json"))[5]
+    # What earlier versions wrote is read.
+    found = json.loads((tmp_path / "pilot.json").read_text())
+    kept = {name: value for name, value in found.items() if not name.startswith("alone")}
+    (tmp_path / "pilot.json").write_text(json.dumps(kept))
+    assert tell(Figures.read(tmp_path / "pilot.json")) == without
+
+
 def test_choosing_may_be_worse() -> None:
     figures = measure(pilot(recognised(3), recognised(2), recognised(1)))
     assert "Choosing is worse" in tell(figures)[3]
@@ -133,6 +152,12 @@ def test_the_command_joins_its_files(tmp_path: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "seed model's WER is 100.0 %" in out
     assert "Annotators worked" not in out
+    table = "utterance\tstate\tseconds\tconfidence\texpected_wer\ttext\n"
+    taken = table + "c\ttaken\t90\t1\t0.1\tx\nd\tnot_sure_enough\t90\t0\t1\tx\n"
+    (tmp_path / "self_training.tsv").write_text(taken)
+    alone = ["--self", text("self", recognised(0)), "--self_dir", str(tmp_path)]
+    al_pilot.main([*cmd, *alone, "--output_file", str(tmp_path / "pilot.md")])
+    assert "on 1 clip, 90 s of the rest of the pool, too, it is 0.0 %" in capsys.readouterr().out
     figures = tmp_path / "pilot.json"
     curve = Path(__file__).parents[2] / "docs" / "results" / "fsdd" / "curve.tsv"
     report = ["--output_dir", str(tmp_path / "report"), "--curve_file", str(curve)]

@@ -110,3 +110,42 @@ def test_what_changes_no_result_may_change_between_two_runs() -> None:
     assert _determining([w.replace("--al-truth", "--al_truth") for w in command]) == told
     assert told[-4:] == ["--al_score_args", "--a-b 1", "--al_truth", "t-1"]
     assert _determining([*command, "--al_nbest", "5"]) != told
+
+
+def test_cells_with_self_training_come_last_and_share_the_first_model(tmp_path: Path) -> None:
+    cells = plan(["random+self", "egl+confidence", "random", "egl+confidence+self"], ["5%"], 1)
+    names = ["egl+confidence", "random", "random+self", "egl+confidence+self"]
+    assert [cell.method for cell in cells] == names
+    assert [(cell.selects, cell.by_itself) for cell in cells[-2:]] == [
+        ("random", True),
+        ("egl+confidence", True),
+    ]
+    plain, alone = cells[1:3]
+    there = tmp_path / "cells" / plain.path / "r1"
+    for name in ("select", "asr"):
+        (there / name).mkdir(parents=True)
+    simulation = Simulation(tmp_path, tmp_path / "scored", ("false",))
+    (here := tmp_path / "cells" / alone.path / "r1").mkdir(parents=True)
+    simulation._share(plain, here)
+    # As long as it is being made it is nobody else's.
+    assert not (here / "select").exists()
+    (there / "done").touch()
+    simulation._share(plain, here)
+    assert (here / "asr").resolve() == (there / "asr").resolve()
+    assert not (here / "labelled").exists()
+    for wrong in ("+self", "self", "random+self+self", "self+egl"):
+        with pytest.raises(ConfigError, match="write a method and"):
+            plan([wrong], ["5%"], 1)
+
+
+def test_what_a_cell_is_told(tmp_path: Path) -> None:
+    """Its method without the end of its name, and a curve of the whole name."""
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    simulation = Simulation(tmp_path, tmp_path / "scored", (str(program),), tag="_t")
+    (cell,) = plan(["random+self"], ["5%"], 1)
+    simulation.run(cell)
+    log = (tmp_path / "cells" / cell.path / "r1" / "stage23.log").read_text()
+    assert "--al_method random --al_budget 5% --al_self_train true --al_random_share 1" in log
+    assert "--al_curve_name random+self_t" in log

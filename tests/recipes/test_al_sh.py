@@ -78,6 +78,8 @@ def test_help_tells_both_kinds_of_options(recipe: Path) -> None:
         (("--al_gpu", "maybe", "--stage", "20"), 'expected "true" or "false": --al_gpu'),
         (("--al_allow_pipes", "no", "--stage", "20"), 'expected "true" or "false": --al_allow'),
         (("--al_budget",), "--al_budget needs a value"),
+        (("--self_train_were", "1", "--stage", "24"), "invalid option --self_train_were"),
+        (("--self_train_iterations", "0", "--stage", "24"), "is a number from 1 on, not '0'"),
         (("--al_budget=2utt", "--stage", "20"), "write '--al_budget 2utt' for --al_budget=2utt"),
         (("--stage", "20"), "no pool: neither dump/raw/pool nor data/pool"),
         (("--stage", "20", "--use_lm", "perhaps"), 'expected "true" or "false": --use_lm'),
@@ -135,6 +137,13 @@ def test_a_dry_run_says_what_would_be_used(recipe: Path) -> None:
         (("--al_config", "typo.yaml"), "typo.yaml: unknown option 'nbst' in section al_report"),
         (("--al_simulate", "true", "--al_budgets", "5% 9"), "budget '9': write it as"),
         (("--al_simulate", "true", "--al_methods", "egl+elg"), "unknown acquisition method 'elg'"),
+        (("--al_simulate", "true", "--al_methods", "elg+self"), "unknown acquisition method 'elg'"),
+        (("--al_simulate", "true", "--al_self_train", "true"), "write +self behind the methods"),
+        (
+            ("--al_self_train", "true", "--self_train_wer", "10"),
+            "'10' is no share: write it as 10%",
+        ),
+        (("--al_diversity", "bait"), "argument --diversity: invalid choice: 'bait'"),
         (("--al_simulate", "true", "--al_budget_total", "9h"), "counts over all rounds: give a pi"),
         (("--al_simulate", "true", "--al_config", "total.yaml"), "(budget_total of al_select) cou"),
         (("--al_pilot", "true", "--al_config", "total.yaml"), "(budget_total of al_select) counts"),
@@ -665,6 +674,44 @@ def test_a_temperature_is_fitted_to_a_transcribed_set(pool_recipe: Path, transcr
     both = [*options, "--al_fit_set", "transcribed", "--al_method", "predicted_gl"]
     done = run(pool_recipe, "./run.sh", *both)
     assert "give a number for --egl_temperature" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_batch_covers_what_the_pool_or_a_target_holds(
+    pool_recipe: Path, transcribed: Path
+) -> None:
+    """The training set is known, and the target set's transcripts pull at its gradients."""
+    train = pool_recipe / "dump" / "raw" / "train"
+    train.mkdir(parents=True, exist_ok=True)
+    for name in ("wav.scp", "text"):
+        (train / name).write_text((transcribed / name).read_text())
+    target = pool_recipe / "data" / "target"
+    target.mkdir()
+    rows = read_table(transcribed / "wav.scp")
+    (target / "wav.scp").write_text("".join(f"x{u} {path}\n" for u, path in rows.items()))
+    texts = list(read_table(transcribed / "text").items())[:40]
+    (target / "text").write_text("".join(f"x{u} {text}\n" for u, text in texts))
+    options = [*OPTIONS, "--stage", "20", "--stop_stage", "21", "--al_budget", "3utt"]
+    done = run(pool_recipe, "./run.sh", *options, "--al_method", "target")
+    assert done.returncode != 0
+    assert "the method target needs a target set" in done.stdout + done.stderr
+    options += ["--al_diversity", "fisher", "--al_target_set", "target", "--al_method", "target"]
+    done = run(pool_recipe, "./run.sh", *options, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    round_dir = pool_recipe / "exp" / "al_asr_model_pool" / "r1"
+    assert (round_dir / "seed" / "clips").read_text() == "60\n"
+    header, *scored = (round_dir / "target" / "scores.tsv").read_text().splitlines()
+    assert "score_true_gradient" in header
+    column = header.split("\t").index("score_true_gradient")
+    # What has no transcript pulls by its best hypothesis.
+    assert [float(row.split("\t")[column]) > 0 for row in scored] == [True] * 40 + [False] * 20
+    scores = read_rows(round_dir / "score" / "scores.tsv", ("score_target", "score_fisher"))
+    assert len({row["score_target"] for row in scores}) == len(scores)
+    reasons = [row["reason"] for row in read_rows(round_dir / "select" / "selection.tsv")]
+    assert len(reasons) == 3
+    assert all(reason.startswith("picked by fisher, target rank ") for reason in reasons)
+    made_with = parse_json((round_dir / "select" / "manifest.json").read_text())
+    assert made_with["target_score_dir_sha256"] != made_with["seed_score_dir_sha256"]
 
 
 def test_several_methods_a_random_share_and_diversity(pool_recipe: Path) -> None:

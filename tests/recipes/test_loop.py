@@ -300,3 +300,52 @@ def check_hidden(directory: Path, transcripts: set[str]) -> None:
             content = path.read_bytes()
             for transcript in transcripts:
                 assert transcript.split()[-1].encode() not in content, path
+
+
+SELF_TRAINING = ["--al_fit_set", "fit", "--al_train_from", "last", "--self_train_share", "60%"]
+SELF_TRAINING += ["--al_train_args", "--max_epoch 8 --optim_conf lr=0.03"]
+
+
+@pytest.mark.slow
+def test_the_model_trains_itself_on_the_rest_of_the_pool(recipe: Path) -> None:
+    simulation = [*SIMULATION, *SELF_TRAINING, "--al_rounds", "1"]
+    simulation += ["--al_methods", "random+self random", "--al_simulate_nj", "1"]
+    done = run(recipe, *simulation, fails=True)
+    assert "audio and text are needed in data/fit" in done.stdout + done.stderr
+    assert not list((recipe / "exp").glob("al_*/sim/scored"))
+    (recipe / "data" / "fit").symlink_to(recipe.parents[2] / "transcribed")
+    run(recipe, *simulation)
+    home = next((recipe / "exp").glob("al_*"))
+    rows = [row.split("\t") for row in (home / "sim/curve.tsv").read_text().splitlines()[1:]]
+    # What is not labelled is not paid for.
+    assert [(row[1], row[5], row[7]) for row in rows[1:]] == [
+        ("random", "4", "12.00"),
+        ("random+self", "4", "12.00"),
+    ]
+    plain, alone = (home / "sim/cells" / m / "4utt/seed0/r1" for m in ("random", "random+self"))
+    assert (alone / "asr").resolve() == (plain / "asr").resolve()
+    assert not (plain / "self").exists()
+    asked = read_table(alone / "select" / "wav.scp")
+    table = (alone / "self" / "self_training.tsv").read_text().splitlines()[1:]
+    taken = {row.split("\t")[0] for row in table if "\ttaken\t" in row}
+    assert len(table) == 2
+    assert taken == set(read_table(alone / "self" / "text"))
+    assert not taken & asked.keys()
+    (train,) = (recipe / "dump" / "raw").glob("train_*_self_*_r1_asr_self")
+    assert len(read_table(train / "text")) == 44 + len(taken)
+    log = (alone / "stage23.log").read_text()
+    assert "of their words are wrong; in truth" in log
+    # Stages 24 and 25 of a round go on where they were, and nothing is scored again.
+    stages = [*SELF_TRAINING, "--al_truth", "truth", "--al_self_train", "true"]
+    stages += ["--al_method", "random", "--al_budget", "4utt", "--al_tag", "round"]
+    done = run(recipe, "--stage", "20", "--stop_stage", "25", *stages)
+    state = (recipe / "exp" / "al_round" / "state.yaml").read_text()
+    assert "by the model itself" in state
+    assert "random+self, 4 clips" in state
+    scored = recipe / "exp" / "al_round" / "r1" / "self" / "score" / "scores.tsv"
+    before = scored.stat().st_mtime_ns
+    done = run(recipe, "--stage", "24", "--stop_stage", "24", *stages)
+    assert "asr_self is trained already" in done.stdout
+    done = run(recipe, "--stage", "20", "--stop_stage", "20", "--al_round", "2", *stages)
+    assert "model=exp/al_round/r1/asr_self/" in done.stdout
+    assert before <= scored.stat().st_mtime_ns

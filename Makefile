@@ -86,7 +86,7 @@ fuzz: $(VENV)/.installed
 # What is generated of the code comes from here, not from another copy that is installed.
 docs: $(VENV)/.installed
 	python3 -m pip install --quiet -e '.[docs]'
-	NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(CURDIR) mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(CURDIR) mkdocs build
 
 check: $(VENV)/.installed
 	ruff check .

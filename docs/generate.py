@@ -27,8 +27,8 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(#[^)\s]*)?(?=\))")
-# Pages whose text lies at the root of the repository.
-AT_ROOT = {"index.md": "README.md", "RESULTS.md": "RESULTS.md", "CHANGELOG.md": "CHANGELOG.md"}
+# Pages whose text lies at the root of the repository: page -> file.
+AT_ROOT = {p.name.replace("README.md", "index.md"): p.name for p in sorted(ROOT.glob("*.md"))}
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".cff": "yaml"}
 # What a person calls by another name than its module.
 SHORT_NAMES = {
@@ -56,9 +56,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Fill in what is generated, and point links to where their targets are on the site."""
     markdown = MARK.sub(lambda found: _generated(found[1], page.file.src_uri), markdown)
     at = page.file.src_uri
-    if at.startswith("source/"):
-        return markdown
     name = AT_ROOT.get(at, f"docs/{at}")
+    if at.startswith("source/"):
+        name = at.removeprefix("source/").removesuffix(".md")
+        if not name.endswith(".md"):
+            return markdown
 
     def point(found: re.Match[str]) -> str:
         target = _site_path(name, found[1])
@@ -83,9 +85,9 @@ def _sources(page: str, text: str) -> Iterator[str]:
     """Files of the repository outside of docs/ that the page links and that are no pages."""
     for target, _ in LINK.findall(text):
         name = _in_repository(page, target)
-        if not name.startswith(("docs/", "../")) and name not in AT_ROOT.values():
-            if (ROOT / name).is_file():
-                yield name
+        elsewhere = not name.startswith(("docs/", "../")) and name not in AT_ROOT.values()
+        if elsewhere and (ROOT / name).is_file():
+            yield name
 
 
 def _site_path(page: str, target: str) -> str | None:
@@ -166,7 +168,6 @@ def _group(group: argparse._ArgumentGroup, parser: argparse.ArgumentParser) -> I
         yield f"**{group.title}**\n"
     yield "| option | meaning | default |"
     yield "|---|---|---|"
-    formatter = parser._get_formatter()
     for action in actions:
         text = (action.help or "") % {**vars(action), "prog": parser.prog}
         if action.choices is not None:
@@ -175,7 +176,6 @@ def _group(group: argparse._ArgumentGroup, parser: argparse.ArgumentParser) -> I
         default = "" if action.default in (None, "", [], argparse.SUPPRESS) else action.default
         default = "required" if action.required else f"`{default}`" if default != "" else ""
         yield f"| {names} | {_cell(text)} | {_cell(str(default))} |"
-    del formatter
     yield ""
 
 
@@ -183,13 +183,8 @@ def methods() -> str:
     """Every acquisition method as its docstring has it."""
     from espnet_egl.acquisition import acquisition_methods
 
-    return "\n\n".join(_method(name, acquisition_methods.get(name)) for name in METHODS())
-
-
-def METHODS() -> list[str]:  # noqa: N802
-    from espnet_egl.acquisition import acquisition_methods
-
-    return sorted(acquisition_methods._builtin)
+    names = acquisition_methods.names()
+    return "\n\n".join(_method(name, acquisition_methods.get(name)) for name in names)
 
 
 def _method(name: str, cls: type[Any]) -> str:
@@ -199,15 +194,15 @@ def _method(name: str, cls: type[Any]) -> str:
         lines += ["Its options, in `method_conf` or by the commands' own names:", ""]
         for line in inspect.cleandoc(arguments).splitlines():
             found = re.match(r"(\w+): (.*)", line)
-            lines.append(f"- `{found[1]}`: {_rst(found[2])}" if found else f"  {_rst(line.strip())}")
+            text = f"- `{found[1]}`: {found[2]}" if found else f"  {line.strip()}"
+            lines.append(_rst(text))
         lines.append("")
     return "\n".join(lines)
 
 
 def _rst(text: str) -> str:
     """Markdown of a docstring's marks."""
-    text = re.sub(r":\w+:`~?([^`]*)`", r"`\1`", text)
-    return text.replace("``", "`").replace("|", "&#124;").replace("_k", "\\_k")
+    return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", text).replace("``", "`")
 
 
 def api() -> str:

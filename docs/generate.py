@@ -30,6 +30,8 @@ LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(#[^)\s]*)?(?=\))")
 # Pages whose text lies at the root of the repository: page -> file.
 AT_ROOT = {p.name.replace("README.md", "index.md"): p.name for p in sorted(ROOT.glob("*.md"))}
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".cff": "yaml"}
+# Options of every command, which the page tells once.
+OF_ALL = ("help", "config", "log_level", "version")
 # What a person calls by another name than its module.
 SHORT_NAMES = {
     "al_init": "init",
@@ -69,6 +71,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return os.path.relpath(target, posixpath.dirname(at) or ".") + (found[2] or "")
 
     return LINK.sub(point, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Docstrings' roles without their names: ``:meth:`` says nothing to a reader."""
+    return re.sub(r":(?:attr|class|func|meth|mod):\s*(?=<code>)", "", html)
 
 
 def _generated(name: str, page: str) -> str:
@@ -158,9 +165,7 @@ def _command(name: str) -> str:
 
 def _group(group: argparse._ArgumentGroup, parser: argparse.ArgumentParser) -> Iterator[str]:
     actions = [
-        a
-        for a in group._group_actions
-        if not isinstance(a, argparse._HelpAction) and a.help != argparse.SUPPRESS
+        a for a in group._group_actions if a.dest not in OF_ALL and a.help != argparse.SUPPRESS
     ]
     if not actions:
         return
@@ -173,10 +178,17 @@ def _group(group: argparse._ArgumentGroup, parser: argparse.ArgumentParser) -> I
         if action.choices is not None:
             text += f" ({', '.join(f'`{c}`' for c in action.choices)})"
         names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{action.dest}`"
-        default = "" if action.default in (None, "", [], argparse.SUPPRESS) else action.default
-        default = "required" if action.required else f"`{default}`" if default != "" else ""
-        yield f"| {names} | {_cell(text)} | {_cell(str(default))} |"
+        yield f"| {names} | {_cell(text)} | {_cell(_default(action))} |"
     yield ""
+
+
+def _default(action: argparse.Action) -> str:
+    if action.required:
+        return "required"
+    value = action.default
+    if value in (None, "", [], argparse.SUPPRESS):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def methods() -> str:

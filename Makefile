@@ -10,7 +10,8 @@
 # make label-studio  stages 22 and 23 with a real Label Studio, installed for it, and its page in a browser
 # make faults  kill stages 20-26 at random moments and see that nothing is lost
 # make fuzz   parsers against made-up and damaged files, FUZZ_SECONDS (30) for each
-# make docs   the documentation site, into build/site; a broken link, anchor or a page of no place is an error
+# make docs   the documentation site, into build/site; a broken link, anchor or a page of no place is an error.
+#             It opens from the disk; to search it: python3 -m http.server -d build/site
 # make check  ruff, mypy, bandit, shellcheck, and pip-audit where it can be reached
 
 PYTHON ?= python3

@@ -32,15 +32,6 @@ AT_ROOT = {p.name.replace("README.md", "index.md"): p.name for p in sorted(ROOT.
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".sh": "bash", ".cff": "yaml"}
 # Options of every command, which the page tells once.
 OF_ALL = ("help", "config", "log_level", "version")
-# What a person calls by another name than its module.
-SHORT_NAMES = {
-    "al_init": "init",
-    "al_segment": "segment",
-    "al_score_dir": "score",
-    "al_worth": "worth",
-    "al_report": "report",
-    "al_state": "state",
-}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -144,16 +135,16 @@ def al_sh() -> str:
 
 def commands() -> str:
     """Every command's options, from its parser."""
-    names = sorted(p.stem for p in (ROOT / "espnet_egl" / "bin").glob("a*.py"))
-    names.sort(key=lambda name: name not in SHORT_NAMES)
-    return "\n\n".join(_command(name) for name in names)
+    from espnet_egl.bin.main import COMMANDS
+
+    short = {module: f"espnet-egl {name}" for name, (module, _) in COMMANDS.items()}
+    others = sorted(p.stem for p in (ROOT / "espnet_egl" / "bin").glob("a*.py"))
+    called = short | {n: f"python3 -m espnet_egl.bin.{n}" for n in others if n not in short}
+    return "\n\n".join(_command(name, words) for name, words in called.items())
 
 
-def _command(name: str) -> str:
+def _command(name: str, called: str) -> str:
     module = importlib.import_module(f"espnet_egl.bin.{name}")
-    called = f"python3 -m espnet_egl.bin.{name}"
-    if name in SHORT_NAMES:
-        called = f"espnet-egl {SHORT_NAMES[name]}"
     lines = [f"## {called.removeprefix('python3 -m espnet_egl.bin.')}", ""]
     lines += [inspect.cleandoc(module.__doc__ or ""), "", f"    {called} --help", ""]
     if name != "asr_gradient_length":  # Its options are ESPnet's.

@@ -7,6 +7,7 @@ import subprocess
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -38,9 +39,13 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in headings + parsers}
 
 
-@cache
-def commands() -> tuple[str, ...]:
-    return tuple(import_module("espnet_egl.bin.main").COMMANDS)
+def main() -> Any:
+    return import_module("espnet_egl.bin.main")
+
+
+def commands() -> list[str]:
+    """Of ``espnet-egl``."""
+    return list(main().COMMANDS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -83,6 +88,25 @@ def options() -> set[str]:
         parser = import_module(f"espnet_egl.bin.{name}").get_parser()
         found |= {o.removeprefix("--") for a in parser._actions for o in a.option_strings}
     return found
+
+
+def test_the_site_has_every_option_command_and_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mkdocs", reason="the extra 'docs' is not installed")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    generate = import_module("generate")
+    rows = re.findall(r"^\| `--(\w+)` \| \S", generate.al_sh(), re.MULTILINE)
+    assert rows[0] == "al_method"
+    assert {*rows} >= {name for name in options() if name.startswith("al_")}
+    text = generate.commands()
+    modules = {module: name for name, (module, _) in main().COMMANDS.items()}
+    for path in (ROOT / "espnet_egl" / "bin").glob("al_*.py"):
+        called = f"espnet_egl.bin.{path.stem}"
+        if path.stem in modules:
+            called = f"espnet-egl {modules[path.stem]}"
+        assert f"{called} --help" in text
+    assert "| `--budget` | 500utt, 2.5h, 20% (of the pool's hours)" in text
+    methods = import_module("espnet_egl.acquisition").acquisition_methods.names()
+    assert re.findall(r"^### (\w+)$", generate.methods(), re.MULTILINE) == methods
 
 
 def test_the_readme_is_short() -> None:

@@ -10,6 +10,8 @@
 # make label-studio  stages 22 and 23 with a real Label Studio, installed for it, and its page in a browser
 # make faults  kill stages 20-26 at random moments and see that nothing is lost
 # make fuzz   parsers against made-up and damaged files, FUZZ_SECONDS (30) for each
+# make docs   the documentation site, into build/site; a broken link, anchor or a page of no place is an error.
+#             It opens from the disk; to search it: python3 -m http.server -d build/site
 # make check  ruff, mypy, bandit, shellcheck, and pip-audit where it can be reached
 
 PYTHON ?= python3
@@ -26,7 +28,7 @@ BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh tests/*.sh tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test test-slow test-all faults fuzz integration all-integration label-studio fsdd bench bench-gpu check clean
+.PHONY: demo test test-slow test-all faults fuzz integration all-integration label-studio fsdd bench bench-gpu docs check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -35,8 +37,8 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd bench bench-gpu test test-slow test-all faults fuzz all-integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd bench bench-gpu test test-slow test-all faults fuzz all-integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench bench-gpu test test-slow test-all faults fuzz all-integration label-studio docs check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench bench-gpu test test-slow test-all faults fuzz all-integration label-studio docs check: export VIRTUAL_ENV := $(abspath $(VENV))
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -82,6 +84,11 @@ fuzz: $(VENV)/.installed
 	# There are wheels for some Pythons only; without it the other fuzzer is left.
 	-python3 -m pip install --quiet atheris
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),30) python3 -m pytest -q tests/fuzz
+
+# What is generated of the code comes from here, not from another copy that is installed.
+docs: $(VENV)/.installed
+	python3 -m pip install --quiet -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(CURDIR) mkdocs build
 
 check: $(VENV)/.installed
 	ruff check .

@@ -58,6 +58,13 @@ setup(
     ],
     extras_require={
         "demo": ["espeakng-loader>=0.2"],
+        # make docs. MkDocs 2 has another kind of themes and plugins.
+        "docs": [
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.6,<10",
+            "mkdocstrings>=0.30,<2",
+            "mkdocstrings-python>=1.16,<3",
+        ],
         "elan": ["pympi-ling>=1.70"],
         # What ESPnet3 trains with: Lightning, Dask. It wants Python 3.12.
         "espnet3": ["espnet[train]>=202611; python_version >= '3.12'"],

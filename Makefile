@@ -10,6 +10,8 @@
 # make label-studio  stages 22 and 23 with a real Label Studio, installed for it, and its page in a browser
 # make faults  kill stages 20-26 at random moments and see that nothing is lost
 # make fuzz   parsers against made-up and damaged files, FUZZ_SECONDS (30) for each
+# make install  the environment alone
+# make dist   wheel and sdist into dist/
 # make check  ruff, mypy, bandit, shellcheck, and pip-audit where it can be reached
 
 PYTHON ?= python3
@@ -26,7 +28,7 @@ BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh tests/*.sh tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test test-all faults fuzz integration all-integration label-studio fsdd bench bench-gpu check clean
+.PHONY: install demo test test-all faults fuzz integration all-integration label-studio fsdd bench bench-gpu dist check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +39,8 @@ $(VENV)/.installed: setup.py
 # The installed environment is first on the PATH of everything below.
 demo fsdd bench bench-gpu test test-all faults fuzz all-integration label-studio check: export PATH := $(abspath $(BIN)):$(PATH)
 demo fsdd bench bench-gpu test test-all faults fuzz all-integration label-studio check: export VIRTUAL_ENV := $(abspath $(VENV))
+
+install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -82,6 +86,11 @@ fuzz: $(VENV)/.installed
 	-python3 -m pip install --quiet atheris
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),30) python3 -m pytest -q tests/fuzz
 
+# In an environment of its own, as who installs from the sdist does.
+dist: $(VENV)/.installed
+	rm -rf build dist
+	$(BIN)/python3 -m build
+
 check: $(VENV)/.installed
 	ruff check .
 	ruff format --check .
@@ -91,5 +100,5 @@ check: $(VENV)/.installed
 	shellcheck -x --source-path=recipes/TEMPLATE/asr1 $(SHELL_SCRIPTS)
 
 clean:
-	rm -rf $(VENV) bench/work
+	rm -rf $(VENV) bench/work build dist
 	for d in data dump exp downloads; do rm -rf recipes/*/asr1/$$d; done

@@ -12,6 +12,8 @@
 # make fuzz   parsers against made-up and damaged files, FUZZ_SECONDS (30) for each
 # make docs   the documentation site, into build/site; a broken link, anchor or a page of no place is an error.
 #             It opens from the disk; to search it: python3 -m http.server -d build/site
+# make install  the environment alone
+# make dist   wheel and sdist into dist/
 # make check  ruff, mypy, bandit, shellcheck, and pip-audit where it can be reached
 
 PYTHON ?= python3
@@ -28,7 +30,7 @@ BIN := $(VENV)/bin
 SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh tests/*.sh tests/integration/*.sh tests/report/*.sh recipes/TEMPLATE/asr1/*.sh recipes/TEMPLATE/asr1/utils/*.sh \
 	recipes/*/asr1/run.sh recipes/*/asr1/local/*.sh)
 
-.PHONY: demo test test-slow test-all faults fuzz integration all-integration label-studio fsdd bench bench-gpu docs check clean
+.PHONY: install demo test test-slow test-all faults fuzz integration all-integration label-studio fsdd bench bench-gpu docs dist check clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -37,8 +39,10 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # The installed environment is first on the PATH of everything below.
-demo fsdd bench bench-gpu test test-slow test-all faults fuzz all-integration label-studio docs check: export PATH := $(abspath $(BIN)):$(PATH)
-demo fsdd bench bench-gpu test test-slow test-all faults fuzz all-integration label-studio docs check: export VIRTUAL_ENV := $(abspath $(VENV))
+demo fsdd bench bench-gpu test test-slow test-all faults fuzz all-integration label-studio docs dist check: export PATH := $(abspath $(BIN)):$(PATH)
+demo fsdd bench bench-gpu test test-slow test-all faults fuzz all-integration label-studio docs dist check: export VIRTUAL_ENV := $(abspath $(VENV))
+
+install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	recipes/demo/asr1/run.sh
@@ -90,6 +94,11 @@ docs: $(VENV)/.installed
 	python3 -m pip install --quiet -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(CURDIR) mkdocs build
 
+# In an environment of its own, as who installs from the sdist does.
+dist: $(VENV)/.installed
+	rm -rf build dist
+	$(BIN)/python3 -m build
+
 check: $(VENV)/.installed
 	ruff check .
 	ruff format --check .
@@ -99,5 +108,5 @@ check: $(VENV)/.installed
 	shellcheck -x --source-path=recipes/TEMPLATE/asr1 $(SHELL_SCRIPTS)
 
 clean:
-	rm -rf $(VENV) bench/work
+	rm -rf $(VENV) bench/work build dist
 	for d in data dump exp downloads; do rm -rf recipes/*/asr1/$$d; done

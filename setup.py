@@ -75,6 +75,7 @@ setup(
         "dev": [
             "axe-playwright-python",
             "bandit>=1.8",
+            "build>=1.2",
             "espeakng-loader>=0.2",
             "hypothesis>=6.100",
             "lhotse>=1.30",
@@ -83,6 +84,7 @@ setup(
             "pandas-stubs",
             "pip-audit>=2.7",
             "playwright>=1.40",
+            "pre-commit>=3.7",
             "praatio>=6.2",
             "pympi-ling>=1.70",
             "pytest>=8.0",

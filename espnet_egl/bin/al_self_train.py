@@ -49,8 +49,13 @@ def get_parser() -> argparse.ArgumentParser:
 
 def self_train(args: argparse.Namespace) -> None:
     """Run the command; prints what was taken."""
+    import json
+    from dataclasses import asdict
+    from pathlib import Path
+
     from espnet_egl.data.kaldi import read_table
     from espnet_egl.loop.self_training import describe, read_taken, read_texts, take, true_wer
+    from espnet_egl.store.files import write_lines
 
     table = take(
         args.score_dir,
@@ -63,6 +68,8 @@ def self_train(args: argparse.Namespace) -> None:
     found, true = read_taken(args.output_dir), None
     if args.truth is not None:
         true = true_wer(read_texts(args.output_dir), read_table(args.truth))
+    figures = {**asdict(found), "of_clips": len(table), "true_wer": true}
+    write_lines(Path(args.output_dir) / "self_training.json", [json.dumps(figures, indent=2)])
     print(f"\n{describe(table, found, true)}\n")
 
 

@@ -55,12 +55,12 @@ class Taken:
     Attributes:
         clips: How many.
         seconds: Of audio.
-        expected: The share of its words that is wrong, as the calibration has it: in [0, 1].
+        expected_wer: The share of its words that is wrong, as the calibration has it: in [0, 1].
     """
 
     clips: int
     seconds: float
-    expected: float
+    expected_wer: float
 
 
 def write_rest(
@@ -266,10 +266,8 @@ def describe(table: pd.DataFrame, found: Taken, true: float | None = None) -> st
     ]
     if found.clips:
         told = "" if true is None else f"; in truth {100 * true:.1f} %"
-        lines.append(
-            f"By their calibrated confidence {100 * found.expected:.1f} % of their words are wrong"
-            f"{told}."
-        )
+        wrong = f"{100 * found.expected_wer:.1f} % of their words are wrong"
+        lines.append(f"By their calibrated confidence {wrong}{told}.")
     left = Counter(table.loc[table["state"] != TAKEN, "state"])
     if left:
         listed = ", ".join(f"{n} {state}" for state, n in sorted(left.items()))

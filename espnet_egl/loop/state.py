@@ -5,6 +5,7 @@ It is told from what the stages left, and nothing is decided by it: it may be th
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,8 @@ def _selection(path: Path, tag: str) -> dict[str, Any]:
     if trained.exists():
         found["model"] = str(trained.parent)
     for table in sorted(path.glob(f"self*/{TABLE}")):
-        if table.parent.name.partition("_")[2] == tag.removeprefix("_"):
+        # Those of earlier models are self.1, self.2, ...
+        if re.fullmatch(f"self[2-9]?{re.escape(tag)}", table.parent.name):
             taken = read_taken(table.parent)
             found[table.parent.name] = f"{pluralize(taken.clips, 'clip')} by the model itself"
     return found

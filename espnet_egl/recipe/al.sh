@@ -1209,6 +1209,7 @@ if [ "${al_stage}" -le 26 ] && [ "${al_stop_stage}" -ge 26 ]; then
         _dir="$(al_part_dir "${_part}")"
         [ -e "${_dir}/manifest.json" ] && _report_opts+=(--train_dir "${_dir}")
     done
+    [ "${al_last}" != all ] && _report_opts+=(--train_dir "$(al_part_dir "${al_last}")")
     if "${al_pilot}" && [ -e "${al_curve_file}" ]; then
         for dset in ${al_test_sets}; do
             _opts=(--before "$(al_text "${al_seed_exp}/${al_seed_tag}/${dset}/text")")

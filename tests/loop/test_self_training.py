@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -152,7 +153,10 @@ def test_what_is_taken_is_never_what_was_asked_for(
     rows = {row["utterance"]: row for row in read_rows(pool / "self" / "self_training.tsv")}
     assert [rows[u]["state"] for u in "abcd"] == ["taken", "taken", "not_sure_enough", "no_words"]
     assert rows["b"]["expected_wer"] == "0.050000"
-    assert read_taken(pool / "self").expected == pytest.approx(0.07 / 3, abs=1e-6)
+    assert read_taken(pool / "self").expected_wer == pytest.approx(0.07 / 3, abs=1e-6)
+    figures = json.loads((pool / "self" / "self_training.json").read_text())
+    assert (figures["clips"], figures["of_clips"]) == (2, 4)
+    assert figures["true_wer"] == pytest.approx(1 / 3)
     take(pool, "--self_train_share", "25%")
     assert read_table(pool / "self/text").keys() == {"a"}
     take(pool, "--self_train_wer", "0.1%")

@@ -8,12 +8,14 @@ become pages, so that the links work in the repository and on the site.
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import inspect
 import os
 import posixpath
 import re
 import subprocess
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -225,9 +227,24 @@ API = (
     "espnet_egl.errors",
 )
 
+
+def examples() -> str:
+    """The scripts of examples/, to copy: what each is for, and how it does it."""
+    parts = []
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        text = path.read_text("utf-8")
+        title = (ast.get_docstring(ast.parse(text)) or path.name).splitlines()[0].replace('"', "'")
+        parts.append(
+            f'??? example "{path.name}: {title}"\n'
+            + textwrap.indent(f"\n```python\n{text}```", " " * 4)
+        )
+    return "\n\n".join(parts)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "al_sh": al_sh,
     "commands": commands,
     "methods": methods,
     "api": api,
+    "examples": examples,
 }

@@ -213,7 +213,7 @@ def make_scorer(
             CTC, which cost a hundredth.
         posterior: Whose P(transcript | audio) weighs them: ``ctc``, ``attention``, ``joint``,
             ``transducer``, or ``auto``.
-        nbest: Hypotheses a clip at most, or samples.
+        nbest: Samples of ``ctc_sample``; how many hypotheses ``beam`` has, :func:`load_model` says.
         mode: Of gradient lengths: ``exact``, over all hypotheses, or ``estimate``.
         directions: Backward passes of an estimate.
         paths: Hypotheses that an estimate sends through a decoder, at least 3.
@@ -232,7 +232,11 @@ def make_scorer(
         ConfigError: An option is unknown, or does not fit the model.
     """
     if not isinstance(methods, Mapping):
-        methods = {name: acquisition_methods.build(name, {}) for name in methods}
+        own_conf: dict[str, dict[str, Any]] = {"confidence": {"posterior": posterior}}
+        own_conf |= {"random": {"seed": seed}, "committee": {"seed": seed}}
+        methods = {
+            name: acquisition_methods.build(name, own_conf.get(name, {})) for name in methods
+        }
     if isinstance(source, str):
         conf = {"posterior": posterior, "size": nbest, "seed": seed}
         found: AbsHypothesisSource = hypothesis_sources.build(source, conf)
@@ -249,7 +253,7 @@ def make_scorer(
         methods,
         engine,
         batch_bins,
-        confidence or (own if isinstance(own, Confidence) else Confidence()),
+        confidence or (own if isinstance(own, Confidence) else Confidence(posterior=posterior)),
         temperature,
         texts,
         skip_untranscribed,
@@ -274,12 +278,20 @@ def score(
     Yields:
         For every clip its hypotheses, ``confidence`` in [0, 1] and ``scores`` by method, larger =
         label first; or, with the reason, that it was skipped: one bad clip ends nothing.
+
+    Raises:
+        DataError: Two clips have one name.
     """
     verified, left = scorer.engine is None, iter(clips)
+    names: set[str] = set()
     while window := list(itertools.islice(left, WINDOW)):
         utterances = [clip for clip in window if isinstance(clip, Utterance)]
         if utterances and not verified:
             verified = scorer.verify(utterances)
+        for clip in window:
+            if clip.uid in names:
+                raise DataError(f"two clips are called '{clip.uid}': give each a name of its own")
+            names.add(clip.uid)
         found: dict[str, ScoredUtterance | Skipped] = {}
         with quiet():
             for batch in scorer.batches(utterances):

@@ -45,6 +45,8 @@ def _put_off(name: str) -> None:
     if spec is not None:
         sys.modules[name] = module = _PutOff(name)
         module.__spec__ = spec
+        if spec.submodule_search_locations is not None:  # its submodules are found as ever
+            module.__path__ = spec.submodule_search_locations
 
 
 class _PutOff(types.ModuleType):

@@ -82,9 +82,24 @@ def test_clips_are_scored_in_their_order_and_a_bad_one_ends_nothing(
     for samples in (np.zeros((2, 8)), np.zeros(0), np.array([math.nan])):
         with pytest.raises(DataError, match="'x': give one dimension"):
             api.make_clip(model, "x", samples)
+    # Results are told by the clip's name, from one window to the next.
+    with pytest.raises(DataError, match="two clips are called 'made'"):
+        list(api.score(api.make_scorer(model, ["random"], nbest=5), [clips[3], clips[3]]))
     # No name of a file is a command.
     (listed,) = api.read_clips(model, ["touch here |"])
     assert isinstance(listed, api.Skipped)
+
+
+def test_the_seed_and_the_posterior_reach_the_methods(
+    model: api.Recognizer, pool_dir: Path
+) -> None:
+    def draws(seed: int) -> list[float]:
+        scorer = api.make_scorer(model, ["random"], nbest=5, seed=seed)
+        return [clip.scores["random"] for clip in api.score(scorer, api.read_pool(model, pool_dir))]  # type: ignore[union-attr]
+
+    assert draws(7) == draws(7) != draws(0)
+    for methods in (["confidence"], ["random"]):
+        assert api.make_scorer(model, methods, posterior="ctc").confidence.posterior == "ctc"
 
 
 def run_example(monkeypatch: pytest.MonkeyPatch, name: str, *words: str) -> None:

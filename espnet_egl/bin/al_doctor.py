@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,8 +33,12 @@ def doctor(args: argparse.Namespace) -> bool:
     """Run the command; prints a line for everything that was looked at, and whether all is well."""
     from pathlib import Path
 
-    from espnet_egl.recipe.doctor import BAD, NOTE, examine, guarded
-    from espnet_egl.running import quiet
+    try:
+        from espnet_egl.recipe.doctor import BAD, NOTE, examine, guarded
+        from espnet_egl.running import quiet
+    except ImportError as e:  # of a package that the examination itself cannot do without
+        print(f"NO  packages: {e}: pip install --force-reinstall '{e.name or 'espnet_egl'}'")
+        return False
 
     directory = Path(args.recipe or ".").absolute()
     config, model = (
@@ -54,12 +60,17 @@ def doctor(args: argparse.Namespace) -> bool:
 
 def _options(given: str | None, path: Path) -> Iterator[Finding]:
     from espnet_egl.bin import al_check
-    from espnet_egl.recipe.doctor import OK, Finding
+    from espnet_egl.recipe.doctor import BAD, OK, Finding
 
     config = given or (str(path) if path.exists() else None)
     words = [] if config is None else ["--config", config]
-    # As al.sh checks them before its first stage.
-    said = al_check.what_decides(al_check.get_parser().parse_args(words))
+    # As al.sh checks them before its first stage; a parser's last line is what is wrong.
+    with contextlib.redirect_stderr(io.StringIO()) as usage:
+        try:
+            said = al_check.what_decides(al_check.get_parser().parse_args(words))
+        except SystemExit:
+            yield Finding("options", BAD, usage.getvalue().strip().splitlines()[-1])
+            return
     yield Finding("options", OK, f"{config or 'defaults'}: {said}")
 
 

@@ -233,7 +233,8 @@ class Reader:
             text = ""
             if isinstance(draft, dict):
                 parts = [read_part(part) for part in draft.get("result") or ()]
-                text = one_line(" ".join(v for p in parts for v in p.values))
+                said_here = (p for p in parts if p.name != CLIP_REGION)
+                text = one_line(" ".join(v for p in said_here for v in p.values))
             if not text or key(text) not in said:
                 self.leave(where, "a draft that was never submitted: open it and submit", uid)
 

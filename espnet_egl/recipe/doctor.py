@@ -210,7 +210,8 @@ def _tools() -> Iterator[Finding]:
 
 
 def _recipe(directory: Path, given: bool) -> Iterator[Finding]:
-    if not given and not (directory / "asr.sh").exists():
+    script = recipe.script_of(directory)
+    if not given and not (directory / script).exists():
         said = f"{directory} is none: go to one, or give --recipe DIR"
         yield Finding("recipe", NOTE, said)
         return
@@ -223,10 +224,10 @@ def _recipe(directory: Path, given: bool) -> Iterator[Finding]:
         said = "of another version, or changed: move it away, then espnet-egl init"
         yield Finding("al.sh", BAD, f"{said} {directory}")
     elif (
-        recipe.renamed(directory / "run.sh", "al.sh", "asr.sh")
-        == (directory / "run.sh").read_bytes()
+        recipe.renamed(directory / "run.sh", "al.sh", script) == (directory / "run.sh").read_bytes()
     ):
-        yield Finding("al.sh", NOTE, "there, but run.sh calls ./asr.sh: write ./al.sh in its place")
+        said = f"there, but run.sh calls ./{script}: write ./al.sh in its place"
+        yield Finding("al.sh", NOTE, said)
     else:
         yield Finding("al.sh", OK, "of this version, and run.sh calls it")
 
@@ -235,12 +236,13 @@ def _model(
     directory: Path, train_config: Path | None, model_file: Path | None
 ) -> Iterator[Finding]:
     if train_config is None:
+        models = f"exp/{recipe.script_of(directory).removesuffix('.sh')}_*"
         found = sorted(
-            (path for path in directory.glob("exp/asr_*/config.yaml") if _checkpoint(path)),
+            (path for path in directory.glob(f"{models}/config.yaml") if _checkpoint(path)),
             key=lambda path: path.stat().st_mtime,
         )
         if not found and model_file is None:
-            said = "none in exp/asr_*: train one (stage 11), or give --asr_train_config"
+            said = f"none in {models}: train one (stage 11), or give --asr_train_config"
             yield Finding("model", NOTE, said)
             return
         train_config = found[-1] if found else Path("config.yaml")

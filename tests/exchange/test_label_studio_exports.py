@@ -215,6 +215,9 @@ def test_drafts_that_were_never_submitted_and_skipped_tasks_are_named(tmp_path: 
     assert read(tmp_path, [task(drafts=[3])])[1] == [never]
     # What was submitted in the end.
     assert read(tmp_path, [task(annotation(text("one")), drafts=[draft])])[1] == []
+    region = {"from_name": "clip_region", "type": "labels", "value": {"labels": ["the clip"]}}
+    drawn = {**draft, "result": [*draft["result"], region]}
+    assert read(tmp_path, [task(annotation(text("one")), drafts=[drawn])])[1] == []
     answers, unused = read(tmp_path, [task(annotation(text("one"), was_cancelled=True))])
     assert (answers[0].transcript, unused) == ("", [("a", "skipped in Label Studio")])
     unused = read(tmp_path, [task(annotation())])[1]

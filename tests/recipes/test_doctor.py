@@ -67,6 +67,10 @@ def test_what_is_broken_is_told_and_the_rest_is_looked_at(
     assert "espnet-egl init" in found["al.sh"][1]
     assert str(made) in found["model"][1]
     assert "nearest" in found["options"][1]
+    (recipe / "conf" / "al.yaml").write_text("al_select: {budgett: 20%}\n")
+    state, said = run(capsys, "--recipe", str(recipe))["options"]
+    assert state == BAD
+    assert "budgett" in said
 
 
 def test_no_recipe_is_a_note_and_one_that_is_given_must_be_one(
@@ -94,6 +98,28 @@ def test_a_requirement_that_is_not_met_says_what_to_install(wanted: str, told: s
     found = doctor._problem(Requirement(wanted))
     assert found.endswith(told)
     assert bool(found) == bool(told)
+
+
+def test_a_recipe_of_the_task_s2t_is_one(
+    recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (recipe / "asr.sh").rename(recipe / "s2t.sh")
+    (recipe / "run.sh").write_text("./s2t.sh\n")
+    monkeypatch.chdir(recipe)
+    monkeypatch.setattr(doctor, "_packages", lambda: iter(()))
+    found = run(capsys)
+    assert "exp/s2t_*" in found["model"][1]
+    assert "run.sh calls ./s2t.sh" in found["al.sh"][1]
+
+
+@pytest.mark.parametrize("package", ["yaml", "packaging.requirements"])
+def test_it_answers_where_a_package_of_its_own_is_missing(package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None\n"
+    code += "from espnet_egl.bin import al_doctor\nal_doctor.main([])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stdout.startswith("NO  packages: ")
 
 
 def test_it_answers_where_espnet_cannot_be_imported(tmp_path: Path) -> None:

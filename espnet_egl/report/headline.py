@@ -67,11 +67,12 @@ def _bought(files: Files) -> list[Figure]:
         values = worth.paired(curves[method], curves[against], worth.area_difference(end))
     if len(values):
         difference = worth.estimate(values)
-        said = say("points of WER against {against}, over the curve", against=against)
-        found.append(Figure(f"{difference.mean:+z.2f}", said))
+        said = {"against": against, "difference": difference.said(say)}
+        caption = say("of WER against {against}, over the curve: {difference}", **said)
+        found.append(Figure(say("{n:+z.2f} points", n=difference.mean), caption))
     elif len(start):
         gain = after.mean - float(start.iloc[0])
-        found.append(Figure(f"{gain:+z.1f}", say("points of WER since the seed model")))
+        found.append(Figure(say("{n:+z.2f} points", n=gain), say("of WER since the seed model")))
     return found
 
 

@@ -3,8 +3,8 @@
 
     examples/score_clips.py --config exp/asr/config.yaml --model exp/asr/valid.acc.ave.pth *.wav
 
-For every clip: its hypotheses with P(transcript | audio), how sure the model is, its expected
-gradient length, and how much of that each hypothesis has.
+For every clip: its hypotheses with P(transcript | audio), how sure the model is, and its expected
+gradient length.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def main() -> None:
         print(f"{clip.uid}: {clip.seconds:.2f} s")
         print(f"  confidence {clip.confidence.utterance:.3f}")
         print(f"  expected gradient length {clip.scores['egl']:.4g}")
-        print(f"  the list holds {100 * clip.nbest.mass:.1f} % of the probability:")
+        print(f"  the list holds {100 * clip.nbest.mass:.3g} % of the probability:")
         for hypothesis, probability in zip(clip.nbest.hypotheses, clip.nbest.probs, strict=True):
-            print(f"    {100 * probability:6.2f} %  {hypothesis.text!r}")
+            print(f"    {100 * probability:8.3g} %  {hypothesis.text!r}")
 
 
 if __name__ == "__main__":

@@ -166,6 +166,19 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A number that stands out.
+
+    Attributes:
+        value: With its unit.
+        caption: What it is of.
+    """
+
+    value: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Report:
     """All of it.
 
@@ -174,12 +187,16 @@ class Report:
         answer: Heading and paragraphs, the most important first.
         sections: What they rest on.
         speech_lang: Of the transcripts, as in HTML's ``lang``; empty: not known.
+        figures: The answer at a glance.
+        picture: Likewise.
     """
 
     title: str
     answer: Sequence[tuple[str, Sequence[str]]]
     sections: Sequence[Section] = field(default_factory=list)
     speech_lang: str = ""
+    figures: Sequence[Figure] = field(default_factory=list)
+    picture: Plot | None = None
 
     @property
     def audio(self) -> list[str]:

@@ -12,7 +12,7 @@ from espnet_egl.data.kaldi import read_table, read_utterances
 from espnet_egl.errors import BudgetError
 from espnet_egl.loop.pilot import Figures, tell
 from espnet_egl.loop.tables import Table, comparison, number_of_clips
-from espnet_egl.report import clips, makeup, plots, provenance, rankings
+from espnet_egl.report import clips, headline, makeup, plots, provenance, rankings
 from espnet_egl.report.answer import answer
 from espnet_egl.report.audio import UNHEARD
 from espnet_egl.report.blocks import Block, Grid, Listing, Paragraphs, Report, Section
@@ -69,6 +69,8 @@ class Builder:
             [(heading, lines) for heading, lines in answer(self.files) if lines],
             [section for section in sections if section.blocks],
             self.inputs.speech_lang,
+            headline.figures(self.files),
+            headline.picture(self.files),
         )
 
     def _worth(self) -> list[Block]:

@@ -59,9 +59,8 @@ def measured(
     curves = worth.curves_of(points, "hours")
     rival = curves.get(against, {})
     compared = _compared(curves, against)
-    best = min(compared, key=lambda name: compared[name].mean) if compared else ""
-    if method not in curves:
-        method = best or next(iter(curves))
+    best = _best(compared)
+    method = told_of(curves, method, against)
     cost = _cost(points, method, prices)
     found = Finding()
     found.bought.extend(_bought(points, curves, method, test_set, cost, say))
@@ -84,6 +83,31 @@ def measured(
     )
     found.sure.extend(_sure(curves, method, len(compared) > 1, say))
     return found
+
+
+def told_of(curves: Mapping[str, Mapping[int, Curve]], method: str, against: str) -> str:
+    """The method whose curve is told of: the one asked for, or the best, or any."""
+    if method in curves:
+        return method
+    return _best(_compared(curves, against)) or next(iter(curves))
+
+
+def _best(compared: Mapping[str, Estimate]) -> str:
+    return min(compared, key=lambda name: compared[name].mean) if compared else ""
+
+
+def reached(
+    points: pd.DataFrame, curves: Mapping[str, Mapping[int, Curve]], method: str
+) -> tuple[float, Estimate]:
+    """Hours of the method's longest curve, and the WER there, in percent."""
+    by_seed = curves[method]
+    size = max(curve.size[-1] for curve in by_seed.values())
+    ends = np.array([c.wer[-1] for c in by_seed.values() if c.size[-1] >= size * (1 - worth.SLACK)])
+    if len(ends) != 1:
+        return size, worth.estimate(ends)
+    rows = points[(points["method"] == method) & (points["round"] > 0)].sort_values("hours")
+    last = rows.iloc[-1]
+    return size, Estimate(ends[0], float(last["wer_lo"]), float(last["wer_hi"]))
 
 
 def _compared(curves: Mapping[str, Mapping[int, Curve]], against: str) -> dict[str, Estimate]:
@@ -115,14 +139,8 @@ def _bought(
     cost: float,
     say: Say,
 ) -> list[str]:
-    by_seed = curves[method]
-    size = max(curve.size[-1] for curve in by_seed.values())
-    ends = np.array([c.wer[-1] for c in by_seed.values() if c.size[-1] >= size * (1 - worth.SLACK)])
-    rows = points[(points["method"] == method) & (points["round"] > 0)].sort_values("hours")
-    last = rows.iloc[-1]
-    after = worth.estimate(ends)
-    if len(ends) == 1:
-        after = Estimate(ends[0], float(last["wer_lo"]), float(last["wer_hi"]))
+    size, after = reached(points, curves, method)
+    rows = points[(points["method"] == method) & (points["round"] > 0)]
     lines = [
         say(
             "With {clips}, {audio}, selected by {method}, the WER on {test_set} is {after} %.",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from espnet_egl.report.blocks import (
     Plot,
     Records,
     Report,
-    Section,
     Shares,
 )
 from espnet_egl.report.language import Language
@@ -125,6 +123,10 @@ def phrases(say: Say) -> dict[str, Any]:
 def markdown(report: Report) -> list[str]:
     """The same in Markdown, lines; plots are those of :func:`write`."""
     lines = [f"# {report.title}", ""]
+    for figure in report.figures:
+        lines += [f"- **{inert(figure.value)}** {inert(figure.caption)}"]
+    lines += [""] if report.figures else []
+    lines += _markdown_block(report.picture) if report.picture else []
     for heading, paragraphs in report.answer:
         lines += [f"**{inert(heading)}.** {inert(' '.join(paragraphs))}", ""]
     for section in report.sections:
@@ -156,7 +158,7 @@ def _markdown_block(block: Any) -> list[str]:
 
 def write(report: Report, directory: Path, say: Language) -> Path:
     """Write ``index.html``, ``report.md`` and ``plots/``; returns the page."""
-    for plot in _plots(report.sections):
+    for plot in _plots(report):
         for ending, content in (("svg", plot.svg), ("png", plot.png)):
             with atomic_open(directory / PLOTS / f"{plot.name}.{ending}", "wb") as f:
                 f.write(content)
@@ -167,8 +169,9 @@ def write(report: Report, directory: Path, say: Language) -> Path:
     return page
 
 
-def _plots(sections: Sequence[Section]) -> list[Plot]:
-    return [b for s in sections for b in s.blocks if isinstance(b, Plot)]
+def _plots(report: Report) -> list[Plot]:
+    blocks = [report.picture, *(b for s in report.sections for b in s.blocks)]
+    return [block for block in blocks if isinstance(block, Plot)]
 
 
 def _source_hash(text: str) -> str:

@@ -135,16 +135,18 @@ def _draw(panel: Axes, band: Band, factor: float, colour: str, line: str, label:
     panel.fill_between(size, band.low, band.high, color=colour, alpha=0.2, lw=0)
 
 
-def learning_curves(points: pd.DataFrame, axis: str, test_set: str, against: str, say: Say) -> Plot:
-    """The plot of :func:`curve_figure`."""
+def learning_curves(
+    points: pd.DataFrame, axis: str, test_set: str, against: str, say: Say, name: str = ""
+) -> Plot:
+    """The plot of :func:`curve_figure`; its files are named by axis and set, or ``name``."""
     said = ". ".join(
         say(
             "{method}: from {first:.1f} % to {last:.1f} % WER",
-            method=name,
+            method=method,
             first=band.mean[0],
             last=band.mean[-1],
         )
-        for name, band in bands(points, axis).items()
+        for method, band in bands(points, axis).items()
     )
     caption = {
         "hours": say("WER on {test_set} over the hours labelled", test_set=test_set),
@@ -152,7 +154,7 @@ def learning_curves(points: pd.DataFrame, axis: str, test_set: str, against: str
         "cost": say("WER on {test_set} over the cost", test_set=test_set),
     }[axis]
     return _plot(
-        f"curve_{axis}_{test_set.replace('/', '_')}",
+        name or f"curve_{axis}_{test_set.replace('/', '_')}",
         caption,
         said,
         lambda say: curve_figure(points, axis, test_set, against, say),
@@ -201,7 +203,11 @@ def ranks(table: pd.DataFrame, methods: Sequence[str], first: str, say: Say) -> 
 
 
 def histograms(
-    table: pd.DataFrame, chosen: Sequence[str], methods: Sequence[str], say: Say
+    table: pd.DataFrame,
+    chosen: Sequence[str],
+    methods: Sequence[str],
+    say: Say,
+    name: str = "scores",
 ) -> Plot:
     """Of every method's scores, in the pool and in the selection."""
     inside = table["utterance"].isin(chosen)
@@ -221,7 +227,7 @@ def histograms(
         )
         for method in methods
     )
-    return _plot("scores", say("Scores of the pool and of the selection"), said, draw, say)
+    return _plot(name, say("Scores of the pool and of the selection"), said, draw, say)
 
 
 def _histogram(panel: Axes, scores: pd.Series, inside: pd.Series, method: str, say: Say) -> None:

@@ -171,6 +171,17 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(open_page: Any, index: Path
     assert page.locator(ROWS).first.bounding_box()["width"] <= 390
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (768, 1024), (375, 812)])
+def test_the_first_screen_answers(open_page: Any, index: Path, width: int, height: int) -> None:
+    page = open_page(index, width, height)
+    assert page.locator(".figures strong").count() == 3
+    glance = page.locator(".glance").bounding_box()
+    assert glance["y"] + glance["height"] <= height
+    picture = page.locator(".glance img").bounding_box()
+    assert picture["x"] + picture["width"] <= width
+    assert page.locator("table").first.bounding_box()["y"] > glance["y"] + glance["height"]
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_axe_finds_no_serious_violation(
     open_page: Any, index: Path, width: int, scheme: str

@@ -17,13 +17,14 @@ from espnet_egl.errors import DataError
 from espnet_egl.loop import worth
 from espnet_egl.loop.simulation import RESULT_COLUMNS
 from espnet_egl.loop.tables import Table
-from espnet_egl.report import findings, makeup, page, plots
+from espnet_egl.report import findings, headline, makeup, page, plots
 from espnet_egl.report.alignment import marked, words
 from espnet_egl.report.blocks import (
     SAME,
     TEXTS,
     Block,
     Column,
+    Figure,
     Grid,
     Listing,
     Paragraphs,
@@ -33,7 +34,7 @@ from espnet_egl.report.blocks import (
     Section,
 )
 from espnet_egl.report.build import Builder
-from espnet_egl.report.inputs import Inputs
+from espnet_egl.report.inputs import Files, Inputs
 from espnet_egl.report.language import Language, read_language
 from espnet_egl.selection.budget import FREE
 from espnet_egl.store.tables import BASE_COLUMNS, SKIPPED_COLUMNS, read_rows, write_rows
@@ -361,6 +362,36 @@ def test_the_answer_says_what_the_tables_say() -> None:
     worse = findings.measured(points, "test", "longest", "random", 0, FREE, Language())
     assert "longest is worse than random: 6.24" in " ".join(worse.bought)
     assert worse.following == ["Nothing is foretold: how long the seed set is was not given."]
+
+
+def test_at_a_glance_it_says_what_was_bought(made: Round) -> None:
+    lines = read(made, "report.md").splitlines()
+    assert lines[2:5] == [
+        "- **15.0 minutes** labelled: 425 clips, by egl",
+        "- **10.8 %** WER on test, before 44.3 %",
+        "- **-0.35 points** of WER against random, over the curve: -0.35 (-0.81 to 0.12)",
+    ]
+    assert lines[8].endswith("(plots/answer.svg)")
+    alone = Files(Inputs(curve_file=CURVE, against="nothing"))
+    assert headline.figures(alone)[2] == Figure("-34.64 points", "of WER since the seed model")
+
+
+def test_at_a_glance_it_says_what_was_selected(made: Round) -> None:
+    scored = Inputs(score_dir=made.score, select_dir=made.select)
+    assert headline.figures(Files(scored)) == [
+        Figure("30 clips", "selected of 40 clips, by egl"),
+        Figure("38.8 s", "to listen to, of 51.5 s"),
+        Figure("0.646", "what it costs, as estimated"),
+    ]
+    picture = headline.picture(Files(scored))
+    assert picture is not None
+    assert picture.description.startswith("egl: median ")
+    assert headline.figures(Files(Inputs(select_dir=made.select)))[:2] == [
+        Figure("30 clips", "selected by egl"),
+        Figure("38.8 s", "to listen to"),
+    ]
+    assert headline.figures(Files(Inputs())) == []
+    assert headline.picture(Files(Inputs())) is None
 
 
 def test_one_seed_has_the_interval_of_the_test_set(tmp_path: Path) -> None:

@@ -67,6 +67,6 @@ class Committee(AbsAcquisition):
             if model.ctc is not None:
                 best = model.ctc.log_softmax(encoded.hidden).argmax(-1)
                 return list(collapse(best.T, model.blank_id))
-            special = {model.blank_id, model.sos, model.eos}
+            special = recognizer.special
             members = [recognizer.search(encoded.utterance(b))[0] for b in range(self.size)]
             return [[t for t in tokens if t not in special] for tokens in members]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from humanfriendly.text import pluralize
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 MASS_TOLERANCE = 1e-3
 
 
-def clean(found: Sequence[Sequence[int]], special: set[int]) -> list[tuple[int, ...]]:
+def clean(found: Sequence[Sequence[int]], special: Set[int]) -> list[tuple[int, ...]]:
     """Strip blank, sos and eos, then drop duplicates, keeping the search's order."""
     return list(dict.fromkeys(tuple(t for t in y if t not in special) for y in found))
 
@@ -62,10 +62,7 @@ def rescore(
     Raises:
         UtteranceError: None is left, or their mass is above 1.
     """
-    model = recognizer.model
-    return rescore_cleaned(
-        recognizer, encoded, clean(found, {model.blank_id, model.sos, model.eos}), posterior
-    )
+    return rescore_cleaned(recognizer, encoded, clean(found, recognizer.special), posterior)
 
 
 def rescore_cleaned(

@@ -118,11 +118,13 @@ _STREAMING = tuple(
 def reads_padding(module: torch.nn.Module) -> bool:
     """Whether padding is known to change what comes out, for a reason no mask can mend.
 
-    Of streaming encoders, and of the task asr_transducer's convolutions between the encoder's
-    blocks that subsample: they take every second position from the end of the padded batch.
+    Of streaming encoders, Whisper's, and the task asr_transducer's convolutions between blocks
+    of the encoder that subsample: they take every second position from the padded batch's end.
     """
     if type(module).__module__ in _STREAMING:
         return True
+    if type(module).__module__ == "espnet2.asr.encoder.whisper_encoder":
+        return not module.do_pad_trim  # nothing is masked
     convolution = _transducers("encoder.blocks.conv1d", "Conv1d")
     return isinstance(module, convolution) and bool(vars(module)["stride"] > 1)
 

@@ -8,6 +8,7 @@ import inspect
 import logging
 import shlex
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,12 @@ from espnet_egl.errors import (
     EGLError,
     UnsupportedModelError,
 )
-from espnet_egl.model import compat, s2t_task, transducer_task
+from espnet_egl.model import compat, s2t_task, transducer_task, whisper_parts
 from espnet_egl.model.prompts import Prompts
 from espnet_egl.model.recognizer import Recognizer
 from espnet_egl.store.files import read_yaml
 
 logger = logging.getLogger(__name__)
-
-# Names of encoders, decoders and tokenizers.
-WHISPER = ("whisper", "whisper_en", "whisper_multilingual")
 
 
 def load_recognizer(
@@ -79,7 +77,10 @@ def load_recognizer(
         raise ConfigError(f"--lm_file {lm_file} needs --lm_train_config, its config.yaml")
     if options["lm_train_config"] is not None:
         _check_vocabulary(train_config, options["lm_train_config"])
-    speech2text = _build(options, train, options[config])
+    # Not all is in an adapter's checkpoint: there the weights are downloaded.
+    random = whisper_parts.is_made_of(train) and strict
+    with whisper_parts.without_download() if random else nullcontext():
+        speech2text = _build(options, train, options[config])
     load_checkpoint(speech2text.asr_model, model_file, device, strict)
     if lm_file is not None and options["lm_weight"] != 0.0:
         language_model = _language_model(speech2text)
@@ -94,7 +95,12 @@ def _recognizer(speech2text: Any, train: Mapping[str, Any], prompts: Prompts) ->
         kind = s2t_task.OWSMCTC if s2t_task.is_ctc_only(train) else s2t_task.OWSM
         return kind(speech2text, prompts)
     if prompts:
-        raise ConfigError("--prompt and --utt2lang are for models that take one, as OWSM does")
+        raise ConfigError(
+            "--prompt and --utt2lang are for models that take one, as OWSM does; Whisper's "
+            "language and task are those of its training (whisper_language in preprocessor_conf)"
+        )
+    if whisper_parts.is_made_of(train):
+        return whisper_parts.WhisperRecognizer(speech2text)
     return Recognizer(speech2text)
 
 
@@ -250,11 +256,12 @@ def _add_streaming(parser: argparse.ArgumentParser) -> None:
 # Of ESPnet's decoding.
 _WITHOUT_GRADIENTS = ("quantize_asr_model", "quantize_s2t_model", "quantize_lm", "enh_s2t_task")
 _REFUSED = (*_WITHOUT_GRADIENTS, "multi_asr", "partial_ar", "predict_time")
+# Other prompts of Whisper than its training's.
+_REFUSED += ("lang_prompt_token", "nlp_prompt_token", "lid_prompt")
 
 
 def _build(options: dict[str, Any], train: dict[str, Any], path: str) -> Any:
     """Make Speech2Text with random weights."""
-    _refuse_prompted(train, path)
     if transducer_task.is_of_the_task(train):
         transducer_task.check(train, path)
         options["streaming"] = False  # it would only get ready for audio in pieces
@@ -272,8 +279,10 @@ def _build(options: dict[str, Any], train: dict[str, Any], path: str) -> Any:
     except EGLError:
         raise
     except Exception as e:  # from assertions to type checks, whatever the options break
+        where = " (OpenAI's weights belong into ~/.cache/whisper)"
         raise ConfigError(
             f"ESPnet cannot make the model or its search: {type(e).__name__}: {e}"
+            f"{where if whisper_parts.is_made_of(train) else ''}"
         ) from e
     searched_in_blocks = type(speech2text.beam_search).__name__ == "BatchBeamSearchOnlineSim"
     if searched_in_blocks and options["maxlenratio"] < 0:
@@ -283,17 +292,6 @@ def _build(options: dict[str, Any], train: dict[str, Any], path: str) -> Any:
             "tokens. Give a share of the frames (0.0: ESPnet's default), or --streaming false"
         )
     return speech2text
-
-
-def _refuse_prompted(train: Mapping[str, Any], path: str) -> None:
-    """Refuse models whose search starts from a prompt, which no likelihood here is given."""
-    for name in ("encoder", "decoder", "token_type", "bpemodel"):
-        if str(train.get(name, "")) in WHISPER:
-            raise UnsupportedModelError(
-                f"{path}: a model made of Whisper ({name}: {train[name]}) is not supported: its "
-                "transcripts hang on a prompt, and ESPnet would load OpenAI's weights for it. Give "
-                "a model of the task asr with an encoder, decoder and tokens of ESPnet"
-            )
 
 
 def _fitted(options: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,11 @@ class Recognizer:
         freeze(self.model, getattr(self.train_args, "freeze_param", None) or [])
 
     @property
+    def special(self) -> frozenset[int]:
+        """Tokens that a search leaves and no transcript has."""
+        return frozenset({self.model.blank_id, self.model.sos, self.model.eos})
+
+    @property
     def rate(self) -> int:
         """Sampling rate of the audio the model takes, in Hz."""
         conf = getattr(self.train_args, "frontend_conf", None) or {}

@@ -240,8 +240,7 @@ class OWSMCTC(PromptedRecognizer):
 
     def search(self, encoded: Encoded) -> list[list[int]]:
         """ESPnet's search, less the prompt that every hypothesis begins with."""
-        special = {self.model.sos, self.model.eos, self.model.blank_id}
-        found = [[t for t in y if t not in special] for y in super().search(encoded)]
+        found = [[t for t in y if t not in self.special] for y in super().search(encoded)]
         return [self._without_prompt(y) for y in found] if self.ctc_prompt else found
 
     def _without_prompt(self, tokens: list[int]) -> list[int]:

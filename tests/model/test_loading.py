@@ -235,24 +235,3 @@ def test_a_language_model_without_its_config_is_refused(model_files: Any) -> Non
     files = model_files("ctc_conformer")
     with pytest.raises(ConfigError, match=r"--lm_file lm\.pth needs --lm_train_config"):
         load_recognizer(files.config, files.checkpoint, inference_args="--lm_file lm.pth")
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"encoder": "whisper"},
-        {"decoder": "whisper"},
-        {"token_type": "whisper_en"},
-        {"token_type": "whisper_multilingual", "bpemodel": "whisper_multilingual"},
-    ],
-)
-def test_models_made_of_whisper_are_refused(
-    model_files: Any, tmp_path: Path, parts: dict[str, str]
-) -> None:
-    """ESPnet would download OpenAI's weights, and start the search from tokens of its own."""
-    files = model_files("ctc_conformer")
-    config = yaml.safe_load(files.config.read_text()) | parts
-    (tmp_path / "config.yaml").write_text(yaml.dump(config))
-    name, value = next(iter(parts.items()))
-    with pytest.raises(UnsupportedModelError, match=rf"made of Whisper \({name}: {value}\)"):
-        load_recognizer(tmp_path / "config.yaml", files.checkpoint)

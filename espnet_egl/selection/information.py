@@ -118,21 +118,19 @@ def _read(score_dir: str | Path) -> np.ndarray:
     return factors
 
 
-def total(factors: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def total(factors: np.ndarray) -> np.ndarray:
     """The sum of V_x^T V_x: (S, S), float64.
 
     Args:
         factors: (N, Q, S).
-        weights: (N,) of every clip; None: 1.
     """
     import numpy as np
 
     size = factors.shape[2]
     found = np.zeros((size, size))
     for start in range(0, len(factors), CHUNK):
-        part = np.asarray(factors[start : start + CHUNK], dtype=np.float64)
-        scaled = part if weights is None else part * weights[start : start + CHUNK, None, None]
-        found += scaled.reshape(-1, size).T @ part.reshape(-1, size)
+        part = np.asarray(factors[start : start + CHUNK], dtype=np.float64).reshape(-1, size)
+        found += part.T @ part
     return found
 
 

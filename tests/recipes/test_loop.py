@@ -40,6 +40,11 @@ SIMULATION += ["--al_simulate_nj", "2", "--al_hyp_source", "ctc_sample"]
 SIMULATION += ["--al_curve_args", "--price_per_clip 3"]
 
 
+# A model that is sure of anything has learnt a little longer.
+SELF_TRAINING = ["--al_fit_set", "fit", "--al_train_from", "last", "--self_train_share", "60%"]
+SELF_TRAINING += ["--al_train_args", "--max_epoch 8 --optim_conf lr=0.03"]
+
+
 def command(*args: str) -> list[str]:
     return [
         *("./al.sh", "--train_set", "train", "--valid_set", "dev", "--test_sets", "test"),
@@ -93,6 +98,12 @@ def make_recipe(home: Path) -> Path:
     }
     (directory / "truth").write_text("".join(f"{uid} {t}\n" for uid, t in truth.items()))
     return directory
+
+
+def make_fit_set(recipe: Path) -> None:
+    """All that is transcribed, to learn from what a model's confidences are worth."""
+    clip = read_table(recipe / "dump" / "raw" / "train" / "wav.scp")["t00"]
+    (recipe / "data" / "fit").symlink_to(Path(clip).parent)
 
 
 @pytest.fixture
@@ -197,6 +208,8 @@ def test_transcripts_come_back_and_the_model_is_trained(recipe: Path) -> None:
 def test_a_pilot_is_one_command_given_twice(recipe: Path) -> None:
     pilot = ["--stage", "20", "--stop_stage", "26", "--al_pilot", "true", "--al_budget", "4utt"]
     pilot += ["--al_method", "confidence", "--al_inference_asr_model", "latest.pth"]
+    make_fit_set(recipe)
+    pilot += ["--al_self_train", "true", *SELF_TRAINING]
     done = run(recipe, *pilot)
     home = next((recipe / "exp").glob("al_*"))
     assert "Nothing is transcribed yet. Fill in" in done.stdout
@@ -221,12 +234,16 @@ def test_a_pilot_is_one_command_given_twice(recipe: Path) -> None:
     answer = (home / "r1" / "pilot_test.md").read_text()
     assert "Labelled: 4 clips" in answer
     assert "Trained on the chosen half alone" in answer
+    assert "Trained by its own hypotheses on " in answer
+    # What was made by the model of fewer transcripts is another one's.
+    assert (home / "r1" / "self.1" / "self_training.tsv").exists()
     assert all(line in done.stdout for line in answer.splitlines()[1:])
     report = (home / "report" / "report.md").read_text()
     assert all(line in report for line in answer.splitlines()[1:])
-    assert report.count("| train_seconds |") == 3
+    assert report.count("| train_seconds |") == 4
     names = {row.split("\t")[1] for row in (home / "curve.tsv").read_text().splitlines()[1:]}
-    assert names == {"", "confidence", "confidence:chosen", "confidence:random"}
+    parts = {"confidence:chosen", "confidence:random", "confidence+self"}
+    assert names == {"", "confidence", *parts}
     assert "the next round" in (home / "state.yaml").read_text()
     for part, count in (("", 44), ("_chosen", 42), ("_random", 42)):
         train = recipe / "dump" / "raw" / f"train_{home.name}_r1_asr{part}"
@@ -302,10 +319,6 @@ def check_hidden(directory: Path, transcripts: set[str]) -> None:
                 assert transcript.split()[-1].encode() not in content, path
 
 
-SELF_TRAINING = ["--al_fit_set", "fit", "--al_train_from", "last", "--self_train_share", "60%"]
-SELF_TRAINING += ["--al_train_args", "--max_epoch 8 --optim_conf lr=0.03"]
-
-
 @pytest.mark.slow
 def test_the_model_trains_itself_on_the_rest_of_the_pool(recipe: Path) -> None:
     simulation = [*SIMULATION, *SELF_TRAINING, "--al_rounds", "1"]
@@ -313,7 +326,7 @@ def test_the_model_trains_itself_on_the_rest_of_the_pool(recipe: Path) -> None:
     done = run(recipe, *simulation, fails=True)
     assert "audio and text are needed in data/fit" in done.stdout + done.stderr
     assert not list((recipe / "exp").glob("al_*/sim/scored"))
-    (recipe / "data" / "fit").symlink_to(recipe.parents[2] / "transcribed")
+    make_fit_set(recipe)
     run(recipe, *simulation)
     home = next((recipe / "exp").glob("al_*"))
     rows = [row.split("\t") for row in (home / "sim/curve.tsv").read_text().splitlines()[1:]]

@@ -195,7 +195,7 @@ def segment_shard(
                 journal.append(entry)
         if journal.done:
             logger.info(
-                f"Resuming: done are {len(journal.done)} of {pluralize(len(pieces), 'recording')}"
+                f"Resuming after {len(journal.done)} of {pluralize(len(pieces), 'recording')}"
             )
         left = [piece for uid, piece in pieces.items() if uid not in journal.done]
         listener = Listener() if left else None

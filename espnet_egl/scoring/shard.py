@@ -95,7 +95,7 @@ def score_pool(
             journal.take_back(again.uids)
         if journal.done:
             logger.info(
-                f"Resuming: done are {len(journal.done)} of {pluralize(len(pool), 'utterance')}"
+                f"Resuming after {len(journal.done)} of {pluralize(len(pool), 'utterance')}"
             )
         pending: list[dict[str, Any]] = []
         for result, item in progress(

@@ -113,7 +113,7 @@ def test_a_clip_that_cannot_be_read_is_listed(
     (select_dir.parent / "a.wav").unlink()
     with pytest.raises(SystemExit):
         export("nemo", "--allow_pipes", "false")
-    assert "no clip can be read, e.g. a: unreadable_audio" in capsys.readouterr().err
+    assert "e.g. a: unreadable_audio" in capsys.readouterr().err
 
 
 def test_a_command_that_hangs_is_ended(export: Export, select_dir: Path) -> None:

@@ -173,7 +173,7 @@ def test_transcripts_come_back_and_the_model_is_trained(recipe: Path) -> None:
     done = run(recipe, "--stage", "23", "--al_train_args", options)
     assert "Transcribed: 1 clip," in done.stdout
     assert "Still out: 2 clips" in done.stdout
-    assert "the model does not know (z)" in done.stdout
+    assert "the model does not know: z, in 1 transcript" in done.stdout
     assert "40 of the seed set, 1 labelled" in done.stdout
     points = (home / "curve.tsv").read_text().splitlines()[1:]
     assert [p.split("\t")[1:5] for p in points] == [

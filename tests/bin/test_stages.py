@@ -346,7 +346,7 @@ def test_a_lost_utterance_is_found_by_the_merge(
     shard.write_text("".join(lines[:-1]))
     write_checksums(shard.parent, ["scores.tsv"])
     lost = lines[-1].split("\t")[0]
-    assert f"1 utterances lost ['{lost}']" in error_of(lambda: al_merge.main(merge), capsys)
+    assert f"1 lost ['{lost}']" in error_of(lambda: al_merge.main(merge), capsys)
     shard.write_text("".join([*lines, lines[-1]]))
     write_checksums(shard.parent, ["scores.tsv"])
     assert f"1 twice ['{lost}']" in error_of(lambda: al_merge.main(merge), capsys)

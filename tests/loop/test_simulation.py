@@ -28,7 +28,7 @@ def test_every_round_has_its_part(tmp_path: Path, budget: str, parts: list[str])
 
 def test_more_rounds_than_clips_are_refused() -> None:
     assert len(plan(["egl"], ["3utt", "0.1h"], 1, rounds=3)) == 2
-    with pytest.raises(ConfigError, match="2utt has no clip for each of 3 rounds"):
+    with pytest.raises(ConfigError, match="2utt has no clip for every round of 3"):
         plan(["egl"], ["3utt", "2utt"], 1, rounds=3)
 
 

@@ -441,7 +441,7 @@ def test_new_recordings_are_cut_and_the_others_are_not_cut_again(
     after = read_table(pool / "segments")
     assert {u: line for u, line in after.items() if not u.startswith("new")} == before
     assert len(after) > len(before)
-    assert "Resuming: 3 of 4 recordings are done" in caplog.text
+    assert "Resuming: done are 3 of 4 recordings" in caplog.text
     assert not list(pool.glob("logdir.*"))
 
 

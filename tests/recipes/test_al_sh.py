@@ -119,6 +119,18 @@ def test_a_dry_run_says_what_would_be_used(recipe: Path) -> None:
     assert "Successfully finished" not in done.stdout
 
 
+def test_command_lines_are_shown_only_to_those_who_ask(recipe: Path) -> None:
+    words = ["./run.sh", "--stage", "20", "--al_dry_run", "true"]
+    done = run(recipe, *words)
+    assert "al_check" not in done.stdout + done.stderr
+    assert "--stop_stage 19" not in done.stdout + done.stderr
+    done = run(recipe, *words, "--al_verbose", "true")
+    assert "al_check.py" in done.stderr
+    assert "--stop_stage 19" in done.stdout
+    done = run(recipe, *words, "--al_verbose", "very")
+    assert 'expected "true" or "false": --al_verbose very' in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -253,7 +265,7 @@ def test_long_recordings_are_cut(pool_recipe: Path, pool_dir: Path) -> None:
     )
     done = run(pool_recipe, "./run.sh", *words, "--stage", "20")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 that are short enough are left whole" in done.stderr
+    assert "left whole, being short enough: 5" in done.stderr
     al_dir = pool_recipe / "exp" / "al_asr_model_pool"
     cuts = read_table(al_dir / "pool_cut" / "segments")
     clips = {uid for uid in cuts if uid.startswith("spk0-utt0-0")}

@@ -113,7 +113,9 @@ def test_a_clip_that_cannot_be_read_is_listed(
     (select_dir.parent / "a.wav").unlink()
     with pytest.raises(SystemExit):
         export("nemo", "--allow_pipes", "false")
-    assert "e.g. a: unreadable_audio" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no clip can be read, see " in said
+    assert "skipped.tsv, e.g. a: unreadable_audio" in said
 
 
 def test_a_command_that_hangs_is_ended(export: Export, select_dir: Path) -> None:

@@ -121,6 +121,18 @@ def test_a_dry_run_says_what_would_be_used(recipe: Path) -> None:
     assert "Successfully finished" not in done.stdout
 
 
+def test_command_lines_are_shown_only_to_those_who_ask(recipe: Path) -> None:
+    words = ["./run.sh", "--stage", "20", "--al_dry_run", "true"]
+    done = run(recipe, *words)
+    assert "al_check" not in done.stdout + done.stderr
+    assert "--stop_stage 19" not in done.stdout + done.stderr
+    done = run(recipe, *words, "--al_verbose", "true")
+    assert "al_check.py" in done.stderr
+    assert "--stop_stage 19" in done.stdout
+    done = run(recipe, *words, "--al_verbose", "very")
+    assert 'expected "true" or "false": --al_verbose very' in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -18,7 +18,9 @@ from espnet_egl.data.segment_options import SEGMENT_RULES, add_segment_arguments
 def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_score_dir", __doc__ or "")
     parser.add_argument(
-        "--model", required=True, help="Packed by stage 14 of asr.sh, or a name of the model zoo"
+        "--model",
+        required=True,
+        help="Packed by stage 14 of asr.sh or s2t.sh, a folder as Hugging Face has it, or a name",
     )
     parser.add_argument(
         "--wav_dir", required=True, help="Audio files, in folders and links below it, too"
@@ -57,6 +59,8 @@ def score_dir(args: argparse.Namespace) -> None:
 
     work = Path(args.work_dir or f"{args.out}.work").absolute()
     model = packed.unpack(args.model, work / "model")
+    words = packed.window_options(model["asr_train_config"])
+    args.score_args = f"{shlex.join(words)} {args.score_args}"  # the later of two counts
     advice = f"Give another --out or --work_dir, or remove {work}."
     count, left_out = write_data_dir(args.wav_dir, work / "data", (args.out, work))
     data = choose_channel(work / "data", args.channel, work / f"data_{args.channel}", False)

@@ -1,4 +1,4 @@
-"""Models as ESPnet packs them (stage 14 of asr.sh), or from its model zoo by name."""
+"""Models as ESPnet packs them (stage 14 of asr.sh and s2t.sh), as a folder, or by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from espnet_egl.errors import ConfigError
-from espnet_egl.store.files import file_hash, parse_yaml
+from espnet_egl.store.files import atomic_open, file_hash, parse_yaml, read_yaml, text_hash
 
 # What a packed file may come to: models of some gigabytes pass, an archive made to fill a disk not.
 UNPACKED_BYTES = 100 << 30
@@ -24,8 +24,11 @@ SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".ta
 def unpack(model: str, directory: str | Path) -> dict[str, str]:
     """The files of a model: ``asr_train_config``, ``asr_model_file``, perhaps ``lm_file``, ...
 
+    Those of the task s2t have the same names.
+
     Args:
-        model: A packed file, or a name of the model zoo or of Hugging Face, for which
+        model: A packed file; a folder with what such a file holds, as ``git clone`` of a model on
+            Hugging Face leaves it; or a name of the model zoo or of Hugging Face, for which
             ``espnet_model_zoo`` is needed.
         directory: Where a packed file is unpacked, into a folder with the file's SHA-256 for a
             name. A folder that is there is whole, and is not written to again.
@@ -37,14 +40,74 @@ def unpack(model: str, directory: str | Path) -> dict[str, str]:
     """
     if model.endswith(SUFFIXES):
         found = _unpack_file(Path(model), Path(directory).absolute())
+    elif Path(model).is_dir():
+        found = _use_folder(Path(model).absolute(), Path(directory).absolute())
     else:
         found = _download(model, Path(directory).absolute())
+    found = {_AS_ASR.get(key, key): path for key, path in found.items()}
     if missing := {"asr_train_config", "asr_model_file"} - found.keys():
         raise ConfigError(
             f"{model}: no {min(missing)} is in it but {', '.join(sorted(found))}: only models of "
-            "espnet2.bin.asr_train are supported, not s2t (OWSM) or others"
+            "espnet2.bin.asr_train, asr_transducer_train and s2t_train (OWSM) are supported"
         )
     return found
+
+
+# What the task s2t calls otherwise.
+_AS_ASR = {"s2t_train_config": "asr_train_config", "s2t_model_file": "asr_model_file"}
+
+# How git leaves a large file that was not fetched.
+_POINTER = b"version https://git-lfs"
+
+
+def window_options(train_config: str | Path) -> list[str]:
+    """Options of al_score for a model that hears a window of fixed length: its seconds.
+
+    Args:
+        train_config: The model's config.yaml.
+    """
+    found = read_yaml(train_config)
+    if not isinstance(found, dict) or not str(found.get("preprocessor")).startswith("s2t"):
+        return []
+    seconds = (found.get("preprocessor_conf") or {}).get("speech_length", 30)
+    return ["--max_seconds", f"{float(seconds):g}"]
+
+
+def _use_folder(path: Path, directory: Path) -> dict[str, str]:
+    """The files of a folder, which is left as it is: configs with their paths go elsewhere."""
+    meta_file = path / "meta.yaml"
+    if not meta_file.is_file():
+        raise ConfigError(
+            f"{path}: no meta.yaml is in it: give a folder as Hugging Face's hub has it, or a file "
+            f"packed by stage 14 ({', '.join(SUFFIXES)})"
+        )
+    meta = read_yaml(meta_file)
+    try:
+        configs, others = dict(meta["yaml_files"]), dict(meta["files"])
+    except (TypeError, KeyError, ValueError) as e:
+        raise ConfigError(f"{meta_file}: names no yaml_files and files ({e})") from e
+    for name in (*configs.values(), *others.values()):
+        _check_name(path, str(name))
+        _check_there(path / str(name))
+    files = [p.relative_to(path) for p in path.rglob("*") if p.is_file()]
+    places = {name: str(path / name) for name in files if ".git" not in name.parts}
+    found = {key: str(path / name) for key, name in others.items()}
+    for key, name in configs.items():
+        text = yaml.safe_dump(_relocated(read_yaml(path / name), places))
+        target = directory / f"folder_{text_hash(str(path / name))}" / Path(name).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_open(target) as f:
+            f.write(text)
+        found[key] = str(target)
+    return found
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file, but meta.yaml names it: fetch the whole model")
+    with path.open("rb") as f:
+        if f.read(len(_POINTER)) == _POINTER:
+            raise ConfigError(f"{path}: only git's pointer to it is here: run 'git lfs pull'")
 
 
 def _unpack_file(path: Path, directory: Path) -> dict[str, str]:
@@ -152,8 +215,8 @@ def _check_name(path: Path, name: str) -> None:
 def _download(name: str, directory: Path) -> dict[str, str]:
     if "/" not in name or Path(name).exists():
         raise ConfigError(
-            f"{name}: give a file packed by stage 14 of asr.sh ({', '.join(SUFFIXES)}), or a name "
-            "as user/model"
+            f"{name}: give a file packed by stage 14 of asr.sh ({', '.join(SUFFIXES)}), a folder "
+            "with its files, or a name as user/model"
         )
     try:
         from espnet_model_zoo.downloader import ModelDownloader

@@ -232,8 +232,8 @@ def write_zip(path: Path, *names: str, meta: str | None = None) -> Path:
         (["a"], None, "cannot be unpacked .*meta.yaml"),
         (
             ["a", "b"],
-            "{yaml_files: {s2t_train_config: a}, files: {s2t_model_file: b}}",
-            "no asr_model_file is in it but s2t_model_file, s2t_train_config: only models of",
+            "{yaml_files: {mt_train_config: a}, files: {mt_model_file: b}}",
+            "no asr_model_file is in it but mt_model_file, mt_train_config: only models of",
         ),
     ],
 )

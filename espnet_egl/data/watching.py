@@ -116,11 +116,17 @@ def watched(logdir: Path, numbers: Sequence[int], unit: str) -> Iterator[None]:
 def end_of(process: int) -> Callable[[float], bool]:
     """For :func:`watch`: what waits for the end of a process of this machine."""
 
+    # Whoever has ended and was not waited for still has a number; its children have another parent.
+    own = os.getppid() == process
+
+    def lives() -> bool:
+        return os.getppid() == process if own else _lives(process)
+
     def over(seconds: float) -> bool:
         end = time.monotonic() + seconds
-        while time.monotonic() < end and _lives(process):
+        while time.monotonic() < end and lives():
             time.sleep(0.5)
-        return not _lives(process)
+        return not lives()
 
     return over
 

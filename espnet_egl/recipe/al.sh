@@ -680,15 +680,19 @@ al_score_data() {
         ${_opts[@]+"${_opts[@]}"} "$@" > "${_logdir}/al_score.args"
     ${python} -m espnet_egl.bin.al_watch --logdir "${_logdir}" --first "${_first}" --last "${_last}" \
         --process $$ &
-    local _watch=$!
+    local _watch=$! _failed=false
     # shellcheck disable=SC2086
     ${_cmd} --gpu "${_ngpu}" JOB="${_first}:${_last}" "${_logdir}"/al_score.JOB.log \
         ${python} -m espnet_egl.bin.al_score "@${_logdir}/data.args" "@${_logdir}/al_score.args" \
             --key_file "${_logdir}"/keys.JOB.scp \
             --output_dir "${_logdir}"/output.JOB ${al_score_args} \
-        || { show_error "${_logdir}" "${_first}" "${_last}"; exit 1; }
+        || _failed=true
     kill "${_watch}" 2> /dev/null || true
     wait "${_watch}" 2> /dev/null || true
+    if "${_failed}"; then
+        show_error "${_logdir}" "${_first}" "${_last}"
+        exit 1
+    fi
 
     # 3. Join the shards and check them
     local _left_out=()

@@ -86,7 +86,7 @@ def test_what_is_not_whole_is_refused(trained: ModelFiles, tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="run 'git lfs pull'"):
         unpack(str(home), tmp_path / "out")
     trained.checkpoint.unlink()
-    with pytest.raises(ConfigError, match="no such file, but meta.yaml names it"):
+    with pytest.raises(ConfigError, match=r"no such file, but meta\.yaml names it"):
         unpack(str(home), tmp_path / "out")
     (home / "meta.yaml").write_text("files: {asr_model_file: ../x}\nyaml_files: {}\n")
     with pytest.raises(ConfigError, match="which lies outside"):

@@ -256,8 +256,8 @@ def _add_streaming(parser: argparse.ArgumentParser) -> None:
 # Of ESPnet's decoding.
 _WITHOUT_GRADIENTS = ("quantize_asr_model", "quantize_s2t_model", "quantize_lm", "enh_s2t_task")
 # Other prompts of Whisper than its training's.
-_PROMPTS = ("lang_prompt_token", "nlp_prompt_token", "lid_prompt")
-_REFUSED = (*_WITHOUT_GRADIENTS, *_PROMPTS, "multi_asr", "partial_ar", "predict_time")
+_OTHER_PROMPTS = ("lang_prompt_token", "nlp_prompt_token", "lid_prompt")
+_REFUSED = (*_WITHOUT_GRADIENTS, *_OTHER_PROMPTS, "multi_asr", "partial_ar", "predict_time")
 
 
 def _build(options: dict[str, Any], train: dict[str, Any], path: str) -> Any:

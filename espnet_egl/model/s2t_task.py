@@ -2,7 +2,7 @@
 
 Such a model hears a window of fixed length, 30 s as a rule, and is told the language and the task.
 OWSM-CTC is told by its encoder, and emits both before the transcript; OWSM by the tokens that its
-decoder begins with, while its CTC branch emits the transcript alone. docs/models.md has more.
+decoder begins with, while its CTC branch emits the transcript alone. docs/families.md has more.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ SIMULATION += ["--al_curve_args", "--price_per_clip 3"]
 
 
 # A model that is sure of anything has learnt a little longer.
-SELF_TRAINING = ["--al_fit_set", "fit", "--al_train_from", "last", "--self_train_share", "60%"]
+SELF_TRAINING = ["--al_fit_set", "fit", "--al_train_from", "last", "--self_train_share", "100%"]
 SELF_TRAINING += ["--al_train_args", "--max_epoch 8 --optim_conf lr=0.03"]
 
 

@@ -17,7 +17,7 @@ name=${{2#espnet_egl.bin.}}
 case "${{name}}" in
     al_check|al_plan) exec {python} "$@" ;;
     al_prepare) echo "1 1" ;;
-    al_self_pool) echo "${{LEFT:-3}}" ;;
+    al_self_pool) echo 3 ;;
     al_watch) exit 0 ;;
 esac
 {{
@@ -55,7 +55,8 @@ def recipe(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         write_set(directory, name, text)
     (directory / "truth").write_text(f"pool {text}\n")
     round_dir = directory / "exp" / "al_x" / "r1"
-    for model in (directory / "exp" / f"{kind}_m", round_dir / "asr", round_dir / "asr_self"):
+    models = [round_dir / f"asr{part}" for part in ("", "_self", "_random", "_chosen")]
+    for model in (directory / "exp" / f"{kind}_m", *models):
         model.mkdir(parents=True)
         (model / "valid.loss.best.pth").touch()
         (model / "train_seconds").write_text("7\n")
@@ -66,32 +67,23 @@ def recipe(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return directory
 
 
-def commands(directory: Path, *words: str, **env: str) -> dict[str, list[str]]:
+def commands(directory: Path, *words: str) -> dict[str, list[str]]:
     """The options of every command of ours, by its name, in their order."""
     (directory / "commands").unlink(missing_ok=True)
     kind = directory.name[:-1]
-    call = ["./al.sh", "--train_set", "train", "--valid_set", "dev", "--test_sets", "test"]
-    call += ["--token_type", "char" if kind == "asr" else "bpe", "--feats_normalize", "none"]
-    call += [f"--{kind}_tag", "m", f"--inference_{kind}_model", "valid.loss.best.pth"]
-    call += [
-        "--al_tag",
-        "x",
-        "--python",
-        "./python",
-        "--al_segment",
-        "false",
-        "--inference_tag",
-        "decode",
-        *words,
-    ]
+    tokens = "char" if kind == "asr" else "bpe"
+    call = (
+        f"./al.sh --train_set train --valid_set dev --test_sets test --token_type {tokens} "
+        f"--{kind}_tag m --inference_{kind}_model valid.loss.best.pth --inference_tag decode "
+        "--feats_normalize none --python ./python --al_tag x --al_segment false"
+    )
     done = subprocess.run(
-        call,
+        [*call.split(), *words],
         cwd=directory,
         env={
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "VIRTUAL_ENV": "active",
-            **env,
         },
         capture_output=True,
         text=True,
@@ -138,7 +130,7 @@ def test_references_are_without_symbols_wherever_they_are_compared(recipe: Path)
 
 
 @pytest.mark.parametrize("recipe", ["s2t"], indirect=True)
-@pytest.mark.parametrize(("asked", "longest"), [("8", "8"), ("90", "30"), ("", "30")])
+@pytest.mark.parametrize(("asked", "longest"), [("8", "8"), ("", "30")])
 def test_the_window_is_the_most_and_not_the_length(recipe: Path, asked: str, longest: str) -> None:
     config = f"al_score: {{max_seconds: {asked}}}\n" if asked else "{}\n"
     (recipe / "al.yaml").write_text(config)

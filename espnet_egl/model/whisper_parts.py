@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from humanfriendly.text import pluralize
 
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.model.encoded import Encoded
@@ -139,7 +140,7 @@ class WhisperRecognizer(Recognizer):
                 "clips of that length (al_segment)",
             )
         if self._is_encoder and len(speech) < 2 * FRAME * 16000:
-            raise UtteranceError("too_short", f"{len(speech)} samples")
+            raise UtteranceError("too_short", pluralize(len(speech), "sample"))
         return super()._alone(speech)
 
     def _encode(self, batch: torch.Tensor, lengths: torch.Tensor) -> Encoded:

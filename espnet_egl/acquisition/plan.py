@@ -12,7 +12,7 @@ COMPANIONS = ("confidence", "random")
 # How a selection is spread, and the method that it needs.
 EMBEDDINGS = {"kmeans++": "badge", "fisher": "fisher"}
 # Found anew for the set, or of no use as what is predicted from.
-NO_FEATURES = ("random", "predicted_", "true_")
+NO_FEATURES = ("random", "predicted_", "true_", "target", "fisher")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ def plan(
     method: str = "",
     beside: Sequence[str] = (),
     diversity: str = "",
+    scored: Sequence[str] = (),
     temperature: str = "",
     calibrate: bool = False,
     features: Sequence[str] = (),
@@ -45,6 +46,7 @@ def plan(
         method: That decides, or several: ``egl+confidence``.
         beside: Methods that are computed beside it.
         diversity: How the selection is spread.
+        scored: Al_score's own methods.
         temperature: EGL's; ``auto`` is fitted.
         calibrate: Whether confidences are calibrated.
         features: What predictions are made of.
@@ -53,11 +55,13 @@ def plan(
         ConfigError: Predictions and a fitted temperature are asked for at once.
     """
     methods: tuple[str, ...] = ()
-    if method or beside or diversity:
-        wanted = (method or "egl").split("+")
-        # What batches are made of is written by these methods.
-        wanted += [EMBEDDINGS[diversity]] if diversity in EMBEDDINGS else []
-        methods = _distinct([*wanted, *(beside or COMPANIONS)])
+    # What batches are made of is written by these methods.
+    needed = [EMBEDDINGS[diversity]] if diversity in EMBEDDINGS else []
+    if method or beside:
+        methods = _distinct([*(method or "egl").split("+"), *needed, *(beside or COMPANIONS)])
+    elif not set(needed) <= set(scored):
+        first, *others = scored or ("egl", *COMPANIONS)
+        methods = _distinct([first, *needed, *others])
     predicted = any(m.startswith("predicted_") for m in methods)
     if predicted and temperature == "auto":
         raise ConfigError(

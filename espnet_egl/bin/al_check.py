@@ -5,10 +5,28 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from espnet_egl import options
 
-COMMANDS = ("score", "select", "export", "import", "self_train")
+COMMANDS = ("score", "select", "export", "import", "self_train", "train_data")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What counts of the config and of the command lines.
+
+    Attributes:
+        said: The method, the budget and what scores may cost, for people.
+        diversity: How the selection is spread.
+        methods: Those that al_score has, of its own config and command line.
+        max_seconds: Of the longest clip that is scored.
+    """
+
+    said: str
+    diversity: str
+    methods: tuple[str, ...]
+    max_seconds: float
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -28,16 +46,25 @@ def get_parser() -> argparse.ArgumentParser:
         default=False,
         help="Whether it is one, with its own budget",
     )
+    parser.add_argument(
+        "--window", type=options.positive, help="Seconds that the model hears, at most"
+    )
     return parser
 
 
 def check(args: argparse.Namespace) -> None:
-    """Run the command; prints what decides."""
-    print(what_decides(args))
+    """Run the command; prints a :class:`Decision`, a line an attribute."""
+    found = decide(args)
+    print(found.said, found.diversity, " ".join(found.methods), f"{found.max_seconds:g}", sep="\n")
 
 
 def what_decides(args: argparse.Namespace) -> str:
-    """The method, the budget and what scores may cost, once everything is checked.
+    """What :func:`decide` says."""
+    return decide(args).said
+
+
+def decide(args: argparse.Namespace) -> Decision:
+    """What counts, once everything is checked.
 
     Raises:
         ConfigError: A method, a format or the value of an option is unknown.
@@ -58,7 +85,7 @@ def what_decides(args: argparse.Namespace) -> str:
     if args.config is not None:
         for command in options.read_sections(args.config):
             parser_of(command).read_section(args.config)
-    score, select, export, returned, _ = (
+    score, select, export, returned, *_ = (
         parsed(f"al_{name}", vars(args)[name], args.config) for name in COMMANDS
     )
     for method in [*score.methods, *split_methods(select.method)]:
@@ -83,7 +110,12 @@ def what_decides(args: argparse.Namespace) -> str:
         # How large the pool is, is known only when it was scored.
         parse_budget(budget, sys.maxsize, math.inf, prices)
     cost = describe(score.effort, choose(score.effort, vars(score)))
-    return f"{select.method}, {select.budget_total or select.budget}; {cost}"
+    return Decision(
+        f"{select.method}, {select.budget_total or select.budget}; {cost}",
+        select.diversity,
+        tuple(score.methods),
+        min(score.max_seconds, args.window or math.inf),
+    )
 
 
 def parser_of(command: str) -> options.ArgumentParser:

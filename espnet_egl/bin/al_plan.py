@@ -13,6 +13,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = options.make_parser("al_plan", __doc__ or "")
     parser.add_argument("--method", default="", help="That decides, or several: egl+confidence")
     parser.add_argument("--score_methods", default="", help="Computed beside it")
+    parser.add_argument("--scored", default="", help="What al_score computes of itself")
     parser.add_argument("--diversity", default="", help="How the selection is spread")
     parser.add_argument("--egl_temperature", default="", help="auto is fitted")
     parser.add_argument(
@@ -30,6 +31,7 @@ def plan(args: argparse.Namespace) -> None:
         args.method,
         args.score_methods.split(),
         args.diversity,
+        args.scored.split(),
         args.egl_temperature,
         args.calibrate,
         args.fit_methods.split(),

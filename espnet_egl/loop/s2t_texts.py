@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from espnet_egl.model.prompts import Prompts, bracketed
 NAMES = ("text.prev", "text.ctc")
 # "Not available": no text before the clip.
 NONE = "<na>"
+# In place of times.
+NO_TIME = "<notimestamps>"
 # Times are written in steps of these seconds.
 STEP = 0.02
+START = "<0.00>"
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,14 @@ class S2TTexts:
         seed: The seed set's own tables of :data:`NAMES`.
         prompts: Language and task of what is labelled.
         default: Language and task that are most frequent in the seed set.
-        timed: Whether its texts have times: of the task s2t, not of s2t_ctc.
+        before: What most often stands between them and its transcripts: a time, as ``<0.00>``
+            (task s2t), :data:`NO_TIME`, or nothing (task s2t_ctc).
     """
 
     seed: dict[str, dict[str, str]]
     prompts: Prompts
     default: tuple[str, str]
-    timed: bool
+    before: str
 
     @classmethod
     def like(cls, seed_dir: str | Path, prompts: Prompts) -> S2TTexts | None:
@@ -45,15 +50,16 @@ class S2TTexts:
         if not all((directory / name).exists() for name in NAMES):
             return None
         begins = [Prompts.symbols_of(text) for text in read_table(directory / "text").values()]
-        told = Counter(symbols[:2] for symbols in begins if len(symbols) >= 2)
+        begins = [symbols for symbols in begins if len(symbols) >= 2]
+        told = Counter(symbols[:2] for symbols in begins)
         if not told:
             raise DataError(
                 f"{directory / 'text'}: no text begins with a language and a task, as '<eng><asr>'"
             )
         (language, task), _ = told.most_common(1)[0]
-        timed = any(len(s) > 2 and s[2][1:2].isdigit() for s in begins)
+        (before, _), *_ = Counter(map(_before, begins)).most_common(1)
         tables = {name: read_table(directory / name) for name in NAMES}
-        return cls(tables, prompts, (language, task), timed)
+        return cls(tables, prompts, (language, task), before)
 
     def write(self, uid: str, words: str, seconds: float) -> dict[str, str]:
         """The texts of a labelled clip, by the names of their tables.
@@ -72,5 +78,12 @@ class S2TTexts:
                 raise UtteranceError("no_language", f"{uid} is not in --utt2lang")
             language = bracketed(self.prompts.languages[uid])
         end = round(seconds / STEP) * STEP
-        timed = f"<0.00> {words}<{end:.2f}>" if self.timed else f" {words}"
-        return {"text": f"{language}{task}{timed}", "text.prev": NONE, "text.ctc": words}
+        after = f"<{end:.2f}>" if self.before == START else ""
+        text = f"{language}{task}{self.before} {words}{after}"
+        return {"text": text, "text.prev": NONE, "text.ctc": words}
+
+
+def _before(symbols: Sequence[str]) -> str:
+    """Of a text's first symbols, what stands for its times."""
+    third = symbols[2] if len(symbols) > 2 else ""
+    return START if third[1:2].isdigit() else NO_TIME if third == NO_TIME else ""

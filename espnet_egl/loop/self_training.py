@@ -216,8 +216,11 @@ def take(
     cells = [table[c].map(formats.get(c, "{}").format) for c in COLUMNS]
     write_rows(output_dir / TABLE, COLUMNS, zip(*cells, strict=True))
     taken = table[table["state"] == TAKEN]
-    (output_dir / "text").unlink(missing_ok=True)
-    if not taken.empty:
+    # Stage 25 takes a round without it for one without self-training: what is there stays until it
+    # is written anew.
+    if taken.empty:
+        (output_dir / "text").unlink(missing_ok=True)
+    else:
         durations = dict(zip(taken["utterance"], taken["seconds"], strict=True))
         subset_data_dir(pool_dir, output_dir, durations, durations)
         # Written last: a directory without it is not whole.

@@ -106,7 +106,19 @@ def _begins_alike(a: str, b: str) -> int:
     return next((i for i, (x, y) in enumerate(pairs) if x != y), len(pairs))
 
 
+# Symbols that are of a transcript.
+_WORDS = ("<space>", "<unk>")
+
+
+def words_of(text: str, known: Mapping[str, int]) -> str:
+    """A text without the symbols of ``known``, wherever they stand: times are at its end, too."""
+
+    def blank(found: re.Match[str]) -> str:
+        return " " if found[0] in known and found[0] not in _WORDS else found[0]
+
+    return " ".join(_SYMBOL.sub(blank, text).split())
+
+
 def without_symbols(tokens: Sequence[str]) -> list[str]:
     """Tokens that are of the transcript: neither languages nor tasks nor times."""
-    kept = ("<space>", "<unk>")
-    return [t for t in tokens if t in kept or not (t[:1] == "<" and t[-1:] == ">" and len(t) > 2)]
+    return [t for t in tokens if t in _WORDS or not (t[:1] == "<" and t[-1:] == ">" and len(t) > 2)]

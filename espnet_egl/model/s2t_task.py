@@ -18,7 +18,7 @@ import torch
 from espnet_egl.errors import ConfigError, UnsupportedModelError, UtteranceError
 from espnet_egl.model.encoded import Encoded
 from espnet_egl.model.likelihoods import pad
-from espnet_egl.model.prompts import Prompts, bracketed, check_symbol, without_symbols
+from espnet_egl.model.prompts import Prompts, bracketed, check_symbol, without_symbols, words_of
 from espnet_egl.model.recognizer import Recognizer
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -170,15 +170,12 @@ class PromptedRecognizer(Recognizer):
     def to_tokens(self, text: str) -> list[int]:
         """A transcript -> token ids, as the training's ``text.ctc`` is cut.
 
-        Language, task and times before it, as a recipe's ``text`` has them, are left out.
+        Language, task and times around it, as a recipe's ``text`` has them, are left out.
         """
         preprocessor = self._preprocessor
         if preprocessor is None or preprocessor.tokenizer is None:
             raise UnsupportedModelError("the model was trained without ESPnet's preprocessor")
-        words = text.strip()
-        for symbol in Prompts.symbols_of(words):
-            if symbol in self._known:
-                words = words.removeprefix(symbol).lstrip()
+        words = words_of(text, self._known)
         tokens = preprocessor.tokenizer.text2tokens(preprocessor.text_cleaner(words))
         if not words or not tokens:
             raise UtteranceError("empty_transcript", f"nothing of '{text}' is left")

@@ -89,6 +89,7 @@ al_verbose=false
 al_dir=
 # --egl_* and --confidence_* options go to al_score as they are.
 al_egl_opts=()
+al_confidence_opts=()
 al_temperature=
 # --self_train_wer and --self_train_share go to al_self_train.
 al_self_opts=()
@@ -146,7 +147,8 @@ Options:
     --al_posterior     # Whose P(transcript | audio) weighs them (default: al_score's, auto).
     --al_prompt        # What a model that is prompted is told of every clip, as "<eng><asr>" (OWSM)
                        # (default: lang_sym and task_sym of the decoding).
-    --al_utt2lang      # A file that says each clip's language, in place of one for all.
+    --al_utt2lang      # A file that says each clip's language, in place of one for all: of the pool, and of
+                       # whatever else is recognised (al_fit_set, al_target_set).
     --al_allow_pipes   # false: no command in a wav.scp of the pool, or of what is selected from it, is run
                        # by any stage from 20 on: for lists from others (default: the commands', true).
     --al_score_args    # Other arguments for al_score (default="${al_score_args}").
@@ -257,12 +259,13 @@ while [ $# -gt 0 ]; do
                 --stop_stage) al_stop_stage=$2 ;;
                 --egl_*|--confidence_*)
                     [ "${al_option}" = --egl_temperature ] && al_temperature=$2
+                    [[ "${al_option}" = --confidence_* ]] && al_confidence_opts+=("${al_option}" "$2")
                     al_egl_opts+=("${al_option}" "$2") ;;
                 --self_train_wer|--self_train_share) al_self_opts+=("${al_option}" "$2") ;;
                 --self_train_iterations) al_self_train_iterations=$2 ;;
                 --self_train_ratio) al_self_train_ratio=$2 ;;
                 --self_train_*) echo "$0: invalid option $1" 1>&2; exit 2 ;;
-                --al_first_stage|--al_last_stage|--al_egl_opts|--al_self_opts|--al_self_train_*|--al_temperature|--al_kind|--al_all|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
+                --al_first_stage|--al_last_stage|--al_egl_opts|--al_confidence_opts|--al_self_opts|--al_self_train_*|--al_temperature|--al_kind|--al_all|--al_help_message|--al_stage|--al_stop_stage|--al_rest|--al_option|--al_name)
                     echo "$0: invalid option $1" 1>&2; exit 2 ;;
                 *)
                     [ -z "${!al_name+x}" ] && { echo "$0: invalid option $1" 1>&2; exit 2; }
@@ -342,8 +345,6 @@ if [ "${al_kind}" = s2t ]; then
     asr_config="${s2t_config}"
     asr_args="${s2t_args}"
     inference_asr_model="${inference_s2t_model}"
-    # The window of such models; what is longer is cut.
-    al_score_args="--max_seconds 30 ${al_score_args}"
 fi
 
 if [ -z "${al_dir}" ]; then
@@ -382,6 +383,8 @@ al_last_model_dir() {
     echo "${_dir}"
 }
 al_seed_exp="${asr_exp}"
+# The model that was trained on no more than what is transcribed.
+al_taught_exp="${asr_exp}"
 al_labelled_dirs=()
 for _round in $(seq $((al_round - 1))); do
     al_labelled_dirs+=("${al_dir}/r${_round}/labelled${al_select_tag:+_${al_select_tag}}")
@@ -400,6 +403,7 @@ al_decoded="${al_seed_exp}/${al_seed_tag}"
 for _round in $(seq $((al_round - 1)) -1 1); do
     al_without_speech "${al_labelled_dirs[$((_round - 1))]}" && continue
     asr_exp="$(al_last_model_dir "${_round}")"
+    al_taught_exp="$(al_model_dir "${_round}")"
     inference_asr_model="${al_new_model}"
     al_decoded="${asr_exp}/${al_new_tag}"
     if [ ! -e "${asr_exp}/${inference_asr_model}" ]; then
@@ -431,8 +435,11 @@ al_pipe_opts=()
 # What the stages' commands are told of what is given here.
 al_score_opts=(${al_effort:+--effort "${al_effort}"} ${al_nbest:+--nbest "${al_nbest}"}
     ${al_hyp_source:+--hyp_source "${al_hyp_source}"}
-    ${al_posterior:+--posterior "${al_posterior}"} ${al_prompt:+--prompt "${al_prompt}"}
-    ${al_utt2lang:+--utt2lang "${al_utt2lang}"} ${al_seed:+--seed "${al_seed}"})
+    ${al_seed:+--seed "${al_seed}"})
+# Of them, what says how a model recognises, and how sure it is: whichever model it is.
+al_recognise_opts=(${al_posterior:+--posterior "${al_posterior}"} ${al_prompt:+--prompt "${al_prompt}"}
+    ${al_utt2lang:+--utt2lang "${al_utt2lang}"})
+al_score_opts+=(${al_recognise_opts[@]+"${al_recognise_opts[@]}"})
 # shellcheck disable=SC2206
 al_select_opts=(${al_method:+--method "${al_method}"} ${al_budget:+--budget "${al_budget}"}
     ${al_budget_total:+--budget_total "${al_budget_total}"} --al_dir "${al_dir}"
@@ -503,11 +510,22 @@ al_compared="${al_compared// self / }"
 [ -n "${_methods}" ] && _score_words+=(--methods ${_methods})
 _import_words=()
 [ "${al_stop_stage}" -ge 23 ] && _import_words=(${al_import_opts[@]+"${al_import_opts[@]}"})
+_train_words=(${al_self_train_ratio:+--self_train_ratio "${al_self_train_ratio}"})
+_window_opts=()
+# The window of such models; what is longer is cut.
+[ "${al_kind}" = s2t ] && _window_opts=(--window 30)
 # shellcheck disable=SC2086
-al_decides=$(${python} -m espnet_egl.bin.al_check ${al_config_opts[@]+"${al_config_opts[@]}"} \
+_decisions=$(${python} -m espnet_egl.bin.al_check ${al_config_opts[@]+"${al_config_opts[@]}"} \
     ${_score_words[@]+"${_score_words[@]/#/--score=}"} ${al_select_opts[@]+"${al_select_opts[@]/#/--select=}"} \
     ${al_export_opts[@]+"${al_export_opts[@]/#/--export=}"} ${_import_words[@]+"${_import_words[@]/#/--import=}"} \
-    ${al_self_opts[@]+"${al_self_opts[@]/#/--self_train=}"} --pilot "${al_pilot}" --budgets ${_budgets})
+    ${al_self_opts[@]+"${al_self_opts[@]/#/--self_train=}"} ${_train_words[@]+"${_train_words[@]/#/--train_data=}"} \
+    ${_window_opts[@]+"${_window_opts[@]}"} --pilot "${al_pilot}" --budgets ${_budgets})
+# What counts of the options here and of al_config.
+{ read -r al_decides; read -r al_diversity; read -r al_scored; read -r al_longest; } <<< "${_decisions}"
+if [ "${al_kind}" = s2t ]; then
+    al_score_args+=" --max_seconds ${al_longest}"
+    _score_words+=(--max_seconds "${al_longest}")
+fi
 
 if "${al_dry_run}"; then
     log "A dry run: nothing is done. Stages ${al_stage}-${al_stop_stage} would go by:"
@@ -567,7 +585,7 @@ if "${_needed}"; then
             "Give another transcribed set with --al_fit_set"
         exit 1
     fi
-    al_fit_data > /dev/null || {
+    (al_fit_data) > /dev/null || {
         log "Error: self-training needs a transcribed set to learn from what confidences are worth"
         exit 1
     }
@@ -635,7 +653,7 @@ al_check_target() {
         log "Error: no target set: neither ${data_feats}/${al_target_set} nor data/${al_target_set} has audio"
         exit 1
     fi
-    if [ -z "${al_target_data}" ] && [[ " ${_methods:-} " == *" target "* || "+${al_method}+" == *"+target+"* ]]; then
+    if [ -z "${al_target_data}" ] && [[ " ${al_scored} ${al_method//+/ } " == *" target "* ]]; then
         log "Error: the method target needs a target set: give it with --al_target_set"
         exit 1
     fi
@@ -760,17 +778,18 @@ al_self_data() {
         return
     fi
     _of=$(al_fit_data)
-    al_score_data "${_of}" "${_dir}/fit" -- --text "${_of}/text"
-    ${python} -m espnet_egl.bin.al_calibrate --score_dir "${_dir}/fit" --text "${_of}/text" \
+    _opts=(${al_recognise_opts[@]+"${al_recognise_opts[@]}"} ${al_confidence_opts[@]+"${al_confidence_opts[@]}"})
+    al_score_data "${_of}" "${_dir}/fit" -- --text "${_of}/text" ${_opts[@]+"${_opts[@]}"}
+    ${python} -m espnet_egl.bin.al_calibrate --score_dir "${_dir}/fit" --text "$(al_text "${_of}/text")" \
         --output_file "${_dir}/fit/calibration.yaml" ${al_config_opts[@]+"${al_config_opts[@]}"} || {
         log "Error: self-training needs a transcribed set that tells what this model's confidences are" \
             "worth, and ${_of} does not: give another with --al_fit_set"
         exit 1
     }
-    al_score_data "${_dir}/pool" "${_dir}/score" --
+    al_score_data "${_dir}/pool" "${_dir}/score" -- ${_opts[@]+"${_opts[@]}"}
     ${python} -m espnet_egl.bin.al_self_train --score_dir "${_dir}/score" \
         --calibration "${_dir}/fit/calibration.yaml" --pool_dir "${_dir}/pool" --output_dir "${_dir}" \
-        ${al_truth:+--truth "${al_truth}"} ${al_self_opts[@]+"${al_self_opts[@]}"} \
+        ${al_truth:+--truth "$(al_text "${al_truth}")"} ${al_self_opts[@]+"${al_self_opts[@]}"} \
         ${al_config_opts[@]+"${al_config_opts[@]}"}
 }
 
@@ -908,8 +927,9 @@ al_round_point() {
     for _dir in "${al_labelled_dirs[@]}"; do
         _opts+=(--labelled_dir "${_dir}")
     done
-    # What a model trains itself on is not labelled, and costs nobody's time.
-    if [[ "${_part}" == self* ]]; then
+    # What a model trains itself on is not labelled, and costs nobody's time. All rounds are of one
+    # curve, whether or not it found something in this one.
+    if [[ "${_part}" == self* ]] || { "${al_self_train}" && ! "${al_pilot}"; }; then
         _part=all
         _opts+=(--self_trained true)
         "${al_pilot}" && _name+="${_name:++self}"
@@ -1009,7 +1029,7 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
     al_check_search
     _opts=(${al_score_opts[@]+"${al_score_opts[@]}"})
     _plan=$(${python} -m espnet_egl.bin.al_plan --method "${al_method}" --score_methods "${al_score_methods}" \
-        --diversity "${al_diversity}" --egl_temperature "${al_temperature}" --calibrate "${al_calibrate}" \
+        --scored "${al_scored}" --diversity "${al_diversity}" --egl_temperature "${al_temperature}" --calibrate "${al_calibrate}" \
         --fit_methods "${al_fit_methods}")
     { read -r _methods; read -r _fit_methods; read -r _fit; } <<< "${_plan}"
 
@@ -1028,26 +1048,29 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
         if "${al_calibrate}"; then
             al_merge_opts=(--calibration "${al_round_dir}/fit/calibration.yaml")
             ${python} -m espnet_egl.bin.al_calibrate --score_dir "${al_round_dir}/fit" \
-                --text "${_fit_data}/text" --output_file "${al_merge_opts[1]}" \
+                --text "$(al_text "${_fit_data}/text")" --output_file "${al_merge_opts[1]}" \
                 ${al_config_opts[@]+"${al_config_opts[@]}"}
         fi
     fi
     if "${_fit}"; then
         ${python} -m espnet_egl.bin.al_fit --score_dir "${al_round_dir}/fit" \
-            --text "${_fit_data}/text" --output_file "${al_round_dir}/fit/fitted.yaml" \
+            --text "$(al_text "${_fit_data}/text")" --output_file "${al_round_dir}/fit/fitted.yaml" \
             ${al_seed:+--seed "${al_seed}"} ${al_config_opts[@]+"${al_config_opts[@]}"}
         _fit_opts=(--fitted "${al_round_dir}/fit/fitted.yaml")
     fi
 
-    # What a batch is held against: what the model knows, and what it is wanted for.
+    # What a batch is held against: what the model knows, and what it is wanted for; hypotheses
+    # weigh there as they do in the pool.
+    _weigh_opts=(${al_egl_opts[@]+"${al_egl_opts[@]}"})
+    [ "${al_temperature}" = auto ] && _weigh_opts+=("${_fit_opts[@]}")
     if [ "${al_diversity}" = fisher ]; then
         _seed_data="${data_feats}/${train_set}"
-        _dir="${asr_exp#"${expdir}"/}"
+        _dir="${al_taught_exp#"${expdir}"/}"
         [ ! -d "${_seed_data}_${_dir//\//_}" ] || _seed_data+="_${_dir//\//_}"
         ${python} -m espnet_egl.bin.al_sample --data_dir "${_seed_data}" --output_dir "${al_round_dir}/seed" \
             ${al_config_opts[@]+"${al_config_opts[@]}"}
         al_score_data "${al_round_dir}/seed/sample" "${al_round_dir}/seed" -- ${_opts[@]+"${_opts[@]}"} \
-            --methods fisher ${al_egl_opts[@]+"${al_egl_opts[@]}"} --egl_temperature 1
+            --methods fisher ${_weigh_opts[@]+"${_weigh_opts[@]}"}
     fi
     if [ -n "${al_target_data}" ]; then
         log "The target set: ${al_target_data}"
@@ -1055,8 +1078,10 @@ if [ "${al_stage}" -le 20 ] && [ "${al_stop_stage}" -ge 20 ]; then
         [ ! -e "${al_target_data}/text" ] || _target_opts=(--methods fisher true_gradient
             --text "${al_target_data}/text" --skip_untranscribed false)
         al_score_data "${al_target_data}" "${al_round_dir}/target" -- ${_opts[@]+"${_opts[@]}"} \
-            ${al_egl_opts[@]+"${al_egl_opts[@]}"} --egl_temperature 1 "${_target_opts[@]}"
-        _opts+=(--target "${al_round_dir}/target/embeddings.npy")
+            ${_weigh_opts[@]+"${_weigh_opts[@]}"} "${_target_opts[@]}"
+        # To the other methods' scores it is nothing.
+        [[ " ${_methods:-${al_scored}} ${al_score_args} " != *" target "* ]] \
+            || _opts+=(--target "${al_round_dir}/target/embeddings.npy")
     fi
 
     _prepare_opts=(--al_dir "${al_dir}" --round "${al_round}")
@@ -1117,7 +1142,7 @@ if [ "${al_stage}" -le 23 ] && [ "${al_stop_stage}" -ge 23 ]; then
     log "Stage 23: Take the transcripts back"
     _opts=(${al_import_opts[@]+"${al_import_opts[@]}"})
     if [ -n "${al_truth}" ]; then
-        _opts+=(--truth "${al_truth}")
+        _opts+=(--truth "$(al_text "${al_truth}")")
     else
         _opts+=(--annotate_dir "${al_annotate_dir}")
         for _file in ${al_return}; do
@@ -1194,6 +1219,10 @@ if [ "${al_stage}" -le 25 ] && [ "${al_stop_stage}" -ge 25 ]; then
         al_decode "$(al_part_dir "${_part}")" "${al_new_model}" "${al_new_tag}"
         al_round_point "$(al_part_dir "${_part}")/${al_new_tag}" "${_part}" \
             "$(cat "$(al_part_dir "${_part}")/train_seconds")"
+        # A pilot's curve with self-training has a point where there was nothing to train on, too.
+        if "${al_pilot}" && "${al_self_train}" && [ "${_part} ${al_last}" = "all all" ]; then
+            al_round_point "$(al_part_dir all)/${al_new_tag}" self "$(cat "$(al_part_dir all)/train_seconds")"
+        fi
     done
     log "The learning curve: ${al_curve_file}"
 fi

@@ -23,7 +23,9 @@ greedy): linear in the candidates, and a few looks for a clip that is taken.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +49,8 @@ OVERSAMPLE = 2.0
 UPDATES = 500
 # Of how many clips a training set is, beside the scores of a sample of it.
 SIZE = "clips"
+# Before the ids of copies: of another speed (Kaldi), and of self-training.
+COPY = re.compile(r"(?:again\d+|sp[\d.]+)-")
 # Candidates of one matrix product.
 CHUNK = 4096
 
@@ -67,7 +71,8 @@ class Background:
 def write_sample(data_dir: str | Path, output_dir: str | Path, size: int) -> tuple[int, int]:
     """Write ``sample``, a data directory of some clips, and ``clips``, of how many they are.
 
-    Clips are drawn by their ids: of a set that grew, most of the sample stays.
+    Clips are drawn by their ids: of a set that grew, most of the sample stays. Copies of others,
+    at another speed or repeated for self-training, teach nothing new, and do not count.
 
     Args:
         data_dir: A training set.
@@ -77,12 +82,18 @@ def write_sample(data_dir: str | Path, output_dir: str | Path, size: int) -> tup
     Returns:
         How many were drawn, and of how many.
     """
-    uids = read_utterances(data_dir)
+    there = set(read_utterances(data_dir))
+    uids = [uid for uid in there if not _is_copy(uid, there)]
     drawn = sorted(uids, key=lambda uid: seed_of(f"sample {uid}"))[:size]
     sample = Path(output_dir) / "sample"
     subset_data_dir(data_dir, sample, drawn)
     write_lines(Path(output_dir) / SIZE, [str(len(uids))])
     return len(drawn), len(uids)
+
+
+def _is_copy(uid: str, there: Container[str]) -> bool:
+    found = COPY.match(uid)
+    return found is not None and uid[found.end() :] in there
 
 
 def read_background(seed_dir: str | Path | None, target_dir: str | Path | None) -> Background:
@@ -233,7 +244,8 @@ def _add(state: _State, factors: np.ndarray, costs: np.ndarray, limit: float) ->
     heap = _heap(look, len(factors))
     added: list[int] = []
     left = limit + SLACK
-    while heap:
+    smallest = float(costs.min(initial=math.inf))
+    while heap and left >= smallest:
         best = _take(heap, look)
         # What does not fit now never will.
         if costs[best] <= left:

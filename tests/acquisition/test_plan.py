@@ -21,7 +21,10 @@ def test_what_decides_stands_first_and_once() -> None:
 def test_diversity_brings_gradient_embeddings() -> None:
     assert plan(diversity="kmeans++").methods == ("egl", "badge", "confidence", "random")
     assert plan("pctc", diversity="fisher").methods[:2] == ("pctc", "fisher")
-    assert plan(diversity="none").methods == ("egl", "confidence", "random")
+    assert plan(diversity="none").methods == ()
+    # What al_score has of its own stays, and gets it where it lacks.
+    assert plan(diversity="fisher", scored=["pctc", "egl"]).methods == ("pctc", "fisher", "egl")
+    assert plan(diversity="fisher", scored=["pctc", "fisher"]).methods == ()
 
 
 def test_predictions_are_fitted_to_the_truth_from_what_the_pool_has_too() -> None:
@@ -29,6 +32,10 @@ def test_predictions_are_fitted_to_the_truth_from_what_the_pool_has_too() -> Non
     assert found.methods == ("predicted_gl", "confidence", "random", "egl", "entropy")
     assert found.fit_methods == ("egl", "confidence", "entropy", "true_gl", "true_wer")
     assert found.predicts
+    # A fit set is not scored with what needs another set, or is for batches.
+    found = plan("predicted_gl+target", diversity="fisher", features=["egl"])
+    assert found.fit_methods == ("egl", "confidence", "true_gl", "true_wer")
+    assert plan("target", temperature="auto").fit_methods[:2] == ("egl", "confidence")
 
 
 def test_calibration_alone_needs_confidences_alone() -> None:

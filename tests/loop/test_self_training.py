@@ -15,6 +15,7 @@ from espnet_egl.data.directory import format_of
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.errors import ConfigError
 from espnet_egl.fitted.calibration import Calibration, Logistic, Quality, words_right
+from espnet_egl.loop import self_training
 from espnet_egl.loop.self_training import choose, read_taken, true_wer
 from espnet_egl.store.tables import BASE_COLUMNS, read_rows
 
@@ -174,6 +175,21 @@ def test_of_another_model_what_was_made_moves_away(pool: Path) -> None:
     rest(pool)
     assert (pool / "self.1" / "self_training.tsv").read_bytes() == made
     assert {path.name for path in (pool / "self").iterdir()} == {"manifest.json", "pool"}
+
+
+def test_a_kill_leaves_what_was_taken_before(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, stage 25 would measure the plain model in place of the one that taught itself."""
+    rest(pool)
+    take(pool)
+    text = (pool / "self" / "text").read_bytes()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(self_training, "subset_data_dir", killed)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        take(pool)
+    assert (pool / "self" / "text").read_bytes() == text
 
 
 def test_where_all_is_asked_for_nothing_is_left(

@@ -10,6 +10,7 @@ import yaml
 
 from espnet_egl.bin import al_state
 from espnet_egl.loop.curve import CURVE_COLUMNS
+from espnet_egl.loop.self_training import COLUMNS
 
 
 def state(directory: Path) -> dict:
@@ -88,6 +89,19 @@ def test_a_round_without_speech_is_back(tmp_path: Path) -> None:
     # Cut short: text is written after it.
     write(one / "labelled" / "returned.tsv", "utterance\tstate\na\tlabelled\n")
     assert state(tmp_path)["r1"]["next"].startswith("people transcribe")
+
+
+def test_what_was_moved_aside_is_no_part_of_a_round(tmp_path: Path) -> None:
+    one = tmp_path / "r1"
+    row = "a\ttaken\t1.0\t0.9\t0.1\tone\n"
+    for tag in ("", "_b"):
+        selected(one, tag)
+        for name in (f"self{tag}", f"self2{tag}", f"self{tag}.1"):
+            write(one / name / "self_training.tsv", "\t".join(COLUMNS) + "\n" + row)
+    found = state(tmp_path)["r1"]
+    said = dict.fromkeys(("self", "self2"), "1 clip by the model itself")
+    assert {k: v for k, v in found["select"].items() if k.startswith("self")} == said
+    assert {k for k in found["select_b"] if k.startswith("self")} == {"self_b", "self2_b"}
 
 
 def test_one_selection_is_measured_and_the_other_waits(tmp_path: Path) -> None:

@@ -207,7 +207,8 @@ def loss_of_training(recognizer: Any, speech: np.ndarray, text: str) -> torch.Te
 def test_the_loss_is_trainings_own(load_s2t: Load, name: str) -> None:
     recognizer, speech = load_s2t(name), make_speech(1.3)
     tokens = recognizer.to_tokens("a bad bead")
-    assert tokens == recognizer.to_tokens("<eng><asr><0.00> a bad bead")
+    for times in ("<0.00> a bad bead", "<0.00> a bad bead<1.50>", "<0.00> a bad<1.00> bead <1.50>"):
+        assert tokens == recognizer.to_tokens(f"<eng><asr>{times}")
     assert recognizer.to_text(tokens) == "a bad bead"
     with scoring_mode(recognizer.model):
         expected = loss_of_training(recognizer, speech, "a bad bead")

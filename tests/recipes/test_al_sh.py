@@ -155,6 +155,7 @@ def test_command_lines_are_shown_only_to_those_who_ask(recipe: Path) -> None:
             ("--al_self_train", "true", "--self_train_wer", "10"),
             "'10' is no share: write it as 10%",
         ),
+        (("--self_train_ratio", "x"), "argument --self_train_ratio: "),
         (("--al_diversity", "bait"), "argument --diversity: invalid choice: 'bait'"),
         (("--al_simulate", "true", "--al_budget_total", "9h"), "counts over all rounds: give a pi"),
         (("--al_simulate", "true", "--al_config", "total.yaml"), "(budget_total of al_select) cou"),

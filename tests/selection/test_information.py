@@ -13,6 +13,8 @@ from espnet_egl.bin import al_sample
 from espnet_egl.data.kaldi import read_table
 from espnet_egl.errors import ConfigError, DataError
 from espnet_egl.selection.information import (
+    BATCH,
+    LOOKS,
     UPDATES,
     Background,
     _State,
@@ -81,6 +83,23 @@ def test_two_copies_are_not_both_taken_while_another_direction_is_open() -> None
     assert cover(factors, ones, 1, total(factors[3:]))[0] == 3
     # For the second of audio: less of a gain, for a tenth of the price.
     assert cover(factors, np.array([10.0, 10.0, 1.0, 10.0]), 1.0, total(factors))[0] == 2
+
+
+def test_nothing_is_looked_at_once_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    factors = rng.standard_normal((400, 1, 6))
+    looks: list[int] = []
+    change = _State.change
+
+    def counting(self: _State, found: np.ndarray, sign: int) -> np.ndarray:
+        looks.append(len(found))
+        return change(self, found, sign)
+
+    monkeypatch.setattr(_State, "change", counting)
+    order = cover(factors, np.ones(400), 10, total(factors))
+    assert sorted(order.tolist()) == list(range(400))
+    # The first look at all, and a few for each of the twenty that are added and ten given back.
+    assert sum(looks) - 420 < 30 * LOOKS * BATCH < 400 * BATCH
 
 
 def test_nearly_the_best_of_all_batches() -> None:
@@ -173,6 +192,11 @@ def test_a_sample_stands_for_the_whole_training_set(
     # Each of forty has 4 in its direction; the target is what it is.
     assert (found.known[0, 0], np.trace(found.known)) == (160, 160)
     assert np.trace(found.target) == 40
+    # Copies are no clips of their own, but names that look like theirs are.
+    names = ["u0", "sp0.9-u0", "again2-u0", "again2-sp0.9-u0", "sp1-u7", "again-u0"]
+    (data / "wav.scp").write_text("".join(f"{name} /x.wav\n" for name in names))
+    al_sample.main(["--data_dir", str(data), "--output_dir", f"{tmp_path}/copies"])
+    assert read_table(tmp_path / "copies/sample/wav.scp").keys() == {"u0", "sp1-u7", "again-u0"}
     (tmp_path / "seed" / "clips").write_text("many\n")
     with pytest.raises(DataError, match="no number"):
         read_background(tmp_path / "seed", None)

@@ -67,9 +67,8 @@ def recipe(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return directory
 
 
-def commands(directory: Path, *words: str) -> dict[str, list[str]]:
-    """The options of every command of ours, by its name, in their order."""
-    (directory / "commands").unlink(missing_ok=True)
+def run(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run al.sh."""
     kind = directory.name[:-1]
     tokens = "char" if kind == "asr" else "bpe"
     call = (
@@ -77,7 +76,7 @@ def commands(directory: Path, *words: str) -> dict[str, list[str]]:
         f"--{kind}_tag m --inference_{kind}_model valid.loss.best.pth --inference_tag decode "
         "--feats_normalize none --python ./python --al_tag x --al_segment false"
     )
-    done = subprocess.run(
+    return subprocess.run(
         [*call.split(), *words],
         cwd=directory,
         env={
@@ -90,6 +89,12 @@ def commands(directory: Path, *words: str) -> dict[str, list[str]]:
         timeout=300,
         check=False,
     )
+
+
+def commands(directory: Path, *words: str) -> dict[str, list[str]]:
+    """The options of every command of ours, by its name, in their order."""
+    (directory / "commands").unlink(missing_ok=True)
+    done = run(directory, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, list[str]] = {}
     for line in (directory / "commands").read_text().splitlines():
@@ -191,3 +196,11 @@ def test_rounds_with_self_training_are_one_curve(recipe: Path) -> None:
     assert "--self_trained" not in first
     assert "--self_trained true --part all" in second
     assert "--self_trained" not in commands(recipe, *words[2:])["al_curve"][-1]
+
+
+def test_without_a_transcribed_set_it_says_what_for(recipe: Path) -> None:
+    (recipe / "dump" / "raw" / "dev" / "text").unlink()
+    done = run(recipe, *BY_ITSELF)
+    assert done.returncode == 1
+    assert "its audio and text are needed in" in done.stderr
+    assert "self-training needs a transcribed set to learn from" in done.stdout

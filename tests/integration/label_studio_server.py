@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 
-SECONDS_TO_START = 300
+SECONDS_TO_START = 900
 # Nothing is told to, or asked of, anyone outside.
 QUIET = {"COLLECT_ANALYTICS": "false", "LATEST_VERSION_CHECK": "false", "SENTRY_DSN": ""}
 

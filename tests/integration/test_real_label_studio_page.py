@@ -24,8 +24,9 @@ def page(server: Server) -> Iterator[Any]:
     """Signed in as the project's owner; nothing but the server is asked."""
     if CHROMIUM is None:
         pytest.skip("no chromium: tests/report/install_browser.sh")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=120_000)  # its page takes a while on a busy machine
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1400, "height": 1000})

@@ -27,7 +27,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Hand the command line to the command."""
     words = list(sys.argv[1:] if cmd is None else cmd)
     if not words or words[0] in ("-h", "--help"):
-        print(HELP + "\nespnet-egl COMMAND --help tells its options.")
+        print(HELP + "\nespnet-egl COMMAND --help tells its options; --version, the version.")
         return
     if words[0] == "--version":
         from espnet_egl import __version__

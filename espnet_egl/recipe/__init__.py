@@ -60,7 +60,7 @@ def check(recipe: Path) -> None:
             raise ConfigError(f"{recipe / name} is a broken link: give a recipe in its checkout")
         if not (recipe / name).exists():
             raise ConfigError(
-                f"{recipe} is no asr1 recipe: {name} is missing; give a directory like "
+                f"{recipe} is no recipe of asr1 or s2t1: {name} is missing; give a directory like "
                 "egs2/mini_an4/asr1, or s2t1"
             )
     # Bytes: a script may be in any encoding.

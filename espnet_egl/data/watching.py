@@ -73,6 +73,7 @@ class Progress:
         seconds = time.monotonic() - began
         if count == before:
             self._start = (time.monotonic(), count)
+            said += "; jobs wait for their turn, or load the model" if count < self.total else ""
         elif seconds > 0 and count < self.total:
             rate = (count - before) / seconds
             left = duration((self.total - count) / rate)

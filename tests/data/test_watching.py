@@ -31,6 +31,9 @@ def write(logdir: Path, job: int, *uids: str) -> Journal:
     return journal
 
 
+WAITING = "; jobs wait for their turn, or load the model"
+
+
 def test_keys_and_jobs_that_are_done_are_counted(
     logdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -38,9 +41,9 @@ def test_keys_and_jobs_that_are_done_are_counted(
     monkeypatch.setattr(watching.time, "monotonic", lambda: now)
     write(logdir, 2, "d").close()
     progress = Progress(logdir, range(1, 3))
-    assert progress.describe() == "1 of 4 utterances, 1 of 2 jobs done"
+    assert progress.describe() == f"1 of 4 utterances, 1 of 2 jobs done{WAITING}"
     now += 60  # the model is loaded: no time of the rest
-    assert progress.describe() == "1 of 4 utterances, 1 of 2 jobs done"
+    assert progress.describe() == f"1 of 4 utterances, 1 of 2 jobs done{WAITING}"
     now += 10
     write(logdir, 1, "a").close()
     progress.look()
@@ -59,7 +62,7 @@ def test_what_is_taken_back_or_half_written_does_not_count(logdir: Path) -> None
     with journal.path.open("ab") as f:
         f.write(b'{"uid": "c", ')
     progress = Progress(logdir, [1], "recording")
-    assert progress.describe() == "1 of 3 recordings"
+    assert progress.describe() == f"1 of 3 recordings{WAITING}"
     with journal.path.open("ab") as f:
         f.write(b'"crc": "0"}\n')
     progress.look()

@@ -344,7 +344,7 @@ def test_the_model_trains_itself_on_the_rest_of_the_pool(recipe: Path) -> None:
     assert len(table) == 2
     assert taken == set(read_table(alone / "self" / "text"))
     assert not taken & asked.keys()
-    (train,) = (recipe / "dump" / "raw").glob("train_*_self_*_r1_asr_self")
+    (train,) = (recipe / "dump" / "raw").glob("train_*self_*_r1_asr_self")
     assert len(read_table(train / "text")) == 44 + len(taken)
     log = (alone / "stage23.log").read_text()
     assert "of their words are wrong; in truth" in log

@@ -12,12 +12,10 @@ from typing import Any
 from espnet_egl.errors import DataError
 from espnet_egl.loop.tables import Table
 from espnet_egl.loop.worth import Say
-from espnet_egl.scoring.records import RUN
+from espnet_egl.scoring.records import OF_LISTS, OF_SHARD, RUN
 from espnet_egl.store.files import file_hash, parse_json, read_manifest
 
 PACKAGES = ("espnet_egl", "espnet", "torch", "numpy", "matplotlib", "jinja2")
-# Every shard has keys of its own.
-OF_A_SHARD = ("key_file_sha256",)
 
 
 def scoring_manifest(score_dir: Path) -> dict[str, Any]:
@@ -29,12 +27,16 @@ def scoring_manifest(score_dir: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(score_dir.glob("logdir/output.*/manifest.json")):
         settings = read_manifest(path.parent)
-        for key in OF_A_SHARD:
-            settings.pop(key, None)
-        if found and settings != found:
+        settings.pop(OF_SHARD, None)
+        # A pool that grew has other lists from one arrival to the next.
+        if found and _without_lists(settings) != _without_lists(found):
             raise DataError(f"{path}: made with other settings than the other shards: score again")
         found = settings
     return found
+
+
+def _without_lists(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in OF_LISTS}
 
 
 def run_record(directory: Path) -> dict[str, Any]:
